@@ -1,0 +1,1 @@
+"""Validated descriptions of what is to be measured, and the shipped library of them."""

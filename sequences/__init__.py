@@ -1,0 +1,1 @@
+"""The library of pulse sequences: protocols in, Pulseq files out."""
