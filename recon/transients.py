@@ -77,8 +77,8 @@ class Transients:
         expected = tuple(name for name in DIMENSIONS if name in self.dims)
         if self.dims != expected or self.dims[-1:] != ("t",) or self.data.ndim != len(self.dims):
             raise InputError(
-                f"Transients: dims {self.dims} with data of shape {self.data.shape}, expected one axis a name, "
-                f"in the order {DIMENSIONS}, ending in 't'"
+                f"Transients: dims {self.dims} with data of shape {self.data.shape}, expected one "
+                f"axis a name, in the order {DIMENSIONS}, ending in 't'"
             )
 
     @property

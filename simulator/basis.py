@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from pulsespec.conventions import RECEIVER_PPM
 class Lines:
     """A spectrum as a sum of lines, at the first ADC sample, in the Pulseq sense (downfield positive).
 
-    s(t) = sum_j amplitude_j exp(i 2 pi frequency_hz_j t) exp(-pi lorentz_hz_j t) exp(-(pi gauss_hz_j t)^2 / (4 ln 2)).
+    s(t) = sum_j a_j exp(i 2 pi f_j t - pi lorentz_hz_j t - (pi gauss_hz_j t)^2 / (4 ln 2)).
     """
 
     frequency_hz: NDArray[np.float64]

@@ -28,7 +28,7 @@ GAMMA_HZ_PER_T: dict[str, float] = {
 """Gyromagnetic ratio over 2 pi of each supported nucleus, in Hz/T."""
 
 RECEIVER_PPM = 4.65
-"""Chemical shift at the receiver's centre frequency unless the data say otherwise: water at body temperature."""
+"""Chemical shift at the receiver's centre unless the data say otherwise: water at body temperature."""
 
 
 def larmor_hz(field_t: float, nucleus: str = "1H") -> float:
@@ -50,7 +50,7 @@ def gamma_hz_per_t(nucleus: str) -> float:
 
 def swap_sense(fid: NDArray[Any]) -> NDArray[Any]:
     """Turn FIDs (any shape, time last) from the Pulseq sense to the NIfTI-MRS sense, or back."""
-    return np.conj(fid)
+    return np.asarray(np.conj(fid))
 
 
 def ppm_axis(

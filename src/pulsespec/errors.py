@@ -15,7 +15,7 @@ class InputError(PulsespecError):
 
 
 class ProtocolError(InputError):
-    """A protocol file has a wrong key, unit or value; the message names file, key, value and what is allowed."""
+    """A protocol has a wrong key, unit or value; the message names file, key, value and what is allowed."""
 
 
 class SequenceError(InputError):

@@ -15,9 +15,7 @@ def _one_thread() -> None:
     threadpool_limits(1)
 
 
-def map_blocks(
-    function: Callable[[Block], Result], blocks: Iterable[Block], jobs: int = 1
-) -> list[Result]:
+def map_blocks(function: Callable[[Block], Result], blocks: Iterable[Block], jobs: int = 1) -> list[Result]:
     """Apply `function` to each block, in order, over `jobs` processes with one BLAS thread each.
 
     With `jobs=1` all runs in this process. Results do not depend on `jobs`: a block carries its own seed.

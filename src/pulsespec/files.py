@@ -1,6 +1,5 @@
 """Writing files so that nothing is lost: no silent overwriting, no half-written file."""
 
-import os
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -29,7 +28,7 @@ def atomic_path(path: Path, overwrite: bool = False) -> Iterator[Path]:
     temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
     try:
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -57,6 +56,6 @@ def atomic_directory(path: Path, overwrite: bool = False) -> Iterator[Path]:
         for source in sorted(p for p in temporary.rglob("*") if p.is_file()):
             target = path / source.relative_to(temporary)
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(source, target)
+            source.replace(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
