@@ -1,1 +1,23 @@
 """Validated descriptions of what is to be measured, and the shipped library of them."""
+
+from pulsespec.protocols.library import list_protocols, load_protocol, protocol_hash
+from pulsespec.protocols.schema import (
+    CarrierPpm,
+    Crushers,
+    Protocol,
+    Pulses,
+    SelectivePulse,
+    WaterSuppression,
+)
+
+__all__ = [
+    "CarrierPpm",
+    "Crushers",
+    "Protocol",
+    "Pulses",
+    "SelectivePulse",
+    "WaterSuppression",
+    "list_protocols",
+    "load_protocol",
+    "protocol_hash",
+]
