@@ -134,13 +134,17 @@ def whole(rf: Rf, offset_hz: Real, gradient_hz: Real, bins: int) -> Rotation:
 
 
 def sufficient_bins(rf: Rf, offsets_hz: Real, tolerance: float) -> int:
-    """Return the number of bins at which halving them changes no rotation at `offsets_hz` by `tolerance`."""
+    """Return the number of bins at which no rotation at `offsets_hz` is off by more than `tolerance`.
+
+    Averaging B1 over a bin is of second order, so a third of the change on doubling is the error.
+    """
     bins = min(32, rf.b1_hz.size)
-    gradient = np.zeros(1)
-    now = whole(rf, offsets_hz, gradient, bins)
+    zero = np.zeros(1)
+    now = whole(rf, offsets_hz, zero, bins)
     while bins < 2 * rf.b1_hz.size:
-        finer = whole(rf, offsets_hz, gradient, 2 * bins)
-        if max(np.abs(now[0] - finer[0]).max(), np.abs(now[1] - finer[1]).max()) < tolerance:
-            return 2 * bins
-        bins, now = 2 * bins, finer
+        finer = whole(rf, offsets_hz, zero, 2 * bins)
+        bins *= 2
+        if max(np.abs(now[0] - finer[0]).max(), np.abs(now[1] - finer[1]).max()) < 3 * tolerance:
+            break
+        now = finer
     return bins
