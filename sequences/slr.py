@@ -43,9 +43,12 @@ class SlrPulse:
         return float(np.abs(self.rotation_rad).max() * self.samples / (2 * np.pi * max_b1_hz))
 
 
-
 def design(
-    flip_rad: float, time_bandwidth: float, transition: float, stopband_weight: float = 1.0, samples: int = 256
+    flip_rad: float,
+    time_bandwidth: float,
+    transition: float,
+    stopband_weight: float = 1.0,
+    samples: int = 256,
 ) -> SlrPulse:
     """Design a linear-phase selective pulse.
 
@@ -104,7 +107,10 @@ def _linear_phase_filter(
 
     passband = 0.5 * (integral(plus, pass_edge) + integral(minus, pass_edge))
     stopband = 0.5 * (
-        integral(plus, np.pi) + integral(minus, np.pi) - integral(plus, stop_edge) - integral(minus, stop_edge)
+        integral(plus, np.pi)
+        + integral(minus, np.pi)
+        - integral(plus, stop_edge)
+        - integral(minus, stop_edge)
     )
     matrix = passband + stopband_weight * stopband
     cosines = scipy.linalg.solve(matrix, integral(tau, pass_edge), assume_a="sym")

@@ -1,0 +1,50 @@
+"""From a protocol and a scanner to a sequence, and from a sequence to a file."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pypulseq
+
+from pulsespec.errors import SequenceError
+from pulsespec.files import atomic_path
+from pulsespec.protocols import Protocol
+from pulsespec.sequences.press import build_press
+from pulsespec.sequences.scanner import Scanner
+
+_SEQUENCES = {"press": build_press}
+_FIELD_TOLERANCE = 0.1
+
+
+def build(protocol: Protocol, scanner: Scanner) -> pypulseq.Sequence:
+    """Return the sequence of a protocol for a scanner.
+
+    Raises
+    ------
+    SequenceError
+        The scanner's field or nucleus is not the protocol's, or the protocol asks for what the scanner cannot
+        play; where TE or TR is too short, the message states the shortest.
+
+    """
+    if abs(scanner.b0_t / protocol.field_t - 1) > _FIELD_TOLERANCE:
+        raise SequenceError(
+            f"{protocol.name}: is for {protocol.field_t:g} T, and {scanner.name} has {scanner.b0_t:.4g} T"
+        )
+    if scanner.nucleus != protocol.nucleus:
+        raise SequenceError(
+            f"{protocol.name}: is for {protocol.nucleus}, and {scanner.name} is set for {scanner.nucleus}"
+        )
+    return _SEQUENCES[protocol.sequence](protocol, scanner)
+
+
+def write_sequence(sequence: Any, path: Path, *, overwrite: bool = False, v141: bool = False) -> None:
+    """Write a sequence as Pulseq 1.5, or as 1.4.1 with `v141`; `path` is complete or left as it was.
+
+    Raises `InputError` where `path` exists without `overwrite`, or its suffix is not `.seq`.
+    """
+    path = Path(path)
+    if path.suffix != ".seq":
+        raise SequenceError(f"{path}: expected a name that ends in .seq")
+    with atomic_path(path, overwrite) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pypulseq tells of what 1.4.1 cannot hold, which was asked for
+        sequence.write(str(temporary), create_signature=True, v141_compat=v141)
