@@ -135,8 +135,8 @@ def suppression_blocks(
         if rest_s < _SPOILER_S - 1e-9:
             least = (delay * 1e-3 + _SPOILER_S - rest_s) * 1e3
             raise SequenceError(
-                f"{protocol.name}: water_suppression.delays_ms[{k}] = {delay}: expected at least {least:.2f}, "
-                "for the pulses and a spoiler between them"
+                f"{protocol.name}: water_suppression.delays_ms[{k}] = {delay}: expected at least "
+                f"{least:.2f}, for the pulses and a spoiler between them"
             )
         scaled = b1_hz * flip / 90
         if np.abs(scaled).max() > scanner.max_b1_hz:
@@ -165,19 +165,20 @@ def readout(protocol: Protocol, scanner: Scanner, delay_s: float, phase_rad: flo
     if not on_raster(dwell_s, scanner.adc_raster_s):
         near = max(1, round(dwell_s / scanner.adc_raster_s)) * scanner.adc_raster_s
         raise SequenceError(
-            f"{protocol.name}: spectral_width_hz = {protocol.spectral_width_hz:g} is a dwell of {dwell_s * 1e6:.4f} us, "
-            f"not on the ADC raster of {scanner.adc_raster_s * 1e6:g} us; the nearest is {1 / near:.6g} Hz"
+            f"{protocol.name}: spectral_width_hz = {protocol.spectral_width_hz:g} is a dwell of "
+            f"{dwell_s * 1e6:.4f} us, not on the ADC raster of {scanner.adc_raster_s * 1e6:g} us; the nearest is {1 / near:.6g} Hz"
         )
     if not on_raster(dwell_s / 2, scanner.rf_raster_s):
         raise SequenceError(
             f"{protocol.name}: spectral_width_hz = {protocol.spectral_width_hz:g}: half of its dwell, "
-            f"{dwell_s * 5e5:.4f} us, is not on the {scanner.rf_raster_s * 1e6:g} us raster on which a readout "
-            "starts, so no sample can lie on the echo; expected an even number of microseconds"
+            f"{dwell_s * 5e5:.4f} us, is not on the {scanner.rf_raster_s * 1e6:g} us raster on which a "
+            "readout starts, so no sample can lie on the echo; expected an even number of microseconds"
         )
     limit, divisor = scanner.adc_samples_limit, scanner.adc_samples_divisor
     if protocol.points > limit or protocol.points % divisor:
         raise SequenceError(
-            f"{protocol.name}: points = {protocol.points}: {scanner.name} takes at most {limit}, a multiple of {divisor}"
+            f"{protocol.name}: points = {protocol.points}: {scanner.name} takes at most {limit}, "
+            f"a multiple of {divisor}"
         )
     dwell_s = round(dwell_s / scanner.adc_raster_s) * scanner.adc_raster_s
     event = pypulseq.make_adc(

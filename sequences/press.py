@@ -1,10 +1,10 @@
-"""PRESS: point-resolved spectroscopy (Bottomley, Ann NY Acad Sci 1987;508:333-348).
+r"""PRESS: point-resolved spectroscopy (Bottomley, Ann NY Acad Sci 1987;508:333-348).
 
 One repetition, from the water suppression to the next one:
 
            water suppression       |<------ TE1/2 ------>|<---- TE1/2 ---->|<-- TE2/2 -->|<-- TE2/2 -->|
     RF    ~90~ ... ~90~ ~160~     90                    180                             180            |
-    ADC                            |                     |                               |             [::::::::
+    ADC                            |                     |                               |             [::::::
     Gz        \_/       /-\     /=====\__                                                              |
                                          \_A-r/                                                -B\_/   |
     Gy        /-\       \_/              /A\         /=======\                                 -B\_/   |
@@ -124,8 +124,8 @@ def plan(protocol: Protocol, scanner: Scanner, pulses: tuple[SelectedSlice, ...]
     for key, value in (("te_ms", te_s), ("te1_ms", te1_s)):
         if not on_raster(value, 2 * raster):
             raise SequenceError(
-                f"{protocol.name}: {key} = {value * 1e3:g}: expected a multiple of {2e3 * raster:g} ms, twice the "
-                f"block raster of {scanner.name}"
+                f"{protocol.name}: {key} = {value * 1e3:g}: expected a multiple of {2e3 * raster:g} ms, "
+                f"twice the block raster of {scanner.name}"
             )
     te2_s = te_s - te1_s
     to_sample = te2_s / 2 - pulses[2].half_block_s - half_dwell_s
@@ -221,6 +221,7 @@ def _shot(
         )
     if not on_raster(protocol.tr_ms * 1e-3, scanner.block_raster_s):
         raise SequenceError(
-            f"{protocol.name}: tr_ms = {protocol.tr_ms}: expected a multiple of {scanner.block_raster_s * 1e3:g} ms"
+            f"{protocol.name}: tr_ms = {protocol.tr_ms}: expected a multiple of "
+            f"{scanner.block_raster_s * 1e3:g} ms"
         )
     return [*blocks, [pypulseq.make_delay(rest_s)]] if rest_s > 0 else blocks

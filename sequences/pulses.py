@@ -47,7 +47,7 @@ class SelectedSlice:
 
     @property
     def rephasing_per_m(self) -> float:
-        """Gradient moment that has acted on the transverse magnetisation at the end of the block; cycles/m."""
+        """Gradient moment of the transverse magnetisation at the end of the block; cycles/m."""
         return self.gradient_hz_per_m * (self.after_centre_s + self.ramp_s / 2)
 
 
@@ -76,7 +76,8 @@ def peak_b1_hz(protocol: Protocol, scanner: Scanner) -> float:
         return _B1_MARGIN * scanner.max_b1_hz
     if asked_ut > scanner.max_b1_ut:
         raise SequenceError(
-            f"{protocol.name}: pulses.max_b1_ut = {asked_ut} is more than the {scanner.max_b1_ut} uT of {scanner.name}"
+            f"{protocol.name}: pulses.max_b1_ut = {asked_ut} is more than "
+            f"the {scanner.max_b1_ut} uT of {scanner.name}"
         )
     return asked_ut * 1e-6 * gamma_hz_per_t(scanner.nucleus)
 
@@ -113,7 +114,8 @@ def select_slice(
     if gradient > scanner.max_grad_hz_per_m:
         raise SequenceError(
             f"{name} pulse: a slice of {thickness_m * 1e3:g} mm needs "
-            f"{gradient / gamma_hz_per_t(scanner.nucleus) * 1e3:.1f} mT/m; {scanner.name} has {scanner.max_grad_mt_per_m}"
+            f"{gradient / gamma_hz_per_t(scanner.nucleus) * 1e3:.1f} mT/m; "
+            f"{scanner.name} has {scanner.max_grad_mt_per_m}"
         )
     slowest = max(gradient / scanner.max_slew_hz_per_m_per_s, scanner.rf_dead_time_s, scanner.rf_ringdown_s)
     ramp_s = ceil_to(slowest, scanner.grad_raster_s)

@@ -120,6 +120,8 @@ def _rf(event: Any, gradients: Any, f0_hz: float) -> tuple[Rf | None, tuple[Any,
     steps = np.diff(times)
     if times[0] > 0 and np.allclose(steps, steps[:1], rtol=1e-6):
         b1_hz = signal  # samples in the middle of a uniform raster
+        # Where the raster is not the scanner's, pypulseq lets the shape end with its last middle.
+        duration_s = signal.size * float(np.mean(steps))
     else:  # corners of a piecewise linear shape, as of a block pulse
         n = max(1, round(duration_s / 1e-6))
         middle = (np.arange(n) + 0.5) * duration_s / n
