@@ -166,7 +166,8 @@ def readout(protocol: Protocol, scanner: Scanner, delay_s: float, phase_rad: flo
         near = max(1, round(dwell_s / scanner.adc_raster_s)) * scanner.adc_raster_s
         raise SequenceError(
             f"{protocol.name}: spectral_width_hz = {protocol.spectral_width_hz:g} is a dwell of "
-            f"{dwell_s * 1e6:.4f} us, not on the ADC raster of {scanner.adc_raster_s * 1e6:g} us; the nearest is {1 / near:.6g} Hz"
+            f"{dwell_s * 1e6:.4f} us, not on the ADC raster of "
+            f"{scanner.adc_raster_s * 1e6:g} us; the nearest is {1 / near:.6g} Hz"
         )
     if not on_raster(dwell_s / 2, scanner.rf_raster_s):
         raise SequenceError(
