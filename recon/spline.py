@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import BSpline
-from scipy.linalg import qr
+from scipy.linalg import eigh, qr
 from scipy.optimize import brentq
 
 Real = NDArray[np.float64]
@@ -61,10 +61,13 @@ def baseline(ppm: Real, dimension_per_ppm: float) -> Baseline:
 
 def _weight(splines: Real, difference: Real, dimension: float) -> float:
     """Return the smoothing parameter at which the smoother has a trace of `dimension`."""
-    gram, rough = splines.T @ splines, difference.T @ difference
+    gram = splines.T @ splines
+    gram += 1e-9 * np.trace(gram) / len(gram) * np.eye(len(gram))
+    roughness = np.maximum(eigh(difference.T @ difference, gram, eigvals_only=True), 0.0)
+    roughness[:2] = 0.0  # straight lines are free
     dimension = min(dimension, 0.95 * splines.shape[1])
 
     def excess(log_weight: float) -> float:
-        return float(np.trace(np.linalg.solve(gram + np.exp(log_weight) * rough, gram))) - dimension
+        return float(np.sum(1.0 / (1.0 + np.exp(log_weight) * roughness))) - dimension
 
-    return float(np.exp(brentq(excess, -25.0, 35.0)))
+    return float(np.exp(brentq(excess, -40.0, 60.0)))
