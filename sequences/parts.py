@@ -105,7 +105,9 @@ def slice_events(
         fall_time=pulse.ramp_s,
         system=scanner.opts,
     )
-    rf = rf_event(pulse.b1_hz, pulse.duration_s, pulse.ramp_s, offset_hz, phase_rad, pulse.use, scanner)
+    rf = rf_event(
+        pulse.b1_hz, pulse.duration_s, pulse.ramp_s, offset_hz, phase_rad, pulse.use, scanner, pulse.centre_s
+    )
     return [rf, gradient]
 
 

@@ -17,7 +17,8 @@ excitation's slice. Crushers A = (a, a, a) stand on both sides of the first 180 
 sides of the second; between the pulses they merge into A + B = (2 a, 0, 0). The pathway (-1, +1, -1) sees
 none of it, every other one at least a on at least one axis.
 
-The middle of the first ADC sample is exactly at the echo, TE after the centre of the excitation. The
+The middle of the first ADC sample is exactly at the echo, TE after the centre of the excitation: the time
+from which its slice dephases, some microseconds off the middle of the pulse. TE1 follows from it. The
 receiver's frequency is that of 4.65 ppm; all pulses are offset from it. All averages add up in phase: the
 receiver follows the phase that the cycle gives to the echo.
 """
@@ -103,14 +104,17 @@ def plan(protocol: Protocol, scanner: Scanner, pulses: tuple[SelectedSlice, ...]
     lobe = [
         max(parts.shortest_lobe_s(a, scanner) for a in areas) for areas in crusher_areas(protocol, pulses)
     ]
-    first_half = pulses[0].half_block_s + lobe[0] + pulses[1].half_block_s
-    shortest_te1 = 2 * ceil_to(first_half, raster)
+    outside = pulses[0].after_s + pulses[1].before_s
+    shortest_te1 = 2 * (outside + lobe[0])
     te_s = protocol.te_ms * 1e-3
-    te1_s = shortest_te1 if protocol.te1_ms is None else protocol.te1_ms * 1e-3
+    before_first = lobe[0]
+    if protocol.te1_ms is not None:
+        before_first = round((protocol.te1_ms * 5e-4 - outside) / raster) * raster
+    te1_s = 2 * (outside + before_first)
     half_dwell_s = protocol.dwell_s / 2
-    last_half = pulses[2].half_block_s + lobe[2] + scanner.adc_dead_time_s + half_dwell_s
-    middle = pulses[1].half_block_s + lobe[1] + pulses[2].half_block_s
-    shortest_te = max(te1_s + 2 * ceil_to(last_half, raster), 2 * ceil_to(middle, raster))
+    last = pulses[2].after_s + lobe[2] + scanner.adc_dead_time_s + half_dwell_s
+    middle = pulses[1].after_s + lobe[1] + pulses[2].before_s
+    shortest_te = 2 * ceil_to(max(te1_s / 2 + last, middle), raster)
     if te1_s < shortest_te1 - 1e-9:
         raise SequenceError(
             f"{protocol.name}: te1_ms = {protocol.te1_ms} is too short for its pulses and crushers on "
@@ -121,20 +125,19 @@ def plan(protocol: Protocol, scanner: Scanner, pulses: tuple[SelectedSlice, ...]
             f"{protocol.name}: te_ms = {protocol.te_ms} is too short for its pulses and crushers on "
             f"{scanner.name}: expected at least {shortest_te * 1e3:.2f}"
         )
-    for key, value in (("te_ms", te_s), ("te1_ms", te1_s)):
-        if not on_raster(value, 2 * raster):
-            raise SequenceError(
-                f"{protocol.name}: {key} = {value * 1e3:g}: expected a multiple of {2e3 * raster:g} ms, "
-                f"twice the block raster of {scanner.name}"
-            )
+    if not on_raster(te_s, 2 * raster):
+        raise SequenceError(
+            f"{protocol.name}: te_ms = {protocol.te_ms:g}: expected a multiple of {2e3 * raster:g} ms, twice "
+            f"the block raster of {scanner.name}"
+        )
     te2_s = te_s - te1_s
-    to_sample = te2_s / 2 - pulses[2].half_block_s - half_dwell_s
+    to_sample = te2_s / 2 - pulses[2].after_s - half_dwell_s
     after_second = np.floor((to_sample - scanner.adc_dead_time_s) / raster + 1e-6) * raster
     return Timing(
         te1_s=_tidy(te1_s),
         te2_s=_tidy(te2_s),
-        before_first_s=_tidy(te1_s / 2 - pulses[0].half_block_s - pulses[1].half_block_s),
-        between_s=_tidy(te_s / 2 - pulses[1].half_block_s - pulses[2].half_block_s),
+        before_first_s=_tidy(before_first),
+        between_s=_tidy(te_s / 2 - pulses[1].after_s - pulses[2].before_s),
         after_second_s=_tidy(float(after_second)),
         adc_delay_s=max(_tidy(to_sample - after_second), scanner.adc_dead_time_s),
     )
@@ -170,7 +173,7 @@ def build_press(protocol: Protocol, scanner: Scanner) -> Any:
     """Return PRESS with its dummies, averages and water references as a `pypulseq.Sequence`."""
     pulses = design_pulses(protocol, scanner)
     timing = plan(protocol, scanner, pulses)
-    suppression = parts.suppression_blocks(protocol, scanner, pulses[0].half_block_s)
+    suppression = parts.suppression_blocks(protocol, scanner, pulses[0].before_s)
     cycle = phase_cycle(protocol.phase_cycle)
     sequence = pypulseq.Sequence(scanner.opts)
     parts.define(sequence, protocol, scanner, (timing.te1_s, timing.te2_s))

@@ -38,12 +38,22 @@ class SelectedSlice:
     ramp_s: float
     """Of the gradient; the pulse fills the flat top exactly."""
     after_centre_s: float
-    """Time before the pulse's end from which the slice dephases: half the duration for a refocusing pulse."""
+    """Time from the pulse's centre, from which the slice dephases, to its end; on the RF raster."""
 
     @property
-    def half_block_s(self) -> float:
-        """Time from the pulse's centre to either end of its block."""
-        return self.ramp_s + self.duration_s / 2
+    def centre_s(self) -> float:
+        """Time from the start of the pulse to its centre."""
+        return round(self.duration_s - self.after_centre_s, 10)
+
+    @property
+    def before_s(self) -> float:
+        """Time from the start of the block to the pulse's centre."""
+        return self.ramp_s + self.centre_s
+
+    @property
+    def after_s(self) -> float:
+        """Time from the pulse's centre to the end of its block."""
+        return self.ramp_s + self.after_centre_s
 
     @property
     def rephasing_per_m(self) -> float:
@@ -121,6 +131,7 @@ def select_slice(
     ramp_s = ceil_to(slowest, scanner.grad_raster_s)
     b1_hz = pulse.b1_hz(duration_s)
     after = duration_s / 2 if use == "refocusing" else _isodelay_s(b1_hz, step_s, bandwidth_hz)
+    after = round(round(after / scanner.rf_raster_s) * scanner.rf_raster_s, 10)
     return SelectedSlice(name, use, axis, b1_hz, duration_s, bandwidth_hz, gradient, ramp_s, after)
 
 
@@ -155,13 +166,14 @@ def rf_event(
     phase_rad: float,
     use: str,
     scanner: Scanner,
+    centre_s: float | None = None,
 ) -> Any:
     """Return a Pulseq pulse whose phase is `phase_rad` at its centre, whatever its frequency offset.
 
     Pulseq counts the phase of an offset from the start of the shape; taking it back to the centre makes the
     phase of the signal independent of where the slice is.
     """
-    centre_s = duration_s / 2
+    centre_s = duration_s / 2 if centre_s is None else centre_s
     return pypulseq.make_arbitrary_rf(
         b1_hz.astype(complex),
         flip_angle=1.0,  # not used: the signal is not scaled

@@ -1,0 +1,95 @@
+"""Protocols: the shipped library, and one clear message for each thing that can be wrong in a file."""
+
+from importlib.resources import files
+
+import pydantic
+import pytest
+
+from pulsespec.errors import ProtocolError
+from pulsespec.protocols import Protocol, list_protocols, load_protocol, protocol_hash
+
+TEXT = (files("pulsespec.protocols") / "press-3t-te30.toml").read_text()
+
+
+def test_every_shipped_protocol_is_valid_named_and_sourced():
+    names = list_protocols()
+    assert {"press-1.5t-te30", "press-3t-te30", "press-3t-te35", "press-3t-te144"} <= set(names)
+    assert any(name.startswith("press-7t") for name in names)
+    for name in names:
+        protocol = load_protocol(name)
+        assert protocol.name == name
+        assert protocol.source
+        assert f"te{protocol.te_ms:g}" in name
+        assert protocol.averages % protocol.phase_cycle == 0
+        assert protocol.water_averages > 0
+
+
+def test_shipped_protocols_differ_in_their_hash():
+    assert len({protocol_hash(load_protocol(name)) for name in list_protocols()}) == len(list_protocols())
+
+
+def test_hash_ignores_layout_but_no_value(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("# a comment\n" + TEXT.replace("te_ms = 30.0", "te_ms   =   30"))
+    assert protocol_hash(load_protocol(path)) == protocol_hash(load_protocol("press-3t-te30"))
+    path.write_text(TEXT.replace("te_ms = 30.0", "te_ms = 30.02"))
+    assert protocol_hash(load_protocol(path)) != protocol_hash(load_protocol("press-3t-te30"))
+
+
+def test_protocols_are_frozen():
+    protocol = load_protocol("press-3t-te30")
+    with pytest.raises(pydantic.ValidationError):
+        protocol.te_ms = 20.0
+    with pytest.raises(pydantic.ValidationError):
+        protocol.carrier_ppm.metabolite = 3.0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("te_ms = 30.0", "te_s = 0.03", ["te_s = 0.03", "unknown key", "did you mean 'te_ms'", "voxel_mm"]),
+        ("averages = 64", "avrages = 64", ["avrages", "did you mean 'averages'"]),
+        ("te_ms = 30.0", 'te_ms = "30"', ["te_ms = '30'", "number"]),
+        ("te_ms = 30.0", "te_ms = true", ["te_ms = True", "number"]),
+        ("te_ms = 30.0", "te_ms = -1", ["te_ms = -1", "greater than 0"]),
+        ("te_ms = 30.0", "te_ms = nan", ["te_ms = nan"]),
+        ("te_ms = 30.0", "te_ms = 35000000.0", ["te_ms = 35000000.0", "2000"]),
+        ("te_ms = 30.0", "", ["te_ms", "missing"]),
+        ("tr_ms = 2000.0", "tr_ms = 20.0", ["te_ms is 30.0", "tr_ms, 20.0"]),
+        ("averages = 64", "averages = 60", ["averages is 60", "multiple of phase_cycle, 16"]),
+        ("averages = 64", "averages = 64.5", ["averages = 64.5", "integer"]),
+        ("phase_cycle = 16", "phase_cycle = 7", ["phase_cycle = 7", "1, 4 or 16"]),
+        ("[20.0, 20.0, 20.0]", "[20.0, 20.0]", ["voxel_mm.2", "missing"]),
+        ("[20.0, 20.0, 20.0]", '["a", 20.0, 20.0]', ["voxel_mm.0 = 'a'", "number"]),
+        ("metabolite = 2.7", "metabolite = 270", ["carrier_ppm.metabolite = 270", "20"]),
+        ('sequence = "press"', 'sequence = "pres"', ["sequence = 'pres'", "'press'"]),
+        ('nucleus = "1H"', 'nucleus = "31P"', ["nucleus = '31P'", "'1H'"]),
+        ("pulse_ms = 26.0", "pulse_us = 26.0", ["water_suppression.pulse_us", "did you mean 'pulse_ms'"]),
+        ("flips_deg = [82.1, ", "flips_deg = [", ["flips_deg has 7", "delays_ms 8", "water_suppression"]),
+        ("te_ms = 30.0", "te_ms = 30.0 30.0", ["not valid TOML"]),
+    ],
+)
+def test_each_error_names_file_key_value_and_what_is_allowed(tmp_path, old, new, words):
+    path = tmp_path / "mine.toml"
+    assert old in TEXT
+    path.write_text(TEXT.replace(old, new))
+    with pytest.raises(ProtocolError) as caught:
+        load_protocol(path)
+    for word in [str(path), *words]:
+        assert word in str(caught.value)
+
+
+def test_unknown_name_suggests_the_nearest():
+    with pytest.raises(ProtocolError, match=r"did you mean 'press-3t-te3"):
+        load_protocol("press-3t-te3")
+
+
+def test_a_folder_is_no_protocol(tmp_path):
+    with pytest.raises(ProtocolError, match="neither a file nor a shipped protocol"):
+        load_protocol(tmp_path)
+
+
+def test_a_copy_with_another_value_is_validated_again():
+    values = load_protocol("press-3t-te30").model_dump() | {"te_ms": 0.0}
+    with pytest.raises(pydantic.ValidationError):
+        Protocol.model_validate(values)

@@ -1,0 +1,115 @@
+"""SLR pulses against a Bloch simulation of their own, and against what they were designed for."""
+
+import numpy as np
+import pytest
+from bloch import pulse
+
+from pulsespec.errors import InputError
+from pulsespec.protocols import load_protocol
+from pulsespec.sequences import displacement, load_scanner, slr
+from pulsespec.sequences.pulses import suppression_pulse
+
+STEP_S = 1e-5
+
+
+@pytest.mark.parametrize("flip_deg", [30, 90, 150, 180])
+def test_profile_is_the_one_asked_for(flip_deg):
+    design = slr.design(np.radians(flip_deg), 6.0, 0.5, samples=400)
+    offset = np.linspace(-3, 3, 241) * 6.0 / 4e-3
+    _, b = slr.cayley_klein(design.b1_hz(4e-3), STEP_S, offset)
+    edge = np.abs(offset) / (3.0 / 4e-3)
+    flip = np.degrees(2 * np.arcsin(np.abs(b)))
+    assert np.abs(np.abs(b[edge < 0.5]) - np.sin(np.radians(flip_deg / 2))).max() < 0.02
+    assert flip[edge > 1.5].max() < 0.06 * flip_deg
+    assert design.time_bandwidth == pytest.approx(6.0, rel=0.15)
+
+
+@pytest.mark.parametrize("flip_deg", [90, 180])
+@pytest.mark.parametrize("phase", [0.0, 0.7])
+def test_cayley_klein_agrees_with_turning_vectors(flip_deg, phase):
+    b1 = slr.design(np.radians(flip_deg), 5.0, 0.4, samples=200).b1_hz(2e-3) * np.exp(1j * phase)
+    offset = np.linspace(-4000, 4000, 81)
+    m = pulse(b1, STEP_S, offset)
+    np.testing.assert_allclose(slr.excited(b1, STEP_S, offset), m[:, 0] + 1j * m[:, 1], atol=1e-9)
+    np.testing.assert_allclose(slr.longitudinal(b1, STEP_S, offset), m[:, 2], atol=1e-9)
+
+
+def test_inverse_transform_returns_the_pulse_of_its_polynomial():
+    rng = np.random.default_rng(1)
+    beta = rng.normal(size=32)
+    beta *= 0.9 / np.abs(np.fft.fft(beta, 1024)).max()
+    rotation = slr.inverse_transform(beta)
+    z = np.exp(-2j * np.pi * np.arange(64) / 64)
+    a, b = np.ones(64, complex), np.zeros(64, complex)
+    for angle in rotation:
+        c, s = np.cos(angle / 2), np.sin(angle / 2)
+        a, b = c * a - s * z * b, s * a + c * z * b
+    np.testing.assert_allclose(b, np.fft.fft(beta, 64), atol=1e-6)
+
+
+def test_refocusing_pulse_is_symmetric_so_that_its_echo_has_no_phase_across_the_slice():
+    design = slr.design(np.pi, 5.0, 0.45, samples=462)
+    b1 = design.b1_hz(4.62e-3)
+    np.testing.assert_allclose(b1, b1[::-1], atol=1e-3 * np.abs(b1).max())
+    inside = np.linspace(-0.3, 0.3, 41) * design.time_bandwidth / 4.62e-3
+    echo = slr.refocused(b1, STEP_S, inside)
+    assert np.ptp(np.unwrap(np.angle(echo))) < 1e-3
+    assert np.abs(echo).min() > 0.9
+
+
+def test_shortest_pulse_has_the_peak_asked_for():
+    design = slr.design(np.pi, 5.0, 0.45)
+    assert np.abs(design.b1_hz(design.shortest_s(800.0))).max() == pytest.approx(800.0)
+
+
+@pytest.mark.parametrize("args", [(4.0, 5.0, 0.4), (0.0, 5.0, 0.4), (3.0, 0.5, 0.4), (3.0, 5.0, 1.2)])
+def test_impossible_designs_are_refused(args):
+    with pytest.raises(InputError):
+        slr.design(*args)
+
+
+@pytest.mark.parametrize(
+    ("name", "scanner"),
+    [
+        ("press-1.5t-te30", "siemens-aera"),
+        ("press-3t-te30", "siemens-prisma"),
+        ("press-7t-te40", "siemens-terra"),
+    ],
+)
+def test_displacement_follows_bandwidth_and_field(name, scanner):
+    scanner = load_scanner(scanner)
+    rows = displacement(load_protocol(name), scanner)
+    assert [row.axis for row in rows] == ["z", "y", "x"]
+    for row in rows:
+        assert row.peak_b1_ut <= scanner.max_b1_ut
+        assert row.percent_per_ppm == pytest.approx(scanner.f0_hz * 1e-4 / row.bandwidth_hz)
+    assert rows[0].bandwidth_hz > 2 * rows[1].bandwidth_hz
+
+
+def test_refocusing_at_20_ut_has_the_published_bandwidth():
+    # Wilson et al. 2019, doi:10.1002/mrm.27742: about 0.94 kHz, 13 % a ppm at 3 T.
+    row = displacement(load_protocol("press-3t-te30"), load_scanner("siemens-prisma"))[1]
+    assert row.bandwidth_hz > 900
+    assert row.percent_per_ppm < 13.5
+
+
+SUPPRESSED = [("press-1.5t-te30", 63.6), ("press-3t-te30", 123.2), ("press-7t-te40", 297.2)]
+
+
+@pytest.mark.parametrize(("name", "mhz"), SUPPRESSED)
+def test_suppression_leaves_little_water_and_nearly_all_metabolite(name, mhz):
+    settings = load_protocol(name).water_suppression
+    b1, duration_s, step_s = suppression_pulse(load_protocol(name))
+    assert duration_s == pytest.approx(settings.pulse_ms * 1e-3, rel=0.02)
+    t1, b1_scale = np.meshgrid([0.8, 1.2, 1.5, 2.0, 3.0, 4.0], np.linspace(0.8, 1.2, 9))
+    for start in (1.0, 0.3):
+        mz = np.full(t1.shape, start)
+        for flip, delay in zip(settings.flips_deg, settings.delays_ms, strict=True):
+            turned = np.array(
+                [slr.longitudinal(b1 * flip / 90 * s, step_s, np.zeros(1))[0] for s in b1_scale[:, 0]]
+            )
+            mz = 1 - (1 - mz * turned[:, None]) * np.exp(-delay * 1e-3 / t1)
+        assert np.abs(mz).max() < 0.005
+    shift_hz = (np.array([4.05, 3.91, 3.03, 2.01]) - 4.65) * mhz
+    kept = np.prod([slr.longitudinal(b1 * f / 90, step_s, shift_hz) for f in settings.flips_deg], axis=0)
+    assert kept.min() > 0.975
