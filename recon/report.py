@@ -97,10 +97,13 @@ def _plotly_js() -> str:
 
 def show(value: Any) -> str:
     """Return `value` as text for a reader: four significant digits, a dash for what is not known."""
-    if value is None or (isinstance(value, float | np.floating) and not math.isfinite(value)):
+    if value is None:
         return "–"
     if isinstance(value, float | np.floating):
-        return f"{value:.4g}" if abs(value) < 1e5 else f"{value:.9g}"
+        number = float(value)
+        if not math.isfinite(number):
+            return "–"
+        return f"{number:.4g}" if abs(number) < 1e5 else f"{number:.9g}"
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {show(item)}" for key, item in value.items())
     if isinstance(value, list | tuple | np.ndarray):

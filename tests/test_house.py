@@ -157,7 +157,8 @@ def test_static_tools_find_the_rooms(room):
         pytest.fail(
             f"{link} is a plain file: git wrote its symbolic links as text. Only static tools suffer "
             "(mypy, editors); the installed package does not. To repair: enable symbolic links "
-            "(on Windows: Developer Mode), then `git config core.symlinks true` and `git checkout -- src/pulsespec`."
+            "(on Windows: Developer Mode), then `git config core.symlinks true` and "
+            "`git checkout -- src/pulsespec`."
         )
     assert link.is_symlink()
     assert link.resolve() == ROOT / room

@@ -1,0 +1,149 @@
+"""The command line: `pulsespec VERB`. It reads arguments, calls the functions of the verbs and prints.
+
+Exit codes: 0 done; 1 a fault of the program, with its traceback; 2 wrong usage or input, with one line that
+says what to change.
+"""
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pulsespec import __version__, commands
+from pulsespec.console import Console
+from pulsespec.errors import PulsespecError
+
+app = typer.Typer(
+    name="pulsespec",
+    help="Magnetic resonance spectroscopy from the pulse sequence to the metabolites.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print results and errors only.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the inputs and write nothing.")]
+Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Processes to use.")]
+ScannerName = Annotated[str | None, typer.Option("--scanner", help="A name of `pulsespec scanners`.")]
+FieldT = Annotated[float | None, typer.Option("--field", help="Field in tesla.")]
+F0Mhz = Annotated[float | None, typer.Option("--f0-mhz", help="Exact Larmor frequency in MHz.")]
+Names = Annotated[str | None, typer.Option("--metabolites", help="Names, separated by commas.")]
+Output = Annotated[Path, typer.Option("-o", "--output", help="File to write.")]
+Folder = Annotated[Path, typer.Option("-o", "--output", help="Folder to write into.")]
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # those of other libraries; what a user must know is in the results
+    try:
+        app()
+    except PulsespecError as error:
+        print(f"pulsespec: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        Console().result(__version__, __version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def protocols(as_json: AsJson = False) -> None:
+    """List the shipped protocols."""
+    Console(as_json).table(commands.list_protocols())
+
+
+@app.command()
+def scanners(as_json: AsJson = False) -> None:
+    """List the scanners that sequences can be built for."""
+    Console(as_json).table(commands.list_scanners())
+
+
+@app.command()
+def metabolites(as_json: AsJson = False) -> None:
+    """List the spin systems and where their numbers come from."""
+    Console(as_json).table(commands.list_metabolites())
+
+
+@app.command()
+def export(
+    protocol: Annotated[str, typer.Argument(help="Name of a shipped protocol, or a TOML file.")],
+    scanner: Annotated[str, typer.Option("--scanner", help="A name of `pulsespec scanners`.")],
+    output: Output,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Build the sequence of a protocol and write it as a Pulseq .seq file."""
+    made = commands.export(protocol, scanner, output, overwrite=overwrite, dry_run=dry_run)
+    console = Console(as_json)
+    if not as_json:
+        written = "would write" if dry_run else "wrote"
+        console.result(None, f"{written} {output}: {made['protocol']}, {made['duration_s']:.1f} s")
+    console.table(made["displacement"], made)
+
+
+@app.command()
+def check(
+    sequence: Annotated[Path, typer.Argument(help="A .seq file.")],
+    scanner: Annotated[str, typer.Option("--scanner", help="A name of `pulsespec scanners`.")],
+    as_json: AsJson = False,
+) -> None:
+    """Check whether a scanner can play a .seq file; exit code 2 where it cannot."""
+    broken = commands.check(sequence, scanner)
+    console = Console(as_json)
+    if broken:
+        console.table(broken)
+        raise typer.Exit(2)
+    console.result([], f"{sequence}: {scanner} can play it")
+
+
+@app.command()
+def simulate(
+    source: Annotated[str, typer.Argument(help="A .seq file, a protocol's name or its TOML file.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Basis to write: .h5, or .basis (LCModel).")],
+    scanner: ScannerName = None,
+    field: FieldT = None,
+    f0_mhz: F0Mhz = None,
+    names: Names = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    jobs: Jobs = 1,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate the basis set of a sequence."""
+    console = Console(as_json, quiet)
+    with console.progress() as notify:
+        made = commands.simulate(
+            source,
+            output,
+            f0_hz=commands.frequency(field, f0_mhz),
+            scanner=scanner,
+            metabolites=names.split(",") if names else None,
+            overwrite=overwrite,
+            dry_run=dry_run,
+            jobs=jobs,
+            notify=notify,
+        )
+    if dry_run:
+        console.result(made, f"would simulate {source} and write {output}")
+        return
+    text = f"wrote {output}: {len(made['metabolites'])} components at {made['f0_mhz']:.4f} MHz"
+    console.result(made, text)

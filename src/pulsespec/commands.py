@@ -1,0 +1,209 @@
+"""The verbs of the command line that make things: protocols in, sequences and basis sets out.
+
+Each is a Python function that returns what the verb prints. Rooms are imported inside the functions, so that
+`pulsespec --help` answers at once.
+"""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pulsespec.console import Notify, silent
+from pulsespec.conventions import field_from_larmor, larmor_hz
+from pulsespec.errors import InputError, SequenceError
+from pulsespec.files import refuse_existing
+
+if TYPE_CHECKING:
+    from pulsespec.protocols import Protocol
+    from pulsespec.sequences import Scanner
+    from pulsespec.simulator import Basis
+
+DESIGN_SCANNERS = {1.5: "siemens-aera", 3.0: "siemens-prisma", 7.0: "siemens-terra"}
+"""The scanner whose limits pulses are designed for where none is named, by nominal field in tesla."""
+
+
+def list_protocols() -> list[dict[str, Any]]:
+    """Return what the shipped protocols are, one row each."""
+    from pulsespec.protocols import list_protocols, load_protocol
+
+    loaded = [(name, load_protocol(name)) for name in list_protocols()]
+    return [
+        {
+            "name": name,
+            "sequence": p.sequence,
+            "field_t": p.field_t,
+            "te_ms": p.te_ms,
+            "tr_ms": p.tr_ms,
+            "averages": p.averages,
+            "voxel_mm": " x ".join(f"{edge:g}" for edge in p.voxel_mm),
+            "description": p.description,
+        }
+        for name, p in loaded
+    ]
+
+
+def list_scanners() -> list[dict[str, Any]]:
+    """Return what the scanners in the table can do, one row each."""
+    from pulsespec.sequences import list_scanners, load_scanner
+
+    columns = ("name", "vendor", "b0_t", "max_grad_mt_per_m", "max_slew_t_per_m_per_s", "max_b1_ut")
+    scanners = [load_scanner(name) for name in list_scanners()]
+    return [{column: getattr(scanner, column) for column in columns} for scanner in scanners]
+
+
+def list_metabolites() -> list[dict[str, Any]]:
+    """Return the shipped spin systems and where their numbers come from, one row each."""
+    from pulsespec.simulator import load_metabolites
+
+    return [{"name": name, "source": entry.source} for name, entry in load_metabolites().items()]
+
+
+def scanner_for(protocol: "Protocol", name: str | None = None, f0_hz: float | None = None) -> "Scanner":
+    """Return the named scanner, else the usual one of the protocol's field; tuned to `f0_hz` if given."""
+    from pulsespec.sequences import load_scanner
+
+    if name is None:
+        field = min(DESIGN_SCANNERS, key=lambda tesla: abs(tesla - protocol.field_t))
+        name = DESIGN_SCANNERS[field]
+    scanner = load_scanner(name)
+    if f0_hz is None:
+        return scanner
+    return dataclasses.replace(scanner, b0_t=field_from_larmor(f0_hz, protocol.nucleus))
+
+
+def export(
+    protocol: str, scanner: str, output: Path, *, overwrite: bool = False, dry_run: bool = False
+) -> dict[str, Any]:
+    """Build a protocol's sequence for a scanner, check it against the scanner's limits and write it.
+
+    Raises
+    ------
+    SequenceError
+        The sequence cannot be built, or breaks a rule of the scanner.
+
+    """
+    from pulsespec.protocols import load_protocol
+    from pulsespec.sequences import build, check, displacement, load_scanner, write_sequence
+
+    chosen, machine = load_protocol(protocol), load_scanner(scanner)
+    refuse_existing(output, overwrite)
+    sequence = build(chosen, machine)
+    broken = check(sequence, machine)
+    if broken:
+        listed = "; ".join(f"{violation.rule}: {violation.message}" for violation in broken[:3])
+        raise SequenceError(f"{protocol} on {scanner}: {listed}")
+    if not dry_run:
+        write_sequence(sequence, output, overwrite=overwrite)
+    return {
+        "protocol": chosen.name,
+        "scanner": machine.name,
+        "output": str(output),
+        "te_ms": chosen.te_ms,
+        "duration_s": float(sequence.duration()[0]),
+        "displacement": [dataclasses.asdict(pulse) for pulse in displacement(chosen, machine)],
+    }
+
+
+def check(sequence: Path, scanner: str) -> list[dict[str, Any]]:
+    """Return every rule of `scanner` that the `.seq` file breaks, one row each."""
+    from pulsespec.sequences import check, load_scanner
+
+    require_file(sequence)
+    return [dataclasses.asdict(violation) for violation in check(sequence, load_scanner(scanner))]
+
+
+def require_file(path: Path) -> None:
+    """Raise `InputError` where `path` is not a file."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+
+
+def frequency(field_t: float | None, f0_mhz: float | None) -> float | None:
+    """Return the Larmor frequency in Hz that one of the two options asks for, if any."""
+    if field_t is not None and f0_mhz is not None:
+        raise InputError("--field and --f0-mhz: got both, expected one of them")
+    for option, value in (("--field", field_t), ("--f0-mhz", f0_mhz)):
+        if value is not None and not value > 0:
+            raise InputError(f"{option}: got {value}, expected a number above 0")
+    if f0_mhz is not None:
+        return f0_mhz * 1e6
+    return None if field_t is None else larmor_hz(field_t)
+
+
+def simulate(
+    source: str,
+    output: Path,
+    *,
+    f0_hz: float | None = None,
+    scanner: str | None = None,
+    metabolites: list[str] | None = None,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    jobs: int = 1,
+    notify: Notify = silent,
+) -> dict[str, Any]:
+    """Simulate a `.seq` file, or a protocol by name or file, and write the basis set.
+
+    `output` ends in `.h5` (transition lines, nothing lost) or `.basis` (LCModel).
+    """
+    if output.suffix not in (".h5", ".basis"):
+        raise InputError(f"{output}: expected a name that ends in .h5 or .basis")
+    refuse_existing(output, overwrite)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = sequence_of(source, Path(scratch), scanner, f0_hz, notify)
+        if dry_run:
+            return {"source": source, "output": str(output), "metabolites": metabolites or "all"}
+        notify(f"simulating {source}")
+        basis = basis_of(path, metabolites, f0_hz, jobs)
+    write_basis(basis, output, overwrite)
+    return describe(basis) | {"output": str(output)}
+
+
+def sequence_of(
+    source: str, folder: Path, scanner: str | None, f0_hz: float | None, notify: Notify = silent
+) -> Path:
+    """Return the path of a `.seq`: `source` itself, or that of the protocol, built into `folder`."""
+    if source.endswith(".seq"):
+        require_file(Path(source))
+        return Path(source)
+    from pulsespec.protocols import load_protocol
+    from pulsespec.sequences import build, write_sequence
+
+    protocol = load_protocol(source)
+    machine = scanner_for(protocol, scanner, f0_hz)
+    if scanner is None:
+        notify(
+            f"{protocol.name}: pulses designed for the limits of {machine.name}; name another by --scanner"
+        )
+    path = folder / "sequence.seq"
+    write_sequence(build(protocol, machine), path)
+    return path
+
+
+def basis_of(path: Path, names: list[str] | None, f0_hz: float | None, jobs: int = 1) -> "Basis":
+    """Return what the `.seq` file makes of the named metabolites, by default all that are shipped."""
+    from pulsespec.simulator import simulate
+
+    return simulate(path, names, f0_hz=f0_hz, jobs=jobs)
+
+
+def write_basis(basis: "Basis", output: Path, overwrite: bool) -> None:
+    """Write the basis in the format that the suffix of `output` says."""
+    if output.suffix == ".basis":
+        from pulsespec.simulator.lcmodel import write_basis
+
+        write_basis(basis, output, overwrite=overwrite)
+    else:
+        basis.write(output, overwrite)
+
+
+def describe(basis: "Basis") -> dict[str, Any]:
+    """Return what a reader wants to know of a basis set in a few words."""
+    return {
+        "sequence": basis.sequence,
+        "sequence_hash": basis.sequence_hash,
+        "f0_mhz": basis.f0_hz * 1e-6,
+        "te_ms": None if basis.te_s is None else basis.te_s * 1e3,
+        "metabolites": list(basis.names),
+    }

@@ -1,0 +1,71 @@
+"""What the command line says: results on standard output, everything else on standard error."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console as RichConsole
+from rich.table import Table
+
+Notify = Callable[[str], None]
+"""Takes one line that tells a person what is going on."""
+
+
+def silent(_: str) -> None:
+    """Say nothing: the default of the Python functions behind the verbs."""
+
+
+@dataclass(frozen=True)
+class Console:
+    """How one run of the command line speaks."""
+
+    as_json: bool = False
+    """Print the result as one JSON document."""
+    quiet: bool = False
+    """Print results and errors only."""
+
+    @contextmanager
+    def progress(self) -> Iterator[Notify]:
+        """Yield a `Notify` that shows a moving line on a terminal and plain lines elsewhere."""
+        screen = RichConsole(stderr=True, highlight=False)
+        if self.quiet:
+            yield silent
+        elif screen.is_terminal:
+            with screen.status("starting") as status:
+
+                def notify(text: str) -> None:
+                    screen.print(text, markup=False)
+                    status.update("working")
+
+                yield notify
+        else:
+            yield lambda text: print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+    def result(self, data: Any, text: str = "") -> None:
+        """Print `data` as JSON if that was asked for, else `text`."""
+        print(json.dumps(data, indent=2, default=_plain) if self.as_json else text, flush=True)  # noqa: T201
+
+    def table(self, rows: Sequence[Mapping[str, Any]], data: Any = None) -> None:
+        """Print rows that have the same keys as a table, or `data` (by default the rows) as JSON."""
+        if self.as_json:
+            self.result(rows if data is None else data)
+            return
+        table = Table(box=None, pad_edge=False)
+        for key in rows[0] if rows else ():
+            numeric = all(isinstance(row[key], int | float) for row in rows)
+            table.add_column(key, justify="right" if numeric else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(_cell(value) for value in row.values()))
+        RichConsole(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    """Return what `json` does not know as something it does: arrays, numbers of numpy, paths."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)

@@ -1,0 +1,101 @@
+"""The verbs of the command line, run as a user runs them."""
+
+import json
+import sys
+
+import pytest
+
+from pulsespec import cli, commands
+from pulsespec.conventions import larmor_hz
+from pulsespec.errors import InputError
+from pulsespec.simulator import Basis
+
+
+@pytest.fixture
+def pulsespec(monkeypatch, capsys):
+    """Run the command line in this process; returns exit code, standard output and standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["pulsespec", *map(str, arguments)])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def press(tmp_path_factory):
+    path = tmp_path_factory.mktemp("press") / "press.seq"
+    commands.export("press-3t-te35", "siemens-prisma", path)
+    return path
+
+
+@pytest.mark.parametrize(("verb", "known"), [
+    ("protocols", "press-3t-te35"), ("scanners", "siemens-prisma"), ("metabolites", "GABA"),
+])  # fmt: skip
+def test_lists(pulsespec, verb, known):
+    code, out, _ = pulsespec(verb, "--json")
+    assert code == 0
+    assert known in [row["name"] for row in json.loads(out)]
+    code, out, err = pulsespec(verb)
+    assert (code, err) == (0, "")
+    assert known in out
+
+
+def test_export_says_what_it_made(pulsespec, tmp_path):
+    path = tmp_path / "press.seq"
+    code, out, _ = pulsespec("export", "press-3t-te35", "--scanner", "siemens-prisma", "-o", path, "--json")
+    made = json.loads(out)
+    assert code == 0
+    assert made["te_ms"] == 35
+    assert [pulse["axis"] for pulse in made["displacement"]] == ["z", "y", "x"]
+    assert path.is_file()
+    assert pulsespec("check", path, "--scanner", "siemens-prisma")[0] == 0
+
+
+def test_check_names_the_broken_rule(pulsespec, press):
+    code, out, _ = pulsespec("check", press, "--scanner", "siemens-terra", "--json")
+    assert code == 2
+    assert "field" in {row["rule"] for row in json.loads(out)}
+
+
+def test_simulate_at_the_frequency_that_is_asked_for(pulsespec, press, tmp_path):
+    path = tmp_path / "basis.h5"
+    code, out, err = pulsespec(
+        "simulate", press, "-o", path, "--f0-mhz", 123.26, "--metabolites", "Cr,Lac", "--json", "--quiet"
+    )
+    assert (code, err) == (0, "")
+    assert json.loads(out)["metabolites"] == ["Cr", "Lac"]
+    basis = Basis.read(path)
+    assert basis.f0_hz == pytest.approx(123.26e6)
+    assert basis.te_s == pytest.approx(35e-3)
+
+
+def test_simulate_a_protocol_builds_the_sequence(pulsespec, tmp_path):
+    path = tmp_path / "basis.h5"
+    code, _, err = pulsespec("simulate", "press-3t-te144", "-o", path, "--metabolites", "Cr")
+    assert code == 0
+    assert "siemens-prisma" in err, "which scanner was taken is said"
+    assert Basis.read(path).te_s == pytest.approx(144e-3)
+
+
+def test_dry_run_writes_nothing(pulsespec, press, tmp_path):
+    seq, basis = tmp_path / "a.seq", tmp_path / "b.h5"
+    assert pulsespec("export", "press-3t-te35", "--scanner", "siemens-prisma", "-o", seq, "--dry-run")[0] == 0
+    assert pulsespec("simulate", press, "-o", basis, "--dry-run")[0] == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_frequency_options():
+    assert commands.frequency(None, None) is None
+    assert commands.frequency(3.0, None) == pytest.approx(larmor_hz(3.0))
+    assert commands.frequency(None, 123.2) == pytest.approx(123.2e6)
+    with pytest.raises(InputError, match="got both"):
+        commands.frequency(3.0, 123.2)
+    with pytest.raises(InputError, match="--field: got -1"):
+        commands.frequency(-1.0, None)
