@@ -92,7 +92,7 @@ def _nearest(key: str, allowed: Sequence[str]) -> str | None:
     """Return the key that was probably meant: the same quantity in another unit first, then by spelling."""
     stem = key.rsplit("_", 1)[0]
     same = [name for name in allowed if name.rsplit("_", 1)[0] in (stem, key) and "_" in name]
-    return (same or difflib.get_close_matches(key, allowed, n=1) or [None])[0]
+    return next(iter(same or difflib.get_close_matches(key, allowed, n=1)), None)
 
 
 @functools.cache

@@ -48,19 +48,18 @@ def check(sequence: Any, scanner: Scanner) -> list[Violation]:
     if isinstance(sequence, str | Path):
         sequence = _read(Path(sequence), scanner)
     found = list(_check_whole(sequence, scanner))
-    seen: set[tuple[Any, ...]] = set()
+    seen: dict[tuple[Any, ...], dict[str, float]] = {}
     lengths: dict[int, int] = {}
     ends = dict.fromkeys(_AXES, 0.0)
     for number, ids in sequence.block_events.items():
         duration_s = float(sequence.block_durations[number])
-        key = (round(duration_s * 1e9), *(int(i) for i in ids[1:6]))
-        if key in seen and not any(ends.values()):
-            continue  # an equal block has been checked, and nothing has to join on to the one before
+        key = (round(duration_s * 1e9), *(int(i) for i in ids[1:6]), *ends.values())
+        if key in seen:  # an equal block has been checked, after gradients that ended at the same values
+            ends = dict(seen[key])
+            continue
         block = sequence.get_block(number)
         found += _joints(block, number, ends, scanner)
-        if key in seen:
-            continue
-        seen.add(key)
+        seen[key] = dict(ends)
         found += _check_block(block, number, duration_s, scanner)
         if block.adc is not None:
             lengths.setdefault(int(block.adc.num_samples), number)

@@ -99,7 +99,7 @@ def _linear_phase_filter(
     pass_edge = np.pi * time_bandwidth / samples * (1 - transition)
     stop_edge = np.pi * time_bandwidth / samples * (1 + transition)
     half = samples // 2
-    tau = np.arange(half) + 0.5 if samples % 2 == 0 else np.arange(half + 1.0)
+    tau = np.asarray(np.arange(samples - half) + (0.5 if samples % 2 == 0 else 0.0), dtype=np.float64)
     plus, minus = tau[:, None] + tau[None], tau[:, None] - tau[None]
 
     def integral(order: NDArray[np.float64], edge: float) -> NDArray[np.float64]:

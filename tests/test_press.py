@@ -164,7 +164,7 @@ def test_signal_does_not_depend_on_where_the_voxel_is(tmp_path):
 
 
 def test_water_shots_differ_by_suppression_carrier_and_flag_only(exported):
-    protocol, path = exported
+    _, path = exported
     sequence = bloch.pypulseq.Sequence(bloch.pypulseq.Opts(B0=1.0))
     sequence.read(str(path))
     per_shot = 24
@@ -287,7 +287,7 @@ def test_files_are_written_whole_and_never_over_others(tmp_path):
     sequence = build(protocol, PRISMA)
     with pytest.raises(InputError, match="exists already"):
         write_sequence(sequence, path)
-    with pytest.raises(InputError, match="ends in .seq"):
+    with pytest.raises(InputError, match=r"ends in \.seq"):
         write_sequence(sequence, tmp_path / "press.txt")
     assert path.read_bytes() == before
     write_sequence(sequence, tmp_path / "again.seq")

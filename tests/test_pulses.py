@@ -13,10 +13,11 @@ STEP_S = 1e-5
 
 
 @pytest.mark.parametrize("flip_deg", [30, 90, 150, 180])
-def test_profile_is_the_one_asked_for(flip_deg):
-    design = slr.design(np.radians(flip_deg), 6.0, 0.5, samples=400)
+@pytest.mark.parametrize("samples", [400, 401])
+def test_profile_is_the_one_asked_for(flip_deg, samples):
+    design = slr.design(np.radians(flip_deg), 6.0, 0.5, samples=samples)
     offset = np.linspace(-3, 3, 241) * 6.0 / 4e-3
-    _, b = slr.cayley_klein(design.b1_hz(4e-3), STEP_S, offset)
+    _, b = slr.cayley_klein(design.b1_hz(4e-3), 4e-3 / samples, offset)
     edge = np.abs(offset) / (3.0 / 4e-3)
     flip = np.degrees(2 * np.arcsin(np.abs(b)))
     assert np.abs(np.abs(b[edge < 0.5]) - np.sin(np.radians(flip_deg / 2))).max() < 0.02
