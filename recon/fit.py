@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares, nnls
 
-from pulsespec.conventions import to_spectrum
+from pulsespec.conventions import ppm_to_hz, to_spectrum
 from pulsespec.errors import DataError, InputError
 from pulsespec.recon.fit_model import Problem, bins_in_range, chain, evaluate, unpack
 from pulsespec.recon.fit_start import Start, find_start
 from pulsespec.recon.spline import Baseline, baseline
 from pulsespec.recon.transients import Transients
+from pulsespec.simulator.broad import ratio_priors
 
 Real = NDArray[np.float64]
 
@@ -56,8 +57,8 @@ class FitSettings:
     """Prior standard deviation of the first-order phase."""
     largest_shift_ppm: float = 0.3
     """Widest reference shift that is looked for."""
-    ratio_priors: tuple[tuple[str, str, float, float], ...] = ()
-    """Soft constraints (component, reference, ratio, standard deviation of the ratio)."""
+    ratio_priors: tuple[tuple[str, str, float, float], ...] = field(default_factory=ratio_priors)
+    """Soft constraints: component, references joined by "+", ratio, standard deviation of the ratio."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,10 @@ def _check(spectrum: Transients, basis: Any, settings: FitSettings) -> None:
 
 
 def _problem(spectrum: Transients, basis: Any, names: tuple[str, ...], settings: FitSettings) -> Problem:
-    fids = np.array([basis.fid(name, spectrum.samples, spectrum.dwell_s) for name in names])
+    t = np.arange(spectrum.samples) * spectrum.dwell_s
+    moved_hz = ppm_to_hz(basis.reference_ppm, spectrum.f0_hz, spectrum.reference_ppm)
+    move = np.exp(2j * np.pi * moved_hz * t)
+    fids = np.array([basis.fid(name, spectrum.samples, spectrum.dwell_s) * move for name in names])
     low, high = settings.ppm_range
     cuts = sorted(settings.exclude_ppm)
     edges = [low, *[edge for cut in cuts for edge in cut], high]
@@ -302,11 +306,12 @@ class _Search:
         amplitudes, _, _ = self.solve(theta, smooth)
         names = self.problem.names
         rows = []
-        for name, reference, ratio, sd in self.settings.ratio_priors:
-            if name in names and reference in names:
-                row = np.zeros(len(names))
-                row[names.index(name)], row[names.index(reference)] = 1.0, -ratio
-                size = max(amplitudes[names.index(reference)], 0.05 * amplitudes.max(initial=0.0), 1e-300)
+        for name, references, ratio, sd in self.settings.ratio_priors:
+            against = np.array([float(other in references.split("+")) for other in names])
+            if name in names and against.any():
+                row = -ratio * against
+                row[names.index(name)] = 1.0
+                size = max(float(amplitudes @ against), 0.05 * amplitudes.max(initial=0.0), 1e-300)
                 rows.append(row / (sd * size))
         if rows:
             self.soft = np.array(rows)
