@@ -51,6 +51,7 @@ def check(sequence: Any, scanner: Scanner) -> list[Violation]:
     seen: dict[tuple[Any, ...], dict[str, float]] = {}
     lengths: dict[int, int] = {}
     ends = dict.fromkeys(_AXES, 0.0)
+    number = 0
     for number, ids in sequence.block_events.items():
         duration_s = float(sequence.block_durations[number])
         key = (round(duration_s * 1e9), *(int(i) for i in ids[1:6]), *ends.values())
@@ -63,6 +64,8 @@ def check(sequence: Any, scanner: Scanner) -> list[Violation]:
         found += _check_block(block, number, duration_s, scanner)
         if block.adc is not None:
             lengths.setdefault(int(block.adc.num_samples), number)
+    if any(ends.values()):
+        found.append(Violation("gradient_ends", number, "the sequence ends with a gradient on"))
     if not lengths:
         found.append(Violation("no_adc", 0, "the sequence has no readout"))
     if len(lengths) > 1:

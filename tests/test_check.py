@@ -113,7 +113,7 @@ def test_a_gradient_that_jumps_between_blocks_is_reported():
     sequence = assemble(events())
     ramp = pypulseq.make_extended_trapezoid("x", amplitudes=[0, 1e5], times=[0, 1e-3], system=LOOSE)
     sequence.add_block(ramp)
-    assert rules(sequence) == []
+    assert rules(sequence) == ["gradient_ends"]  # on at the end
     hold = pypulseq.make_extended_trapezoid("x", amplitudes=[1e5, 0], times=[0, 1e-3], system=LOOSE)
     sequence.add_block(hold)
     assert rules(sequence) == []
