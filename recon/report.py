@@ -4,6 +4,7 @@ The page carries its own plotting library and forbids the browser any request, s
 network and tells nobody that it was opened.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,9 @@ from numpy.typing import NDArray
 
 from pulsespec import __version__
 from pulsespec.errors import InputError
-from pulsespec.recon.transients import Record
+from pulsespec.recon.fit import FitResult
+from pulsespec.recon.quality import quality
+from pulsespec.recon.transients import Record, Transients
 
 _LAYER_STYLES = {
     "data": {"color": "#1a1a1a", "width": 1.2},
@@ -60,6 +63,62 @@ class Report:
             for name, values in curves.items():
                 if np.shape(values) != n:
                     raise InputError(f"Report {kind}[{name!r}]: shape {np.shape(values)}, expected {n}")
+
+
+def fit_report(
+    found: FitResult,
+    spectrum: Transients,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    title: str,
+    warnings: Sequence[str] = (),
+    provenance: Mapping[str, Any] | None = None,
+) -> Report:
+    """Return the report of one fit.
+
+    Parameters
+    ----------
+    found
+        The fit.
+    spectrum
+        What was fitted; its records and quality are shown.
+    rows
+        The table of concentrations.
+    title
+        What the page is called: no name or number that identifies a person.
+    warnings
+        What the reader must know besides the warnings of the fit.
+    provenance
+        Settings and origins besides those of the fit.
+
+    """
+    merit = quality(spectrum)
+    return Report(
+        title=title,
+        ppm=found.ppm,
+        layers={
+            "data": found.data,
+            "fit": found.fit,
+            "baseline": found.baseline,
+            "residual": found.residual,
+        },
+        components=found.components,
+        table=rows,
+        quality={
+            "signal-to-noise ratio (NAA)": merit.snr,
+            f"linewidth of {merit.linewidth_of} / Hz": merit.linewidth_hz,
+            "shift / ppm": found.parameters["shift_ppm"],
+            "phase / degrees": found.parameters["phase0_deg"],
+            "residual over noise": found.parameters["residual_over_noise"],
+        },
+        warnings=[*warnings, *(w for w in found.warnings if w not in warnings)],
+        records=spectrum.records,
+        provenance={
+            **(provenance or {}),
+            "fit": {**dataclasses.asdict(found.settings), **found.parameters, "search": found.message},
+        },
+        fit_range_ppm=found.settings.ppm_range,
+    )
 
 
 def write_report(report: Report, path: Path) -> None:
