@@ -79,7 +79,7 @@ def design(
             "expected time_bandwidth > 1, 0 < transition < 1 and at least 8 samples a unit of time_bandwidth"
         )
     taps = _linear_phase_filter(samples, time_bandwidth, transition, stopband_weight)
-    peak = np.abs(np.fft.fft(taps, _GRID_PER_TAP * samples)).max()
+    peak = np.abs(np.fft.fft(taps, _grid(samples))).max()
     # The passband's mean is the flip angle asked for, unless ripples would then take |B| beyond one.
     taps = taps * min(np.sin(flip_rad / 2), _LARGEST_BETA / peak)
     rotation = inverse_transform(taps)
@@ -131,10 +131,15 @@ def inverse_transform(beta: NDArray[np.float64]) -> NDArray[np.float64]:
     return rotation
 
 
+def _grid(samples: int) -> int:
+    """Return the number of frequencies on which |B| is kept below one: one grid for all that rely on it."""
+    return 1 << int(np.ceil(np.log2(_GRID_PER_TAP * samples)))
+
+
 def _minimum_phase(beta: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the minimum-phase polynomial with |A|^2 = 1 - |B|^2 on the unit circle, by the cepstrum."""
     n = beta.size
-    grid = 1 << int(np.ceil(np.log2(_GRID_PER_TAP * n)))
+    grid = _grid(n)
     magnitude = np.sqrt(1 - np.abs(np.fft.fft(beta, grid)) ** 2)
     cepstrum = np.fft.ifft(np.log(magnitude)).real
     fold = np.zeros(grid)

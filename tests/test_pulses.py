@@ -58,6 +58,15 @@ def test_refocusing_pulse_is_symmetric_so_that_its_echo_has_no_phase_across_the_
     assert np.abs(echo).min() > 0.9
 
 
+@pytest.mark.parametrize("samples", [256, 300, 462, 768, 1000])
+@pytest.mark.parametrize(("time_bandwidth", "transition"), [(4.0, 0.3), (8.0, 0.3), (12.0, 0.2)])
+def test_a_180_is_designed_whatever_the_number_of_samples(samples, time_bandwidth, transition):
+    design = slr.design(np.pi, time_bandwidth, transition, samples=samples)
+    offset = np.linspace(-0.5, 0.5, 101) * time_bandwidth * (1 - transition)
+    assert np.abs(slr.refocused(design.b1_hz(1.0), 1 / samples, offset)).max() > 0.999
+    assert design.time_bandwidth == pytest.approx(time_bandwidth, rel=0.2)
+
+
 def test_shortest_pulse_has_the_peak_asked_for():
     design = slr.design(np.pi, 5.0, 0.45)
     assert np.abs(design.b1_hz(design.shortest_s(800.0))).max() == pytest.approx(800.0)
@@ -74,7 +83,7 @@ def test_impossible_designs_are_refused(args):
     [
         ("press-1.5t-te30", "siemens-aera"),
         ("press-3t-te30", "siemens-prisma"),
-        ("press-7t-te40", "siemens-terra"),
+        ("press-7t-te30", "siemens-terra"),
     ],
 )
 def test_displacement_follows_bandwidth_and_field(name, scanner):
@@ -94,7 +103,7 @@ def test_refocusing_at_20_ut_has_the_published_bandwidth():
     assert row.percent_per_ppm < 13.5
 
 
-SUPPRESSED = [("press-1.5t-te30", 63.6), ("press-3t-te30", 123.2), ("press-7t-te40", 297.2)]
+SUPPRESSED = [("press-1.5t-te30", 63.6), ("press-3t-te30", 123.2), ("press-7t-te30", 297.2)]
 
 
 @pytest.mark.parametrize(("name", "mhz"), SUPPRESSED)
