@@ -10,6 +10,7 @@ from pulsespec.errors import DataError
 from pulsespec.recon.align import align, average
 from pulsespec.recon.coils import coil_weights, combine_coils, whiten
 from pulsespec.recon.eddy import correct_eddy_currents
+from pulsespec.recon.first_points import repair_first_points, spoiled_points
 from pulsespec.recon.transients import Record, Scan, Transients
 from pulsespec.recon.water_removal import remove_water
 
@@ -20,6 +21,8 @@ class ReconSettings:
 
     whitening: bool = True
     """Whiten coils where the scan has noise samples."""
+    first_point_repair: bool = True
+    """Predict first samples that the receiver spoiled, where the water reference shows it."""
     eddy_current_correction: bool = True
     """Use the phase of the water reference, where there is one of the same dwell time."""
     alignment: bool = True
@@ -50,6 +53,10 @@ def recon(scan: Scan, settings: ReconSettings | None = None) -> Scan:
     metabolite, water = _coils(metabolite, water, settings)
     if water is not None:
         water = average(align(water))
+    if settings.first_point_repair and water is not None:
+        points = spoiled_points(water)
+        water = repair_first_points(water, points)
+        metabolite = repair_first_points(metabolite, points)
     if settings.eddy_current_correction and water is not None:
         metabolite, water = _eddy(metabolite, water)
     if settings.alignment:
