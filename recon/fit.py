@@ -24,8 +24,6 @@ Real = NDArray[np.float64]
 
 STIFFNESSES = (0.5, 0.8, 1.3, 2.0, 3.2, 5.0)
 """Effective dimensions per ppm among which the baseline's is chosen by the Akaike criterion."""
-WIDTH_GROUPS: tuple[tuple[str, ...], ...] = (("NAA", "NAAG"), ("Cr", "PCr"), ("GPC", "PCh", "PCho", "Cho"))
-"""Components that share a Lorentzian width; all other metabolites share one, broad components another."""
 SUMS: Mapping[str, tuple[str, ...]] = {
     "tNAA": ("NAA", "NAAG"),
     "tCr": ("Cr", "PCr"),
@@ -39,8 +37,8 @@ SUMS: Mapping[str, tuple[str, ...]] = {
 class FitSettings:
     """How a spectrum is fitted."""
 
-    ppm_range: tuple[float, float] = (0.2, 4.2)
-    """Fitted range of chemical shift, low to high."""
+    ppm_range: tuple[float, float] = (0.2, 4.0)
+    """Fitted range of chemical shift, low to high; above 4 ppm water and its suppression distort."""
     exclude_ppm: tuple[tuple[float, float], ...] = ()
     """Ranges inside `ppm_range` that are left out."""
     names: tuple[str, ...] | None = None
@@ -49,8 +47,6 @@ class FitSettings:
     """Effective dimension of the baseline per ppm; chosen from the data where `None`."""
     shift_sd_ppm: float = 0.004
     """Prior standard deviation of a component's own shift (LCModel's default, Provencher 1993)."""
-    width_sd_hz: float = 1.0
-    """Prior standard deviation of a group's Lorentzian width about that of the other metabolites."""
     broad_width_sd_hz: float = 3.0
     """Prior standard deviation of the width added to macromolecules and lipids."""
     phase1_sd_deg_per_ppm: float = 1.0
@@ -164,16 +160,9 @@ def _problem(spectrum: Transients, basis: Any, names: tuple[str, ...], settings:
             f"ppm_range: {settings.ppm_range} holds {keep.size} points, too few for {len(names)}"
         )
     broad = tuple(getattr(basis, "broad", ()))
-    labels = [_width_label(name, broad) for name in names]
-    order = ["other"] + sorted(set(labels) - {"other"})
-    width_of = np.array([order.index(label) for label in labels])
+    width_of = np.array([int(name in broad) for name in names])
+    width_of -= width_of.min()
     return Problem(fids, names, spectrum.dwell_s, spectrum.f0_hz, spectrum.reference_ppm, keep, width_of)
-
-
-def _width_label(name: str, broad: tuple[str, ...]) -> str:
-    if name in broad:
-        return "~broad"
-    return next((group[0] for group in WIDTH_GROUPS if name in group), "other")
 
 
 def _noise_sd(problem: Problem, fid: NDArray[np.complex128]) -> float:
@@ -247,23 +236,16 @@ class _Search:
         n = self.problem.n_widths
         rows, values = [], []
 
-        def add(index: int, sd: float, mean: float = 0.0, against: int | None = None) -> None:
+        def add(index: int, sd: float) -> None:
             row = np.zeros(theta.size)
             row[index] = 1 / sd
-            value = theta[index] - mean
-            if against is not None:
-                row[against] = -1 / sd
-                value -= theta[against]
             rows.append(row)
-            values.append(value / sd)
+            values.append(theta[index] / sd)
 
         add(1, np.deg2rad(self.settings.phase1_sd_deg_per_ppm))
-        for width in range(1, n):
-            only_broad = bool(np.all(self.is_broad[self.problem.width_of == width]))
-            if only_broad:
+        for width in range(n):
+            if np.all(self.is_broad[self.problem.width_of == width]):
                 add(4 + width, self.settings.broad_width_sd_hz)
-            else:
-                add(4 + width, self.settings.width_sd_hz, against=4)
         for k, sd in enumerate(self.own_sd):
             add(4 + n + k, sd)
         return np.array(values), np.array(rows)
@@ -359,7 +341,7 @@ def _result(search: _Search, theta: Real, smooth: Baseline, outcome: _Outcome, s
     shift_hz = start.shift_hz + theta[2]
     shift_ppm = -shift_hz / problem.f0_hz * 1e6
     parameters = {
-        "phase0_deg": float(np.rad2deg(start.phase + theta[0])),
+        "phase0_deg": float((np.rad2deg(start.phase + theta[0]) + 180) % 360 - 180),
         "phase1_deg_per_ppm": float(np.rad2deg(theta[1])),
         "shift_ppm": float(shift_ppm),
         "gauss_hz": float(theta[3]),

@@ -75,7 +75,9 @@ def _proposals(apodised: Complex, problem: Problem, largest_hz: float) -> list[t
     magnitude -= np.quantile(magnitude, 0.1, axis=1, keepdims=True)
     scores = np.empty((len(_WIDTHS_HZ), shifts.size))
     for row, width in enumerate(_WIDTHS_HZ):
-        columns = np.abs(problem.spectrum(problem.basis[names] * np.exp(-np.pi * (width + _APODISATION_HZ) * t))).T
+        columns = np.abs(
+            problem.spectrum(problem.basis[names] * np.exp(-np.pi * (width + _APODISATION_HZ) * t))
+        ).T
         columns /= np.linalg.norm(columns, axis=0)
         scores[row] = [nnls(columns, target)[1] / np.linalg.norm(target) for target in magnitude]
     by_shift, width_at = scores.min(axis=0), np.array(_WIDTHS_HZ)[scores.argmin(axis=0)]
