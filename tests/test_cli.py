@@ -2,10 +2,13 @@
 
 import json
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pulsespec import cli, commands
+from pulsespec.console import to_json
 from pulsespec.conventions import larmor_hz
 from pulsespec.errors import InputError
 from pulsespec.simulator import Basis
@@ -99,3 +102,22 @@ def test_frequency_options():
         commands.frequency(3.0, 123.2)
     with pytest.raises(InputError, match="--field: got -1"):
         commands.frequency(-1.0, None)
+
+
+def test_json_holds_no_infinities():
+    tree = {
+        "a": (1.5, float("inf")),
+        "b": np.array([1.0, np.nan]),
+        "c": Path("x"),
+        "d": None,
+        "e": np.int64(3),
+    }
+    assert json.loads(to_json(tree)) == {"a": [1.5, None], "b": [1.0, None], "c": "x", "d": 3}
+
+
+def test_run_wants_one_origin_of_the_basis(pulsespec, tmp_path):
+    for options in ([], ["--protocol", "press-3t-te35", "--basis", "b.h5"]):
+        code, _, err = pulsespec("run", tmp_path / "x.SDAT", *options, "-o", tmp_path / "out")
+        assert code == 2
+        assert "expected one of --protocol, --seq and --basis" in err
+    assert list(tmp_path.iterdir()) == []

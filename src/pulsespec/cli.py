@@ -7,11 +7,11 @@ says what to change.
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from pulsespec import __version__, commands
+from pulsespec import __version__, analysis, commands
 from pulsespec.console import Console
 from pulsespec.errors import PulsespecError
 
@@ -35,6 +35,9 @@ F0Mhz = Annotated[float | None, typer.Option("--f0-mhz", help="Exact Larmor freq
 Names = Annotated[str | None, typer.Option("--metabolites", help="Names, separated by commas.")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="File to write.")]
 Folder = Annotated[Path, typer.Option("-o", "--output", help="Folder to write into.")]
+Raws = Annotated[list[Path], typer.Argument(help="Raw data and, if a file apart, its water reference.")]
+SequenceFile = Annotated[Path | None, typer.Option("--seq", help="The .seq that acquired the data.")]
+Conjugate = Annotated[bool, typer.Option("--conjugate", help="The data have the opposite sign of frequency.")]
 
 
 def main() -> None:
@@ -147,3 +150,105 @@ def simulate(
         return
     text = f"wrote {output}: {len(made['metabolites'])} components at {made['f0_mhz']:.4f} MHz"
     console.result(made, text)
+
+
+@app.command()
+def recon(
+    raws: Raws,
+    output: Annotated[Path, typer.Option("-o", "--output", help="NIfTI-MRS file to write.")],
+    sequence: SequenceFile = None,
+    conjugate: Conjugate = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Process raw data to one spectrum."""
+    console = Console(as_json, quiet)
+    with console.progress() as notify:
+        made = analysis.recon(
+            raws,
+            output,
+            sequence=sequence,
+            conjugate=conjugate,
+            overwrite=overwrite,
+            dry_run=dry_run,
+            notify=notify,
+        )
+    console.result(made, f"{'would write' if dry_run else 'wrote'} {output}")
+
+
+@app.command()
+def fit(
+    spectrum: Annotated[Path, typer.Argument(help="A processed spectrum, such as `recon` writes.")],
+    basis: Annotated[Path, typer.Option("--basis", help="Basis set: .h5, or .basis (LCModel).")],
+    output: Folder,
+    water: Annotated[Path | None, typer.Option("--water", help="Water reference, for mM.")] = None,
+    conjugate: Conjugate = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit one processed spectrum."""
+    console = Console(as_json, quiet)
+    with console.progress() as notify:
+        made = analysis.fit(
+            spectrum,
+            basis,
+            output,
+            water=water,
+            conjugate=conjugate,
+            overwrite=overwrite,
+            dry_run=dry_run,
+            notify=notify,
+        )
+    _show(console, made, dry_run)
+
+
+@app.command()
+def run(
+    raws: Raws,
+    output: Folder,
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", help="Protocol that the data were acquired with.")
+    ] = None,
+    sequence: SequenceFile = None,
+    basis: Annotated[Path | None, typer.Option("--basis", help="Basis set to fit with.")] = None,
+    scanner: ScannerName = None,
+    names: Names = None,
+    conjugate: Conjugate = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    jobs: Jobs = 1,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Go from raw data to concentrations and a report."""
+    console = Console(as_json, quiet)
+    with console.progress() as notify:
+        made = analysis.run(
+            raws,
+            output,
+            protocol=protocol,
+            sequence=sequence,
+            basis=basis,
+            scanner=scanner,
+            metabolites=names.split(",") if names else None,
+            conjugate=conjugate,
+            overwrite=overwrite,
+            dry_run=dry_run,
+            jobs=jobs,
+            notify=notify,
+        )
+    _show(console, made, dry_run)
+
+
+def _show(console: Console, made: dict[str, Any], dry_run: bool) -> None:
+    """Print the table of concentrations and where the report is."""
+    if dry_run:
+        console.result(made, f"would write {made['output']}")
+        return
+    console.table(made["concentrations"], made)
+    if not console.as_json:
+        console.result(None, f"report: {Path(made['output']) / 'report.html'}")

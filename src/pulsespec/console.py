@@ -1,6 +1,7 @@
 """What the command line says: results on standard output, everything else on standard error."""
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -46,7 +47,7 @@ class Console:
 
     def result(self, data: Any, text: str = "") -> None:
         """Print `data` as JSON if that was asked for, else `text`."""
-        print(json.dumps(data, indent=2, default=_plain) if self.as_json else text, flush=True)  # noqa: T201
+        print(to_json(data) if self.as_json else text, flush=True)  # noqa: T201
 
     def table(self, rows: Sequence[Mapping[str, Any]], data: Any = None) -> None:
         """Print rows that have the same keys as a table, or `data` (by default the rows) as JSON."""
@@ -66,6 +67,19 @@ def _cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def to_json(value: Any) -> str:
+    """Return `value` as JSON that every reader takes: numbers that are not finite become null."""
+    return json.dumps(_plain(value), indent=2, allow_nan=False)
+
+
 def _plain(value: Any) -> Any:
-    """Return what `json` does not know as something it does: arrays, numbers of numpy, paths."""
-    return value.tolist() if hasattr(value, "tolist") else str(value)
+    """Return what JSON knows for what it does not: arrays and numbers of numpy, paths, tuples, infinities."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else str(value)
