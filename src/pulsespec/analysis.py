@@ -59,11 +59,13 @@ def fit(
     notify: Notify = silent,
 ) -> dict[str, Any]:
     """Fit one processed spectrum with a basis set and write the results into the folder `output`."""
+    inputs = [spectrum, *([water] if water else [])]
+    if dry_run:
+        measured(load(inputs, None, conjugate, notify))
+        return {"inputs": [str(path) for path in inputs], "basis": str(basis), "output": str(output)}
     with atomic_directory(output, overwrite) as folder:
-        scan = load([spectrum, *([water] if water else [])], None, conjugate, notify)
+        scan = load(inputs, None, conjugate, notify)
         functions = read_basis(basis)
-        if dry_run:
-            return {"inputs": [str(spectrum)], "basis": str(basis), "output": str(output)}
         done = _processed(scan, notify, whole=False)
         return analyse(done, functions, folder, {"basis": str(basis)}, notify) | {"output": str(output)}
 
@@ -92,10 +94,11 @@ def run(
     given = [name for name, value in _origins(protocol, sequence, basis).items() if value is not None]
     if len(given) != 1:
         raise InputError(f"got {', '.join(given) or 'none'}: expected one of --protocol, --seq and --basis")
+    if dry_run:
+        measured(load(raws, sequence, conjugate, notify))
+        return {"inputs": [str(path) for path in raws], "output": str(output)}
     with atomic_directory(output, overwrite) as folder:
         scan = load(raws, sequence, conjugate, notify)
-        if dry_run:
-            return {"inputs": [str(path) for path in raws], "output": str(output)}
         functions = _basis_for(scan, folder, protocol or sequence, basis, metabolites, scanner, jobs, notify)
         settings = {
             "inputs": [path.name for path in raws],
