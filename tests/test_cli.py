@@ -105,13 +105,7 @@ def test_frequency_options():
 
 
 def test_json_holds_no_infinities():
-    tree = {
-        "a": (1.5, float("inf")),
-        "b": np.array([1.0, np.nan]),
-        "c": Path("x"),
-        "d": None,
-        "e": np.int64(3),
-    }
+    tree = {"a": (1.5, float("inf")), "b": np.array([1.0, np.nan]), "c": Path("x"), "d": np.int64(3)}
     assert json.loads(to_json(tree)) == {"a": [1.5, None], "b": [1.0, None], "c": "x", "d": 3}
 
 
