@@ -36,17 +36,22 @@ class ReconSettings:
 def recon(scan: Scan, settings: ReconSettings | None = None) -> Scan:
     """Process a scan to a single metabolite FID and a single water FID, each with dims ("t",).
 
+    A scan that is a water reference alone gives its spectrum, water not removed.
+
     Raises
     ------
     DataError
-        The scan has no metabolite data, data that are not finite or zero, or dimensions that single-voxel
+        The scan is empty, has data that are not finite or zero, or dimensions that single-voxel
         processing does not know.
 
     """
     settings = settings or ReconSettings()
     metabolite, water = scan.metabolite, scan.water
     if metabolite is None:
-        raise DataError("scan: has a water reference but no metabolite data")
+        if water is None:
+            raise DataError("scan: has neither metabolite data nor a water reference")
+        alone = replace(settings, water_removal=False)
+        return Scan(None, recon(Scan(water), alone).metabolite)
     for data in (metabolite, water):
         if data is not None:
             _check(data)

@@ -139,6 +139,31 @@ def read_timeline(path: Path, f0_hz: float | None = None, nucleus: str | None = 
     )
 
 
+@dataclass(frozen=True)
+class LabelledReadout:
+    """One ADC event of a file, in the order in which it is played."""
+
+    samples: int
+    dwell_s: float
+    is_water_reference: bool
+    condition: int
+
+
+def read_readouts(path: Path) -> tuple[LabelledReadout, ...]:
+    """Return all ADC events of a `.seq` with their labels; `SequenceError` where it has none."""
+    path = Path(path)
+    sequence, _ = _load(path)
+    events = [sequence.get_block(index).adc for index in sequence.block_events]
+    events = [event for event in events if event is not None]
+    if not events:
+        raise SequenceError(f"{path}: has no ADC event, so there is nothing to simulate or reconstruct")
+    labels = _labels(sequence, len(events))
+    return tuple(
+        LabelledReadout(int(event.num_samples), float(event.dwell), bool(reference), int(condition))
+        for event, reference, condition in zip(events, labels["REF"], labels["SET"], strict=True)
+    )
+
+
 def _load(path: Path) -> tuple[Any, bytes]:
     try:
         raw = path.read_bytes()
@@ -178,7 +203,10 @@ def _windows(blocks: list[Block], tr_s: float | None) -> Iterator[tuple[list[Blo
             earliest = ends[index] - tr_s - _TIME_SLACK_S
             while start < index and ends[start] - blocks[start].duration_s < earliest:
                 start += 1
-        yield blocks[start : index + 1], float(ends[index] - block.duration_s - ends[start] + blocks[start].duration_s)
+        yield (
+            blocks[start : index + 1],
+            float(ends[index] - block.duration_s - ends[start] + blocks[start].duration_s),
+        )
         first = index + 1
 
 
@@ -193,7 +221,10 @@ def _shot(window: list[Block], adc_block_start_s: float) -> tuple[tuple[Pulse, .
     for (start, rf), following in zip(played, edges[1:], strict=True):
         end = start + rf.start_s + rf.duration_s
         moment = sum(
-            (block.moment(end - begin, following - begin) for begin, block in zip(starts, window, strict=False)),
+            (
+                block.moment(end - begin, following - begin)
+                for begin, block in zip(starts, window, strict=False)
+            ),
             start=np.zeros(3),
         )
         pulses.append(Pulse(rf, moment, following - end))

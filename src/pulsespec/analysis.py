@@ -42,9 +42,10 @@ def recon(
     if dry_run:
         return {"inputs": [str(path) for path in raws], "output": str(output)}
     done = _processed(scan, notify)
-    assert done.metabolite is not None
-    write_nifti(done.metabolite, output, overwrite=overwrite)
-    return {"output": str(output), "steps": [record.details for record in done.metabolite.records]}
+    spectrum = done.metabolite or done.water
+    assert spectrum is not None
+    write_nifti(spectrum, output, overwrite=overwrite)
+    return {"output": str(output), "steps": [record.details for record in spectrum.records]}
 
 
 def fit(
@@ -167,7 +168,8 @@ def _processed(scan: "Scan", notify: Notify, whole: bool = True) -> "Scan":
     """Return the scan as one spectrum and one water reference; without `whole` only what is still several."""
     from pulsespec.recon.pipeline import ReconSettings, recon
 
-    data = measured(scan)
+    data = scan.metabolite or scan.water
+    assert data is not None
     notify(f"processing {data.source or 'data'}: {', '.join(f'{d} {data.size(d)}' for d in data.dims)}")
     settings = ReconSettings()
     if not whole:

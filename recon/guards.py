@@ -1,0 +1,111 @@
+"""Is the spectrum the right way round? A conjugated FID mirrors it about the centre."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from pulsespec.conventions import ppm_axis, swap_sense, to_spectrum
+from pulsespec.errors import DataError
+from pulsespec.recon.coils import coil_weights
+from pulsespec.recon.transients import Record, Transients
+from pulsespec.recon.water_removal import remove_water
+
+_SINGLETS_PPM = (2.01, 3.03, 3.21, 3.92)
+_WINDOW_PPM = (1.6, 4.1)
+_LARGEST_SHIFT_PPM = 0.3
+_WIDTHS_PPM = (0.04, 0.08)
+_STRONG = 2.0
+_LEAST_LIKENESS = 0.55
+_WATER_HALF_WIDTH_PPM = 0.5
+
+
+@dataclass(frozen=True)
+class Sense:
+    """How like NAA, Cr and Cho the two sides of a spectrum look, from 0 to 1."""
+
+    as_read: float
+    mirrored: float
+
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether the mirror image is like them and the spectrum is not: strong evidence only."""
+        return self.mirrored > _LEAST_LIKENESS and self.mirrored > _STRONG * self.as_read
+
+
+def judge(data: Transients) -> Sense:
+    """Compare the magnitude spectrum and its mirror image with the pattern of the brain's singlets."""
+    whole = _one(data)
+    alone = replace(data, data=whole, dims=("t",))
+    fid = remove_water(alone, _WATER_HALF_WIDTH_PPM).data
+    return Sense(_likeness(fid, data), _likeness(swap_sense(fid), data))
+
+
+def check_sense(data: Transients, conjugate: bool = False) -> Transients:
+    """Refuse or correct a spectrum that is mirrored.
+
+    Parameters
+    ----------
+    data
+        Metabolite data of protons; others are returned as they are.
+    conjugate
+        The user says that the data are conjugated.
+
+    Raises
+    ------
+    DataError
+        The format defines its sign, the spectrum contradicts it, and `conjugate` is not set.
+
+    """
+    if conjugate:
+        return data.with_data(swap_sense(data.data), Record("Conjugation", "asked for by --conjugate"))
+    if data.nucleus != "1H":
+        return data
+    sense = judge(data)
+    if not sense.is_mirrored:
+        return data
+    words = (
+        f"the mirror image looks like NAA, Cr and Cho (likeness {sense.mirrored:.2f}), "
+        f"the spectrum does not ({sense.as_read:.2f})"
+    )
+    if data.sign_is_defined:
+        raise DataError(
+            f"{data.source or 'data'}: looks conjugated: {words}. Its format defines the sign, so it is refused; "
+            "pass --conjugate if the file is wrong"
+        )
+    record = Record("Conjugation", f"{words}; its format does not define the sign, so it was conjugated")
+    return data.with_data(swap_sense(data.data), record)
+
+
+def _one(data: Transients) -> NDArray[np.complex128]:
+    if "coil" in data.dims:
+        weights = coil_weights(data)
+        moved = np.tensordot(weights, data.data, axes=(0, data.axis("coil")))
+        data = replace(data, data=moved, dims=tuple(d for d in data.dims if d != "coil"))
+    return np.asarray(data.data.reshape(-1, data.samples).mean(axis=0))
+
+
+def _likeness(fid: NDArray[np.complex128], data: Transients) -> float:
+    """Return the best correlation of the singlets' pattern with the detrended magnitude spectrum."""
+    ppm = ppm_axis(fid.size, data.dwell_s, data.f0_hz, data.reference_ppm)
+    inside = (ppm > _WINDOW_PPM[0]) & (ppm < _WINDOW_PPM[1])
+    if inside.sum() < 32:
+        return 0.0
+    decay = np.exp(-np.pi * 3.0 * np.arange(fid.size) * data.dwell_s)
+    axis, values = ppm[inside], np.abs(to_spectrum(fid * decay))[inside]
+    trend = np.vander(np.linspace(-1, 1, axis.size), 4)
+    values = _detrended(values, trend)
+    best = 0.0
+    for shift in np.arange(-_LARGEST_SHIFT_PPM, _LARGEST_SHIFT_PPM, 0.01):
+        for width in _WIDTHS_PPM:
+            peaks = 1 / (1 + ((axis[:, None] - np.array(_SINGLETS_PPM) - shift) / (width / 2)) ** 2)
+            columns = np.stack([_detrended(peak, trend) for peak in peaks.T], axis=1)
+            amplitudes, rest = nnls(columns, values)
+            if np.count_nonzero(amplitudes > 0.1 * amplitudes.max(initial=0)) >= 3:
+                best = max(best, 1 - (rest / np.linalg.norm(values)) ** 2)
+    return float(best)
+
+
+def _detrended(values: NDArray[np.float64], trend: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(values - trend @ np.linalg.lstsq(trend, values, rcond=None)[0])

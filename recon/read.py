@@ -1,0 +1,160 @@
+"""Reading raw data and spectra, whatever their format: recognised by content."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from pulsespec.conventions import ppm_axis, to_spectrum
+from pulsespec.errors import DataError
+from pulsespec.recon.guards import check_sense
+from pulsespec.recon.mrd import is_mrd, read_mrd
+from pulsespec.recon.nifti import is_nifti, read_nifti
+from pulsespec.recon.sdat import is_sdat, read_sdat
+from pulsespec.recon.transients import Scan, Transients
+from pulsespec.recon.twix import is_twix, read_twix
+from pulsespec.simulator.timeline import read_readouts, read_timeline
+
+_WATER_PPM = (4.2, 5.2)
+_METABOLITES_PPM = (1.8, 3.6)
+_WATER_OVER_METABOLITES = 100.0
+_BELL_S = 0.25
+_CONTRAST = 5.0
+
+
+def read(paths: Sequence[Path], *, conjugate: bool = False, sequence: Path | None = None) -> Scan:
+    """Read one scan from one or more files.
+
+    Parameters
+    ----------
+    paths
+        Files of the same voxel: metabolite data and, in the same file or another, a water reference. A file
+        is a water reference if it says so, or if its water is a hundred times its metabolites; of two files
+        of the same sort, one with five times the water of the other.
+    conjugate
+        Conjugate the data first, for files that are wrong about their sign.
+    sequence
+        The `.seq` that was played: its labels and timing then count, not the scanner's counters.
+
+    Raises
+    ------
+    DataError
+        A file is damaged or of unknown format, the sign is contradicted, or there is more than one set of
+        metabolite or water data.
+
+    """
+    scans = [_read_one(Path(path), sequence) for path in paths]
+    kinds = [_kinds(scan) for scan in scans]
+    if len(kinds) == 2:
+        kinds = _by_contrast(*kinds)
+    metabolites = [m for m, _ in kinds if m is not None]
+    waters = [w for _, w in kinds if w is not None]
+    for found, what in ((metabolites, "metabolite data"), (waters, "a water reference")):
+        if len(found) > 1:
+            names = ", ".join(data.source for data in found)
+            raise DataError(f"{names}: each is {what}, expected one of them")
+    metabolite = check_sense(metabolites[0], conjugate) if metabolites else None
+    water = waters[0] if waters else None
+    if water is not None and metabolite is not None and _was_conjugated(metabolite):
+        water = replace(water, data=water.data.conj())
+    return Scan(metabolite, water)
+
+
+def _was_conjugated(data: Transients) -> bool:
+    return any(record.method == "Conjugation" for record in data.records)
+
+
+def _read_one(path: Path, sequence: Path | None) -> Scan:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: is empty")
+    if is_sdat(path):
+        return Scan(read_sdat(path))
+    if is_nifti(path):
+        return Scan(read_nifti(path))
+    try:
+        if is_mrd(path):
+            return _timed(read_mrd(path), sequence)
+    except OSError as error:
+        raise DataError(f"{path}: damaged HDF5 file ({error})") from error
+    if is_twix(path):
+        return _timed(read_twix(path, read_readouts(sequence) if sequence else None), sequence)
+    raise DataError(
+        f"{path}: format not recognised, expected Siemens twix, Philips SDAT/SPAR, NIfTI-MRS or ISMRMRD"
+    )
+
+
+def _timed(scan: Scan, sequence: Path | None) -> Scan:
+    """Return the scan with what the `.seq` knows better: name, TE, TR and the receiver's centre."""
+    if sequence is None:
+        return scan
+    data = scan.metabolite or scan.water
+    assert data is not None
+    timeline = read_timeline(sequence, data.f0_hz)
+
+    def timed(part: Transients | None) -> Transients | None:
+        if part is None:
+            return None
+        return replace(
+            part,
+            te_s=timeline.seconds("TE") or part.te_s,
+            tr_s=timeline.seconds("TR") or part.tr_s,
+            sequence=timeline.name or part.sequence,
+            reference_ppm=timeline.reference_ppm,
+        )
+
+    return Scan(timed(scan.metabolite), timed(scan.water))
+
+
+def _kinds(scan: Scan) -> tuple[Transients | None, Transients | None]:
+    """Return metabolite and water of a file, told apart by content where it holds one kind alone."""
+    if scan.water is not None or scan.metabolite is None:
+        return scan.metabolite, scan.water
+    data = scan.metabolite
+    return (None, data) if is_water(data) else (data, None)
+
+
+def is_water(data: Transients) -> bool:
+    """Return whether data are an unsuppressed water reference: the header says so, or water dwarfs all else."""
+    said = data.header.get("water_suppressed")
+    if said is not None:
+        return not said
+    if data.nucleus != "1H":
+        return False
+    return water_dominance(data) > _WATER_OVER_METABOLITES
+
+
+Kinds = tuple[Transients | None, Transients | None]
+
+
+def _by_contrast(first: Kinds, second: Kinds) -> list[Kinds]:
+    """Return two files as metabolite and water where both looked alike but one has far more water."""
+    pair = [next(part for part in kinds if part is not None) for kinds in (first, second)]
+    said = any(part.header.get("water_suppressed") is not None for part in pair)
+    alike = [(m is None, w is None) for m, w in (first, second)]
+    if said or alike[0] != alike[1] or (True, True) in alike or (False, False) in alike:
+        return [first, second]
+    ratio = water_dominance(pair[1]) / water_dominance(pair[0])
+    if ratio > _CONTRAST:
+        return [(pair[0], None), (None, pair[1])]
+    if ratio < 1 / _CONTRAST:
+        return [(None, pair[0]), (pair[1], None)]
+    return [first, second]
+
+
+def water_dominance(data: Transients) -> float:
+    """Return the height of water over that of anything between 1.8 and 3.6 ppm.
+
+    A sine bell over the first quarter of a second keeps the tails of water out of that range.
+    """
+    fids = data.data.reshape(-1, data.samples)
+    n = min(data.samples, max(16, round(_BELL_S / data.dwell_s)))
+    shaped = np.zeros_like(fids)
+    shaped[:, :n] = fids[:, :n] * np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2
+    magnitude = np.abs(to_spectrum(shaped)).mean(axis=0)
+    ppm = ppm_axis(data.samples, data.dwell_s, data.f0_hz, data.reference_ppm)
+    water = magnitude[(ppm > _WATER_PPM[0]) & (ppm < _WATER_PPM[1])].max(initial=0.0)
+    rest = magnitude[(ppm > _METABOLITES_PPM[0]) & (ppm < _METABOLITES_PPM[1])].max(initial=0.0)
+    return float(water / max(rest, 1e-300))

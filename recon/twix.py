@@ -1,0 +1,145 @@
+"""Siemens raw data (twix), read by pymapvbvd; sorted by the labels of a `.seq` where one was played."""
+
+import contextlib
+import io
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import mapvbvd
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsespec.conventions import swap_sense
+from pulsespec.errors import DataError
+from pulsespec.recon.transients import Scan, Transients
+from pulsespec.simulator.timeline import LabelledReadout
+
+_DIMENSIONS = ("Lin", "Par", "Sli", "Phs", "Eco", "Seg", "Ida", "Idb", "Idc", "Idd", "Ide")
+_SHORTEST = 10_000
+
+
+def is_twix(path: Path) -> bool:
+    """Return whether the file begins as a VB header (its length) or a VD/VE/XA one (0 and a count) does."""
+    with path.open("rb") as file:
+        start = file.read(40)
+    if len(start) < 40:
+        return False
+    first, second = struct.unpack("<II", start[:8])
+    if first < 10_000 and second <= 64:
+        return True
+    return bool(first >= _SHORTEST and 1 <= second <= 64 and b"Config" in start[8:])
+
+
+def read_twix(path: Path, readouts: Sequence[LabelledReadout] | None = None) -> Scan:
+    """Read a twix file; oversampling is left as it is.
+
+    Parameters
+    ----------
+    path
+        The file.
+    readouts
+        ADC events of the `.seq` that was played, whose labels and dwell time then count.
+
+    Raises
+    ------
+    DataError
+        The file is damaged, truncated, not single-voxel data, or has another number of ADCs than the `.seq`.
+
+    """
+    twix = _open(path)
+    try:
+        acquired = _shots(twix.image, path)
+        noise = _shots(twix.noise, path) if "noise" in twix.keys() else None  # noqa: SIM118 (no mapping)
+        facts = _facts(twix.hdr, path)
+    except DataError:
+        raise
+    except Exception as error:  # the library raises many kinds on damaged input
+        raise DataError(
+            f"{path}: damaged or truncated twix file ({type(error).__name__}: {error})"
+        ) from error
+    fids = swap_sense(acquired)
+    common = facts | {
+        "noise": None if noise is None else swap_sense(noise).transpose(1, 0, 2).reshape(noise.shape[1], -1),
+        "source": path.name,
+    }
+    if readouts is None:
+        return Scan(_transients(fids, common))
+    return _sorted(path, fids, readouts, common)
+
+
+def _open(path: Path) -> Any:
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            twix = mapvbvd.mapVBVD(str(path), quiet=True)
+    except Exception as error:  # the library raises many kinds on damaged input
+        raise DataError(
+            f"{path}: damaged or truncated twix file ({type(error).__name__}: {error})"
+        ) from error
+    if isinstance(twix, list):
+        twix = twix[-1]
+    if "image" not in twix.keys() or twix.image.NAcq == 0:  # noqa: SIM118 (no mapping)
+        raise DataError(f"{path}: truncated twix file: it has a header but no complete measurement")
+    return twix
+
+
+def _shots(image: Any, path: Path) -> NDArray[np.complex128]:
+    """Return all ADCs in the order of acquisition; shape (n_adcs, n_coils, samples)."""
+    image.flagRemoveOS = False
+    image.squeeze = False
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        data = image.unsorted()
+    values = np.asarray(data, dtype=np.complex128)
+    if values.ndim != 3 or not values.size:
+        raise DataError(f"{path}: data of shape {values.shape}, expected (samples, coils, ADCs)")
+    return values.transpose(2, 1, 0)
+
+
+def _facts(header: Any, path: Path) -> dict[str, Any]:
+    yaps = header["MeasYaps"]
+
+    def value(*key: str) -> Any:
+        return yaps.get(key)
+
+    frequency = value("sTXSPEC", "asNucleusInfo", "0", "lFrequency") or header["Dicom"].get("lFrequency")
+    if not frequency:
+        raise DataError(f"{path}: its header has no spectrometer frequency")
+    dwell_ns = value("sRXSPEC", "alDwellTime", "0")
+    te_us, tr_us = value("alTE", "0"), value("alTR", "0")
+    return {
+        "f0_hz": float(frequency),
+        "nucleus": str(value("sTXSPEC", "asNucleusInfo", "0", "tNucleus") or "1H").strip('"'),
+        "dwell_s": float(dwell_ns) * 1e-9 if dwell_ns else 0.0,
+        "te_s": float(te_us) * 1e-6 if te_us else None,
+        "tr_s": float(tr_us) * 1e-6 if tr_us else None,
+        "sequence": str(value("tSequenceFileName") or "").strip('"').split("\\")[-1],
+        "header": {"manufacturer": "Siemens"},
+    }
+
+
+def _transients(fids: NDArray[np.complex128], facts: dict[str, Any]) -> Transients:
+    return Transients(data=fids, dims=("average", "coil", "t"), **facts)
+
+
+def _sorted(
+    path: Path, fids: NDArray[np.complex128], readouts: Sequence[LabelledReadout], facts: dict[str, Any]
+) -> Scan:
+    """Return metabolite and water shots as the labels of the `.seq` have them."""
+    if len(readouts) != len(fids):
+        raise DataError(
+            f"{path}: has {len(fids)} ADCs, but the sequence has {len(readouts)}: not played from it"
+        )
+    first = readouts[0]
+    if any((r.samples, r.dwell_s) != (first.samples, first.dwell_s) for r in readouts):
+        raise DataError(
+            f"{path}: the ADCs of the sequence differ in length or dwell time, which is not supported"
+        )
+    if first.samples != fids.shape[-1]:
+        raise DataError(f"{path}: {fids.shape[-1]} samples an ADC, but {first.samples} in the sequence")
+    facts = facts | {"dwell_s": first.dwell_s, "te_s": None, "tr_s": None}
+    water = np.array([r.is_water_reference for r in readouts])
+    return Scan(
+        _transients(fids[~water], facts) if (~water).any() else None,
+        _transients(fids[water], facts) if water.any() else None,
+    )
