@@ -150,7 +150,9 @@ class _Run:
     def _ramp(self, axis: int, moments: Real) -> Complex:
         at, nominal = self.positions[axis], self.plan.layout.axes[axis].nominal_m
         weight = (at[1] - at[0]) / nominal
-        return np.asarray(weight * np.exp(-2j * np.pi * (moments @ self.plan.layout.axes[axis].direction) * at))
+        return np.asarray(
+            weight * np.exp(-2j * np.pi * (moments @ self.plan.layout.axes[axis].direction) * at)
+        )
 
     @staticmethod
     def _apply(u: Complex, state: Complex, axis: int | None, open_axes: list[int]) -> Complex:

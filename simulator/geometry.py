@@ -148,7 +148,9 @@ def _direction(rf: Rf, number: int) -> Real | None:
     direction = mean / size * np.sign(mean[np.argmax(np.abs(mean))])
     across = gradient - (gradient @ direction)[:, None] * direction
     if np.abs(across).max() > 1e-3 * size:
-        raise SequenceError(f"pulse {number + 1}: its gradient turns while it is played, which is not supported")
+        raise SequenceError(
+            f"pulse {number + 1}: its gradient turns while it is played, which is not supported"
+        )
     return np.asarray(direction)
 
 
@@ -157,7 +159,9 @@ def _distinct(directions: list[Real]) -> list[Real]:
     for direction in directions:
         cosines = [abs(float(direction @ other)) for other in found]
         if any(_PARALLEL < cosine < 1 - _PARALLEL for cosine in cosines):
-            raise SequenceError("slice-selection gradients are neither parallel nor orthogonal: not supported")
+            raise SequenceError(
+                "slice-selection gradients are neither parallel nor orthogonal: not supported"
+            )
         if not any(cosine >= 1 - _PARALLEL for cosine in cosines):
             found.append(direction)
     return found

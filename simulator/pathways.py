@@ -73,7 +73,9 @@ def select_pathways(shot: Shot, layout: Layout, shifts_hz: Real, tolerance: floa
     bound = amplitude * _dephasing_bound(orders, before, shot, layout)
     weigher = _Weigher(layout, float(np.median(shifts_hz)))
     candidates = np.flatnonzero(bound > 0.1 * tolerance * np.partition(bound, -1)[-1])
-    strengths = np.array([amplitude[r] * weigher.along(orders[r], before[r], gaps[r], tables) for r in candidates])
+    strengths = np.array(
+        [amplitude[r] * weigher.along(orders[r], before[r], gaps[r], tables) for r in candidates]
+    )
     strongest = strengths.max(initial=0.0)
     if strongest < 1e-6:
         raise SequenceError(
@@ -98,7 +100,9 @@ def _enumerate(layout: Layout) -> Orders:
     largest = [1 if index <= first else LARGEST_ORDER for index in range(n_pulses - 1)]
     count = np.prod([2.0 * order + 1 for order in largest])
     if count > _MOST_PATHWAYS:
-        raise SequenceError(f"a shot of {n_pulses} pulses has {count:.0f} coherence pathways: too many to judge")
+        raise SequenceError(
+            f"a shot of {n_pulses} pulses has {count:.0f} coherence pathways: too many to judge"
+        )
     choices = [np.arange(-order, order + 1) for order in largest] + [np.array([-1])]
     return np.stack([grid.ravel() for grid in np.meshgrid(*choices, indexing="ij")], axis=1)
 
@@ -116,7 +120,9 @@ def _bounds(layout: Layout, index: int, shifts_hz: Real) -> Real:
     single = _LARGEST
     if layout.axis_of[index] is None:
         rf = layout.pulses[index]
-        single = np.abs(order_matrix(whole(rf, shifts_hz, np.zeros(1), layout.profile_bins[index]))).max(axis=0)
+        single = np.abs(order_matrix(whole(rf, shifts_hz, np.zeros(1), layout.profile_bins[index]))).max(
+            axis=0
+        )
     orders = np.arange(-LARGEST_ORDER, LARGEST_ORDER + 1)
     table = _envelope(single, np.abs(orders[:, None] - orders[None, :]))
     middle = slice(LARGEST_ORDER - 1, LARGEST_ORDER + 2)
@@ -162,7 +168,9 @@ class _Weigher:
         self._layout = layout
         self._grids = [self._grid(axis, shift_hz) for axis in layout.axes]
         self._profiles = {
-            index: order_profile(layout.pulses[index], axis.direction, grid, layout.profile_bins[index], shift_hz)
+            index: order_profile(
+                layout.pulses[index], axis.direction, grid, layout.profile_bins[index], shift_hz
+            )
             for axis, grid in zip(layout.axes, self._grids, strict=True)
             for index in axis.pulses
         }

@@ -109,9 +109,7 @@ def _nodes(rf: Rf, accuracy: Accuracy) -> int:
     return int(np.ceil(2 * np.pi * turns / (0.2 if accuracy.tight else 0.4)))
 
 
-def _divide(
-    rf: Rf, gradient_hz: Real, bins: int, nodes: int, accuracy: Accuracy
-) -> tuple[int, Real]:
+def _divide(rf: Rf, gradient_hz: Real, bins: int, nodes: int, accuracy: Accuracy) -> tuple[int, Real]:
     """Return bins that `nodes` divides; samples are cut into equal parts where averages would not do."""
     played = rf.b1_hz.size if gradient_hz.shape[-1] == 1 else gradient_hz.shape[-1]
     if gradient_hz.shape[-1] == 1 and not accuracy.tight:

@@ -125,7 +125,9 @@ def _shots(path: Path, timeline: Timeline, condition: int) -> tuple[Shot, ...]:
 
 def _plan(path: Path, timeline: Timeline, shot: Shot, tolerance: float) -> Plan:
     if shot.readout.has_gradient:
-        raise SequenceError(f"{path}: a gradient is on during the ADC; readouts under a gradient are not simulated")
+        raise SequenceError(
+            f"{path}: a gradient is on during the ADC; readouts under a gradient are not simulated"
+        )
     shifts = (np.linspace(*_SHIFT_RANGE_PPM, 24) - timeline.reference_ppm) * timeline.f0_hz * 1e-6
     found = layout([pulse.rf for pulse in shot.pulses], timeline.voxel_m, tolerance, shifts)
     try:
@@ -174,9 +176,7 @@ def _has_preparation(plan: Plan) -> bool:
     return plan.selection.kept[0].orders[0] == 0
 
 
-def _provenance(
-    plans: list[Plan], metabolites: dict[str, Metabolite], tolerance: float
-) -> dict[str, object]:
+def _provenance(plans: list[Plan], metabolites: dict[str, Metabolite], tolerance: float) -> dict[str, object]:
     return {
         "program": "pulsespec",
         "version": pulsespec.__version__,
@@ -212,4 +212,3 @@ def amplitude_of_singlet(path: Path, offset_hz: float, f0_hz: float | None = Non
     timeline = read_timeline(path, f0_hz)
     shots = _shots(path, timeline, 0)
     return _singlet([_plan(path, timeline, shot, DEFAULT_TOLERANCE) for shot in shots], offset_hz)
-
