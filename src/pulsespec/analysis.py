@@ -12,6 +12,7 @@ from pulsespec.errors import InputError
 from pulsespec.files import atomic_directory, refuse_existing
 
 if TYPE_CHECKING:
+    from pulsespec.recon.quantify import QuantifySettings
     from pulsespec.recon.transients import Scan, Transients
     from pulsespec.simulator import Basis
 
@@ -84,6 +85,7 @@ def run(
     overwrite: bool = False,
     dry_run: bool = False,
     jobs: int = 1,
+    assumptions: "QuantifySettings | None" = None,
     notify: Notify = silent,
 ) -> dict[str, Any]:
     """Go from raw data to concentrations and a report in the folder `output`.
@@ -109,7 +111,7 @@ def run(
             "conjugate": conjugate,
         }
         done = _processed(scan, notify)
-        return analyse(done, functions, folder, settings, notify) | {"output": str(output)}
+        return analyse(done, functions, folder, settings, notify, assumptions) | {"output": str(output)}
 
 
 def _origins(protocol: str | None, sequence: Path | None, basis: Path | None) -> dict[str, Any]:
@@ -200,7 +202,12 @@ def read_basis(path: Path) -> "Basis":
 
 
 def analyse(
-    scan: "Scan", basis: "Basis", folder: Path, settings: dict[str, Any], notify: Notify = silent
+    scan: "Scan",
+    basis: "Basis",
+    folder: Path,
+    settings: dict[str, Any],
+    notify: Notify = silent,
+    assumptions: "QuantifySettings | None" = None,
 ) -> dict[str, Any]:
     """Fit and quantify one processed scan, write all results into `folder` and return the table.
 
@@ -220,7 +227,7 @@ def analyse(
         basis = basis.with_broad(broad_lines(basis.f0_hz, reference_ppm=basis.reference_ppm))
     notify(f"fitting {len(basis.names)} components")
     found = fit(spectrum, basis)
-    amounts = quantify(found, spectrum, scan.water, basis)
+    amounts = quantify(found, spectrum, scan.water, basis, assumptions)
     warnings = list(dict.fromkeys([*notices, *amounts.warnings, *found.warnings]))
     facts = {
         "program": {"name": "pulsespec", "version": pulsespec.__version__},

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from pulsespec import __version__, analysis, commands
+from pulsespec import demo as virtual
 from pulsespec.console import Console
 from pulsespec.errors import PulsespecError
 
@@ -252,3 +253,56 @@ def _show(console: Console, made: dict[str, Any], dry_run: bool) -> None:
     console.table(made["concentrations"], made)
     if not console.as_json:
         console.result(None, f"report: {Path(made['output']) / 'report.html'}")
+
+
+@app.command()
+def acquire(
+    sequence: Annotated[Path, typer.Argument(help="The .seq to play.")],
+    output: Output,
+    phantom: Annotated[str, typer.Option("--phantom", help="What lies in the voxel.")] = "grey-matter",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of coils, noise and faults.")] = 0,
+    coils: Annotated[int, typer.Option("--coils", min=1, help="Receive coils.")] = 4,
+    snr: Annotated[float, typer.Option("--snr", help="Largest peak of the spectrum over noise.")] = 60.0,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    jobs: Jobs = 1,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Play a sequence on the virtual scanner: ISMRMRD raw data with the truth in the header."""
+    console = Console(as_json, quiet)
+    with console.progress() as notify:
+        made = virtual.acquire(
+            sequence,
+            output,
+            phantom=phantom,
+            seed=seed,
+            coils=coils,
+            snr=snr,
+            overwrite=overwrite,
+            dry_run=dry_run,
+            jobs=jobs,
+            notify=notify,
+        )
+    console.result(made, f"{'would write' if dry_run else 'wrote'} {output}")
+
+
+@app.command()
+def demo(
+    output: Folder = Path("pulsespec-demo"),
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the virtual scan.")] = 0,
+    overwrite: Overwrite = False,
+    jobs: Jobs = 1,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Go the whole road on a virtual voxel and print truth beside estimate."""
+    console = Console(as_json, quiet)
+    with console.progress() as notify:
+        made = virtual.demo(output, seed=seed, overwrite=overwrite, jobs=jobs, notify=notify)
+    if as_json:
+        console.result(made, "")
+        return
+    console.table(made["comparison"])
+    console.result(None, f"{made['inside']} of {len(made['comparison'])} inside their 95 % intervals")
+    console.result(None, f"report: {made['report']}")
