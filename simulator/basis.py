@@ -104,7 +104,10 @@ class Basis:
     def _render(
         self, lines: Lines, samples: int | None, dwell_s: float | None, linewidth_hz: float, gauss_hz: float
     ) -> NDArray[np.complex128]:
-        samples, dwell_s = samples or self.samples, dwell_s or self.dwell_s
+        samples = self.samples if samples is None else samples
+        dwell_s = self.dwell_s if dwell_s is None else dwell_s
+        if samples < 1 or not dwell_s > 0:
+            raise InputError(f"samples {samples}, dwell_s {dwell_s}: expected at least 1 and above 0")
         t = np.arange(samples) * dwell_s
         decay = np.exp(-np.pi * linewidth_hz * t - (np.pi * gauss_hz * t) ** 2 / (4 * np.log(2)))
         return swap_sense(render(lines, samples, dwell_s)) * decay
@@ -218,7 +221,7 @@ def render(lines: Lines, samples: int, dwell_s: float) -> NDArray[np.complex128]
 
 
 def merge_lines(lines: Lines, tolerance_hz: float) -> Lines:
-    """Return lines in which those closer than `tolerance_hz` are one, at their mean frequency.
+    """Return lines in which neighbours not more than `tolerance_hz` apart are one, at their mean frequency.
 
     Lines with intrinsic widths are returned as they are.
     """
@@ -226,8 +229,7 @@ def merge_lines(lines: Lines, tolerance_hz: float) -> Lines:
         return lines
     order = np.argsort(lines.frequency_hz)
     frequency, amplitude = lines.frequency_hz[order], lines.amplitude[order]
-    cell = np.floor((frequency - frequency[0]) / tolerance_hz)
-    starts = np.flatnonzero(np.concatenate([[True], np.diff(cell) > 0]))
+    starts = np.flatnonzero(np.concatenate([[True], np.diff(frequency) > tolerance_hz]))
     weight = np.abs(amplitude) + 1e-300
     mean = np.add.reduceat(weight * frequency, starts) / np.add.reduceat(weight, starts)
     return Lines(mean, np.add.reduceat(amplitude, starts))

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from pulsespec.simulator.basis import Lines
 from pulsespec.simulator.geometry import Layout
 from pulsespec.simulator.operators import Operators, operators
-from pulsespec.simulator.pathways import Pathway, Selection
+from pulsespec.simulator.pathways import DEPHASED_CYCLES, Pathway, Selection
+from pulsespec.simulator.pathways import moments as pathway_moments
 from pulsespec.simulator.propagators import Accuracy, pulse_propagators
 from pulsespec.simulator.timeline import Shot
 
@@ -130,11 +131,21 @@ class _Run:
         """Return the state at the first sample that came along one pathway; shape (dim, dim)."""
         shot, layout, dtype = self.plan.shot, self.plan.layout, self.plan.accuracy.dtype
         moments = np.array(pathway.orders) @ np.array([pulse.moment_per_m for pulse in shot.pulses])
+        effective = pathway_moments(np.array([pathway.orders]), shot)[0]
         state = np.diag(self.system.m).astype(complex)
+        before = 0
         open_axes: list[int] = []
         for index, order in enumerate(pathway.orders):
             u, axis = self.propagators(index), layout.axis_of[index]
             closes = axis is not None and index == layout.axes[axis].pulses[-1]
+            passing = None
+            if (
+                axis is not None
+                and layout.axes[axis].pulses == (index,)
+                and order == before
+                and not open_axes
+            ):
+                passing = self._passing(index, order, state, moments, effective)
             if axis is not None and closes and not open_axes:
                 state = _sum_at_once(u, state.astype(dtype), self._ramp(axis, moments))
             else:
@@ -143,9 +154,26 @@ class _Run:
                     place = open_axes.index(axis)
                     state = np.tensordot(self._ramp(axis, moments), state, axes=(0, place))
                     open_axes.remove(axis)
+            if passing is not None:
+                state = state - passing
             state = np.where(self.system.order == order, state, 0)
+            before = order
             state = self.free.evolve(state, shot.pulses[index].delay_s)
         return state
+
+    def _passing(
+        self, index: int, order: int, state: Complex, moments: Real, effective: Real
+    ) -> Complex | None:
+        """Return what a pulse would let pass if it did nothing, where dephasing cancels that elsewhere."""
+        layout = self.plan.layout
+        number = layout.axis_of[index]
+        assert number is not None
+        axis, rf = layout.axes[number], layout.pulses[index]
+        if abs(effective @ axis.direction) * axis.extent_m <= DEPHASED_CYCLES:
+            return None
+        turn = rf.gradient_hz_per_m.mean(axis=0) @ axis.direction * rf.duration_s * self.positions[number]
+        share = (self._ramp(number, moments) * np.exp(-2j * np.pi * order * turn)).sum()
+        return share * self.free.evolve(np.where(self.system.order == order, state, 0), rf.duration_s)
 
     def _ramp(self, axis: int, moments: Real) -> Complex:
         at, nominal = self.positions[axis], self.plan.layout.axes[axis].nominal_m

@@ -6,7 +6,7 @@ that resolves it; shifts move the profile by shift over gradient.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ _FINE = 1024
 _WIDEST_HZ = 64_000.0
 _QUIET = 0.02  # |b| below this beyond the transition bands: the stop-band ripple of common designs
 _COARSER = 30.0  # bins for profiles alone are chosen for a tolerance this much larger
+_LEAST_BEYOND = 64.0
 _STEPS = (8, 12, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 192, 256)
 
 
@@ -119,6 +120,23 @@ def _bins(pulses: Sequence[Rf], ranges: list[Real], tolerance: float) -> tuple[i
         sufficient_bins(rf, offsets, tolerance) if has_constant_gradient(rf) else rf.b1_hz.size
         for rf, offsets in zip(pulses, ranges, strict=True)
     )
+
+
+def refined(found: Layout, moments_per_m: Real) -> Layout:
+    """Return the layout with steps that resolve the dephasing of pathways.
+
+    A sum over n points of a profile times K cycles across their extent is right where its alias K - n stays
+    clear of what the profile itself holds, its edges above all: n is K and a good deal more. `moments_per_m` are those of the
+    pathways that are simulated, gradients during pulses included; shape (n_pathways, 3).
+    """
+    axes = []
+    for axis in found.axes:
+        cycles = float(np.abs(moments_per_m @ axis.direction).max(initial=0.0)) * axis.extent_m
+        points = axis.extent_m / axis.step_m
+        if cycles > 1.0:
+            points = cycles + max(3 * points, _LEAST_BEYOND)
+        axes.append(replace(axis, step_m=axis.extent_m / np.ceil(points - 0.5)))
+    return replace(found, axes=tuple(axes))
 
 
 def has_constant_gradient(rf: Rf) -> bool:
@@ -241,8 +259,12 @@ def _step(
             product = product * np.stack([2 * matrix[:, 0, 1], matrix[:, 0, 2]], axis=1)
         return np.asarray(product.sum(axis=0) / n)
 
+    middle = low + (np.arange(33) + 0.5) * (high - low) / 33
     exact = integral(_FINE, 0.0)
-    relevant = exact > 0.2 * exact.max()
+    inverts = all(
+        np.abs(order_profile(rf, direction, middle, bins)[:, 0, 2]).max() > 0.75 for rf, bins in profiles
+    )
+    relevant = np.array([not inverts, inverts])  # turning Mz into coherence, or orders into their opposite
     for n in _STEPS:
         errors = [np.abs(integral(n, moved) / exact - 1)[relevant].max() for moved in (0.0, 0.25, 0.5)]
         if max(errors) < 3 * tolerance:

@@ -25,6 +25,8 @@ LARGEST_ORDER = 3
 """Highest coherence order that is followed; beyond it a pathway needs four spins to turn at once."""
 UNSELECTED_M = 0.1
 """Extent along directions that no pulse selects, where the file defines no voxel: what a coil sees."""
+DEPHASED_CYCLES = 0.5
+"""Dephasing across what a pulse touches, beyond which what it lets pass cancels outside of it."""
 _MOST_PATHWAYS = 4_000_000
 _FINE = 2048
 _VARIATION = 4.0  # total variation of a profile that the bound assumes: up and down, with overshoot
@@ -70,11 +72,15 @@ def select_pathways(shot: Shot, layout: Layout, shifts_hz: Real, tolerance: floa
         amplitude *= table[orders[:, index] + LARGEST_ORDER, before[:, index] + LARGEST_ORDER]
     gaps = orders @ np.array([pulse.moment_per_m for pulse in shot.pulses])
     amplitude *= _across(gaps, layout)
-    bound = amplitude * _dephasing_bound(orders, before, shot, layout)
+    bound = amplitude * _dephasing_bound(orders, shot, layout)
     weigher = _Weigher(layout, float(np.median(shifts_hz)))
     candidates = np.flatnonzero(bound > 0.1 * tolerance * np.partition(bound, -1)[-1])
+    effective = moments(orders[candidates], shot)
     strengths = np.array(
-        [amplitude[r] * weigher.along(orders[r], before[r], gaps[r], tables) for r in candidates]
+        [
+            amplitude[row] * weigher.along(orders[row], before[row], gaps[row], moment, tables)
+            for row, moment in zip(candidates, effective, strict=True)
+        ]
     )
     strongest = strengths.max(initial=0.0)
     if strongest < 1e-6:
@@ -147,12 +153,22 @@ def _across(moments_per_m: Real, layout: Layout) -> Real:
     return np.asarray(np.abs(np.prod(np.sinc(rest * extent), axis=1)))
 
 
-def _dephasing_bound(orders: Orders, before: Orders, shot: Shot, layout: Layout) -> Real:
-    """Return a bound of the integrals along the selected axes, from the total variation of profiles."""
+def moments(orders: Orders, shot: Shot) -> Real:
+    """Return the moment of each pathway in cycles/m, pulses counted as turning in their middle: (n, 3)."""
+    before = np.concatenate([np.zeros((len(orders), 1), dtype=np.int64), orders[:, :-1]], axis=1)
+    halves = _half_moments(shot)
     gaps = np.array([pulse.moment_per_m for pulse in shot.pulses])
-    halves = np.array([p.rf.gradient_hz_per_m.mean(axis=0) * p.rf.duration_s / 2 for p in shot.pulses])
-    moment = orders @ (gaps + halves) + before @ halves
-    slack = np.abs(halves).sum(axis=0)
+    return np.asarray(orders @ (gaps + halves) + before @ halves)
+
+
+def _half_moments(shot: Shot) -> Real:
+    return np.array([p.rf.gradient_hz_per_m.mean(axis=0) * p.rf.duration_s / 2 for p in shot.pulses])
+
+
+def _dephasing_bound(orders: Orders, shot: Shot, layout: Layout) -> Real:
+    """Return a bound of the integrals along the selected axes, from the total variation of profiles."""
+    moment = moments(orders, shot)
+    slack = np.abs(_half_moments(shot)).sum(axis=0)
     bound = np.ones(len(orders))
     for axis in layout.axes:
         cycles_per_m = np.abs(moment @ axis.direction) - slack @ np.abs(axis.direction)
@@ -165,7 +181,7 @@ class _Weigher:
     """Integrals of order profiles along the axes, on a fine grid made once."""
 
     def __init__(self, layout: Layout, shift_hz: float) -> None:
-        self._layout = layout
+        self._layout, self._shift_hz = layout, shift_hz
         self._grids = [self._grid(axis, shift_hz) for axis in layout.axes]
         self._profiles = {
             index: order_profile(
@@ -175,17 +191,30 @@ class _Weigher:
             for index in axis.pulses
         }
 
+    def _passing(self, index: int, axis: Axis, grid: Real, order: int) -> Complex:
+        rf = self._layout.pulses[index]
+        moment = float(rf.gradient_hz_per_m.mean(axis=0) @ axis.direction) * rf.duration_s
+        return np.asarray(np.exp(-2j * np.pi * order * (moment * grid + self._shift_hz * rf.duration_s)))
+
     @staticmethod
     def _grid(axis: Axis, shift_hz: float) -> Real:
         moves = [move * shift_hz for move in axis.displacement_m_per_hz]
         low, high = axis.low_m + min(moves), axis.high_m + max(moves)
         return np.asarray(low + (np.arange(_FINE) + 0.5) * (high - low) / _FINE)
 
-    def along(self, orders: Orders, before: Orders, moment_per_m: Real, tables: list[Real]) -> float:
-        """Return the product of the integrals over all axes, relative to the bounds in `tables`."""
+    def along(
+        self, orders: Orders, before: Orders, moment_per_m: Real, effective_per_m: Real, tables: list[Real]
+    ) -> float:
+        """Return the product of the integrals over all axes, relative to the bounds in `tables`.
+
+        What a pulse lets pass untouched is not confined to its slice. Where gradients dephase it (by
+        `effective_per_m`), it cancels over any object that is larger, so the integral is that of the
+        difference from it.
+        """
         total = 1.0
         for axis, grid in zip(self._layout.axes, self._grids, strict=True):
-            values = np.exp(-2j * np.pi * float(moment_per_m @ axis.direction) * grid)
+            ramp = np.exp(-2j * np.pi * float(moment_per_m @ axis.direction) * grid)
+            values, passing = np.ones_like(ramp), np.ones_like(ramp)
             for index in axis.pulses:
                 order, start = int(orders[index]), int(before[index])
                 profile = self._profiles[index]
@@ -193,6 +222,9 @@ class _Weigher:
                     values = values * profile[:, 1 + order, 1 + start]
                 else:
                     values = values * _envelope(np.abs(profile), np.array(abs(order - start)))
+                passing = passing * self._passing(index, axis, grid, order) * (order == start)
                 total /= tables[index][order + LARGEST_ORDER, start + LARGEST_ORDER]
-            total *= abs(values.mean()) * (grid[1] - grid[0]) * _FINE / axis.nominal_m
+            if abs(effective_per_m @ axis.direction) * axis.extent_m > DEPHASED_CYCLES:
+                values = values - passing
+            total *= abs((ramp * values).mean()) * (grid[1] - grid[0]) * _FINE / axis.nominal_m
         return total

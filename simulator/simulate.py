@@ -12,8 +12,8 @@ from pulsespec.executor import map_blocks
 from pulsespec.simulator.basis import Basis, Lines, merge_lines
 from pulsespec.simulator.engine import Plan, simulate_system
 from pulsespec.simulator.equivalence import reduce_system
-from pulsespec.simulator.geometry import layout
-from pulsespec.simulator.pathways import select_pathways
+from pulsespec.simulator.geometry import layout, refined
+from pulsespec.simulator.pathways import moments, select_pathways
 from pulsespec.simulator.propagators import Accuracy
 from pulsespec.simulator.spinsystem import Metabolite, load_metabolites
 from pulsespec.simulator.timeline import Shot, Timeline, read_timeline
@@ -134,7 +134,8 @@ def _plan(path: Path, timeline: Timeline, shot: Shot, tolerance: float) -> Plan:
         selection = select_pathways(shot, found, shifts, tolerance)
     except SequenceError as error:
         raise SequenceError(f"{path}: {error}") from error
-    return Plan(shot, found, selection, Accuracy(tolerance))
+    kept = np.array([path.orders for path in selection.kept])
+    return Plan(shot, refined(found, moments(kept, shot)), selection, Accuracy(tolerance))
 
 
 def _singlet(plans: Sequence[Plan], shift_hz: float) -> complex:
