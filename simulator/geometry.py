@@ -20,10 +20,12 @@ Complex = NDArray[np.complex128]
 
 _SELECTIVE_HZ_PER_M = 100.0
 _PARALLEL = 1e-6
-_FINE = 1024
+_FINE = 2048
 _WIDEST_HZ = 64_000.0
 _QUIET = 0.02  # |b| below this beyond the transition bands: the stop-band ripple of common designs
 _COARSER = 30.0  # bins for profiles alone are chosen for a tolerance this much larger
+_INVERTS = 0.75
+_MARGIN = 2.0
 _LEAST_BEYOND = 64.0
 _STEPS = (8, 12, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 192, 256)
 
@@ -221,29 +223,49 @@ def _axis(
 ) -> Axis:
     slopes = [float(rf.gradient_hz_per_m.mean(axis=0) @ direction) for rf, _ in profiles]
     centres = [rf.offset_hz / slope for (rf, _), slope in zip(profiles, slopes, strict=True)]
-    widths = [_half_width_hz(rf) / abs(slope) for (rf, _), slope in zip(profiles, slopes, strict=True)]
+    widths = [
+        _MARGIN * _half_width_hz(rf) / abs(slope) for (rf, _), slope in zip(profiles, slopes, strict=True)
+    ]
     low = min(c - w for c, w in zip(centres, widths, strict=True))
     high = max(c + w for c, w in zip(centres, widths, strict=True))
 
-    def touched(at: Real) -> Real:
-        strength = np.ones(at.size)
-        for rf, bins in profiles:
-            matrix = np.abs(order_profile(rf, direction, at, bins))
-            strength = strength * np.maximum(2 * matrix[:, 0, 1], matrix[:, 0, 2])
-        return strength
-
     fine = low + (np.arange(_FINE) + 0.5) * (high - low) / _FINE
-    strength = touched(fine)
-    half = np.flatnonzero(strength > 0.5 * strength.max())
-    nominal = float(half[-1] - half[0] + 1) * (high - low) / _FINE
+    turned = _turned(profiles, direction, fine)
+    strong = np.flatnonzero(np.abs(turned) > 0.5 * np.abs(turned).max())
+    nominal = float(strong[-1] - strong[0] + 1) * (high - low) / _FINE
     if voxel_m is not None:
         nominal = float(voxel_m[np.argmax(np.abs(direction))])
-    inside = np.flatnonzero(strength > _QUIET * strength.max())
-    edge = 0.02 * nominal
-    low, high = float(fine[inside[0]]) - edge, float(fine[inside[-1]]) + edge
+    low, high = _extent(fine, turned, (strong[0] + strong[-1]) // 2, tolerance)
     moves = [-1 / slope for slope in slopes]
     step = _step(profiles, direction, low, high, tolerance)
     return Axis(direction, members, nominal, low, high, step, (min(moves), max(moves)))
+
+
+def _turned(profiles: list[tuple[Rf, int]], direction: Real, at: Real) -> Complex:
+    """Return what the pulses of an axis do to what is wanted of them, rephased; shape (n,).
+
+    A pulse that inverts somewhere is taken by how it turns orders into their opposite, any other by how it
+    turns Mz into coherence, with the linear phase that a rewinding gradient would remove.
+    """
+    product = np.ones(at.size, dtype=complex)
+    for rf, bins in profiles:
+        matrix = order_profile(rf, direction, at, bins)
+        inverts = np.abs(matrix[:, 0, 2]).max() > _INVERTS
+        product = product * (matrix[:, 2, 0] if inverts else 2 * matrix[:, 0, 1])
+    size = 8 * at.size
+    cycles = np.fft.fftfreq(size)[np.argmax(np.abs(np.fft.fft(product, size)))]
+    return np.asarray(product * np.exp(-2j * np.pi * cycles * np.arange(at.size)))
+
+
+def _extent(at: Real, turned: Complex, middle: int, tolerance: float) -> tuple[float, float]:
+    """Return the shortest range about the middle beyond which the integral changes by less than the tolerance."""
+    reach = min(middle, at.size - 1 - middle)
+    rings = turned[middle + 1 : middle + reach + 1] + turned[middle - reach : middle][::-1]
+    total = np.cumsum(np.concatenate([[turned[middle]], rings]))
+    far = np.flatnonzero(np.abs(total - total[-1]) > 3 * tolerance * np.abs(total[-1]))
+    last = min(int(far[-1]) + 1 if far.size else 0, reach) + 1
+    half = (last + 0.5) * (at[1] - at[0])
+    return float(at[middle] - half), float(at[middle] + half)
 
 
 def _step(
@@ -251,22 +273,13 @@ def _step(
 ) -> float:
     """Return the largest step at which the midpoint rule integrates the profiles to the tolerance."""
 
-    def integral(n: int, moved: float) -> Real:
+    def integral(n: int, moved: float) -> float:
         at = low + (np.arange(n) + 0.5 + moved) * (high - low) / n
-        product = np.ones((n, 2))
-        for rf, bins in profiles:
-            matrix = np.abs(order_profile(rf, direction, at, bins))
-            product = product * np.stack([2 * matrix[:, 0, 1], matrix[:, 0, 2]], axis=1)
-        return np.asarray(product.sum(axis=0) / n)
+        return float(np.abs(_turned(profiles, direction, at).sum() / n))
 
-    middle = low + (np.arange(33) + 0.5) * (high - low) / 33
     exact = integral(_FINE, 0.0)
-    inverts = all(
-        np.abs(order_profile(rf, direction, middle, bins)[:, 0, 2]).max() > 0.75 for rf, bins in profiles
-    )
-    relevant = np.array([not inverts, inverts])  # turning Mz into coherence, or orders into their opposite
     for n in _STEPS:
-        errors = [np.abs(integral(n, moved) / exact - 1)[relevant].max() for moved in (0.0, 0.25, 0.5)]
+        errors = [abs(integral(n, moved) / exact - 1) for moved in (0.0, 0.25, 0.5)]
         if max(errors) < 3 * tolerance:
             break
     return (high - low) / n

@@ -1,0 +1,198 @@
+"""Small `.seq` files, written with pypulseq alone, that a brute-force simulation can afford."""
+
+import warnings
+
+import numpy as np
+import pypulseq
+import scipy.constants
+
+GAMMA_HZ_PER_T = scipy.constants.physical_constants["shielded proton gyromag. ratio in MHz/T"][0] * 1e6
+F0_HZ = 123.25e6
+VOXEL_M = (0.02, 0.02, 0.02)
+BOX_M = (0.04, 0.04, 0.04)
+PEER_F0_HZ = 127.731e6
+
+
+def system(f0_hz=F0_HZ, rf_raster_s=1e-5):
+    return pypulseq.Opts(
+        max_grad=1e9,
+        max_slew=1e12,
+        rf_raster_time=rf_raster_s,
+        grad_raster_time=1e-5,
+        block_duration_raster=1e-5,
+        adc_raster_time=1e-7,
+        B0=f0_hz / GAMMA_HZ_PER_T,
+    )
+
+
+def write(seq, path, f0_hz=F0_HZ, **definitions):
+    defaults = {"Name": path.stem, "B0": f0_hz / GAMMA_HZ_PER_T, "Nucleus": "1H", "VoxelSize": list(VOXEL_M)}
+    for key, value in (defaults | definitions).items():
+        seq.set_definition(key, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        seq.write(str(path))
+    return path
+
+
+def hard(flip, phase=0.0, *, opts, duration_s=1e-4, use="refocusing"):
+    return pypulseq.make_block_pulse(flip, duration=duration_s, phase_offset=phase, system=opts, use=use)
+
+
+def adc(opts, samples=256, dwell_s=5e-4, **more):
+    """A readout whose first sample lies at the start of its block after one raster of delay."""
+    return pypulseq.make_adc(samples, dwell=dwell_s, system=opts, **more)
+
+
+def pulse_acquire(path, samples=256, dwell_s=5e-4, **receiver):
+    opts = system()
+    seq = pypulseq.Sequence(opts)
+    seq.add_block(hard(np.pi / 2, opts=opts, use="excitation"))
+    seq.add_block(adc(opts, samples, dwell_s, **receiver))
+    return write(seq, path, TE=0.0)
+
+
+def spin_echo(path, te_s=0.03, samples=256, dwell_s=5e-4, crusher_per_m=300.0):
+    """Hard 90x, 180y; the echo lies at the start of the readout's first dwell."""
+    opts = system()
+    seq = pypulseq.Sequence(opts)
+    seq.add_block(hard(np.pi / 2, opts=opts, use="excitation"))
+    spoil = pypulseq.make_trapezoid("z", area=crusher_per_m, duration=2e-3, system=opts)
+    gap = te_s / 2 - 1e-4 - 2e-3
+    for _ in range(2):
+        seq.add_block(pypulseq.make_delay(gap))
+        seq.add_block(spoil)
+        if _ == 0:
+            seq.add_block(hard(np.pi, np.pi / 2, opts=opts))
+    seq.add_block(pypulseq.make_delay(5e-5))
+    seq.add_block(adc(opts, samples, dwell_s))
+    return write(seq, path, TE=te_s)
+
+
+def _shaped(opts, flip, phase, duration_s, bandwidth_time, axis, offset_hz, voxel_m, use):
+    """A Gaussian-apodised sinc with its selection gradient on `axis`, ramps outside the pulse."""
+    n = round(duration_s / opts.rf_raster_time)
+    t = (np.arange(n) + 0.5) / n - 0.5
+    shape = np.sinc(bandwidth_time * t) * np.exp(-((t / 0.28) ** 2) / 2)
+    ramp_s = 2e-4
+    rf = pypulseq.make_arbitrary_rf(
+        shape, flip, delay=ramp_s, phase_offset=phase, freq_offset=offset_hz, system=opts, use=use
+    )
+    amplitude = bandwidth_time / duration_s / voxel_m
+    gradient = pypulseq.make_trapezoid(
+        axis, amplitude=amplitude, rise_time=ramp_s, flat_time=duration_s, fall_time=ramp_s, system=opts
+    )
+    return rf, gradient
+
+
+def press(
+    path,
+    *,
+    shaped=True,
+    crusher_per_m=(150.0, 250.0),
+    te1_s=0.012,
+    te2_s=0.018,
+    offset_hz=-120.0,
+    samples=128,
+    dwell_s=1e-3,
+    phases=((0.0, np.pi / 2, np.pi / 2, 0.0),),
+):
+    """PRESS: 90 on z, 180 on x, 180 on y; crushers around each 180 on all axes (pair 1: 1, -1, 1; pair 2: -1, 1, 1).
+
+    The ADC's first sample lies half a dwell after the echo. One repetition for each row of `phases` (90, 180,
+    180, ADC).
+    """
+    opts = system()
+    seq = pypulseq.Sequence(opts)
+    crush_s, ramp_s = 1.5e-3, 2e-4
+    for phase90, phase_a, phase_b, phase_adc in phases:
+        if shaped:
+            pulses = [
+                _shaped(opts, np.pi / 2, phase90, 2e-3, 4.0, "z", offset_hz, VOXEL_M[2], "excitation"),
+                _shaped(opts, np.pi, phase_a, 2e-3, 3.0, "x", offset_hz, VOXEL_M[0], "refocusing"),
+                _shaped(opts, np.pi, phase_b, 2e-3, 3.0, "y", offset_hz, VOXEL_M[1], "refocusing"),
+            ]
+        else:
+            pulses = [
+                (hard(flip, phase, opts=opts, use=use), None)
+                for flip, phase, use in (
+                    (np.pi / 2, phase90, "excitation"),
+                    (np.pi, phase_a, "refocusing"),
+                    (np.pi, phase_b, "refocusing"),
+                )
+            ]
+        half = 1e-3 + ramp_s if shaped else 5e-5
+        rewind = -(4.0 / 2e-3 / VOXEL_M[2]) * (1e-3 + ramp_s / 2) if shaped else 0.0
+        one, two = crusher_per_m
+
+        def gradients(areas):
+            return [
+                pypulseq.make_trapezoid(axis, area=area, duration=crush_s, system=opts)
+                for axis, area in zip("xyz", areas, strict=True)
+                if area
+            ]
+
+        seq.add_block(*[event for event in pulses[0] if event is not None])
+        seq.add_block(pypulseq.make_delay(te1_s / 2 - 2 * half - crush_s))
+        seq.add_block(*gradients((one, -one, one + rewind)))
+        seq.add_block(*[event for event in pulses[1] if event is not None])
+        seq.add_block(*gradients((one, -one, one)))
+        seq.add_block(pypulseq.make_delay((te1_s + te2_s) / 2 - 2 * half - 2 * crush_s))
+        seq.add_block(*gradients((-two, two, two)))
+        seq.add_block(*[event for event in pulses[2] if event is not None])
+        seq.add_block(*gradients((-two, two, two)))
+        seq.add_block(pypulseq.make_delay(te2_s / 2 - half - crush_s))
+        seq.add_block(adc(opts, samples, dwell_s, phase_offset=phase_adc))
+    return write(seq, path, TE=te1_s + te2_s, TE1=te1_s, TE2=te2_s)
+
+
+def peer_press(path, pulse_file, *, crusher_per_m=20000.0):
+    """FID-A's PRESS: see `basis-peer-press-3t-shaped` in the description of the data.
+
+    Delays are those between the ends of pulses. FID-A's excitation is ideal; here it is a hard 90 of 2 us.
+    Its pathway selection is played as crushers on z, along which nothing is selected. The first sample is the echo:
+    the readout starts half a dwell before it, by starting inside the last delay.
+    """
+    phase_deg, amplitude, _ = np.loadtxt(pulse_file, delimiter=",").T
+    opts = system(PEER_F0_HZ, 1e-6)
+    duration_s, te1_s, te2_s, dwell_s, samples = 3.5e-3, 0.012, 0.018, 5e-4, 2048
+    n = round(duration_s / 1e-6)
+    b1 = 1556.54322 * amplitude / amplitude.max() * np.exp(1j * np.deg2rad(phase_deg))
+    b1 = np.repeat(b1, n // b1.size)
+    g = 0.19293414e-2 * GAMMA_HZ_PER_T
+    seq = pypulseq.Sequence(opts)
+    ramp_s = 1e-5
+    excite = pypulseq.make_block_pulse(np.pi / 2, duration=2e-6, system=opts, use="excitation")
+    seq.add_block(excite, pypulseq.make_delay(1e-5))
+    delays = [(te1_s - duration_s) / 2, (te1_s + te2_s) / 2 - duration_s, (te2_s - duration_s) / 2]
+    lost = [1e-5 - 1e-6 + ramp_s, 2 * ramp_s, ramp_s + dwell_s / 2]
+    areas = [crusher_per_m, crusher_per_m * 2.7, crusher_per_m * 1.7]
+    for axis, delay_s, taken, area in zip(("x", "y", None), delays, lost, areas, strict=True):
+        wait = round((delay_s - taken) / 1e-5) * 1e-5
+        spoil = pypulseq.make_trapezoid(
+            "z", area=area, duration=wait, rise_time=1e-4, fall_time=1e-4, system=opts
+        )
+        seq.add_block(spoil)
+        if axis is None:
+            continue
+        rf = pypulseq.make_arbitrary_rf(
+            b1,
+            np.pi,
+            delay=ramp_s,
+            no_signal_scaling=True,
+            phase_offset=np.pi / 2,
+            system=opts,
+            use="refocusing",
+        )
+        select = pypulseq.make_trapezoid(
+            axis, amplitude=g, rise_time=ramp_s, flat_time=duration_s, fall_time=ramp_s, system=opts
+        )
+        seq.add_block(rf, select)
+    seq.add_block(adc(opts, samples, dwell_s))
+    return write(seq, path, PEER_F0_HZ, TE=te1_s + te2_s, ReceiverPPM=2.3, VoxelSize=[0.02, 0.02, 0.02])
+
+
+def read_fida(path):
+    """Return FID-A's FID as its text file has it, shape (n,)."""
+    real, imaginary = np.loadtxt(path, delimiter=",").T
+    return real + 1j * imaginary

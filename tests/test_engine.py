@@ -1,0 +1,118 @@
+"""The engine against the brute-force reference, and against FID-A on the same sequence."""
+
+import json
+
+import numpy as np
+import pypulseq
+import pytest
+import reference as ref
+import sequences_for_tests as seqs
+
+from pulsespec.errors import SequenceError
+from pulsespec.simulator import simulate
+from pulsespec.simulator.basis import render
+from pulsespec.simulator.engine import simulate_system
+from pulsespec.simulator.simulate import _plan
+from pulsespec.simulator.timeline import read_timeline
+
+BOX = {"extent_m": (0.06,) * 3, "points": (96,) * 3, "voxel_m": seqs.VOXEL_M}
+"""Holds all that the pulses touch; 1600 cells a metre are clear of every moment of the crushers."""
+SYSTEMS = {
+    "singlet": ([3.0], np.zeros((1, 1))),
+    "AX": ([4.0, 3.2], np.array([[0.0, 7.0], [7.0, 0.0]])),
+    "AB": ([3.05, 3.0], np.array([[0.0, 11.0], [11.0, 0.0]])),
+}
+
+
+def engine(path, shifts, j_hz, samples, dwell_s, tolerance=1e-4):
+    """The FID of one shot with the receiver's phase as it stands in the file."""
+    timeline = read_timeline(path)
+    shot = timeline.shots[0]
+    plan = _plan(path, timeline, shot, tolerance)
+    shift_hz = (np.array(shifts) - timeline.reference_ppm) * timeline.f0_hz * 1e-6
+    lines = simulate_system(plan, (0.5,) * len(shifts), shift_hz, j_hz)
+    return render(lines, samples, dwell_s) * 4.0 / 2 ** len(shifts)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_shaped_press_agrees_with_brute_force(name, tmp_path):
+    shifts, j_hz = SYSTEMS[name]
+    path = seqs.press(tmp_path / "press.seq", samples=32)
+    expected = np.asarray(ref.brute_force(path, shifts, j_hz, **BOX, n_samples=32))
+    found = engine(path, shifts, j_hz, 32, 1e-3)
+    assert np.linalg.norm(found - expected) < 1e-3 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_hard_pulses_agree_with_brute_force(name, tmp_path):
+    shifts, j_hz = SYSTEMS[name]
+    path = seqs.pulse_acquire(tmp_path / "fid.seq", 64)
+    one = {"extent_m": (0.01,) * 3, "points": (1, 1, 1), "voxel_m": (0.01,) * 3}
+    expected = np.asarray(ref.brute_force(path, shifts, j_hz, **one))
+    found = engine(path, shifts, j_hz, 64, 5e-4, tolerance=1e-6)
+    assert np.linalg.norm(found - expected) < 1e-5 * np.linalg.norm(expected)
+
+
+def test_halving_the_tolerance_changes_less_than_the_tolerance(tmp_path):
+    path = seqs.press(tmp_path / "press.seq", samples=32)
+    shifts, j_hz = SYSTEMS["AB"]
+    coarse, fine = (engine(path, shifts, j_hz, 32, 1e-3, tolerance) for tolerance in (1e-4, 1e-6))
+    assert np.linalg.norm(coarse - fine) < 5e-4 * np.linalg.norm(fine)
+
+
+def test_amplitude_is_one_for_a_fully_excited_proton(tmp_path):
+    path = seqs.pulse_acquire(tmp_path / "fid.seq")
+    basis = simulate(path, ["Gly", "Cr", "Scyllo"])
+    for name, protons in (("Gly", 2), ("Cr", 5), ("Scyllo", 6)):
+        assert abs(basis.fid(name)[0]) == pytest.approx(protons, rel=2e-2)
+
+
+def test_a_readout_under_a_gradient_is_refused(tmp_path):
+    opts = seqs.system()
+    sequence = pypulseq.Sequence(opts)
+    sequence.add_block(seqs.hard(np.pi / 2, opts=opts, use="excitation"))
+    readout = seqs.adc(opts, 64, 1e-4)
+    sequence.add_block(readout, pypulseq.make_trapezoid("x", amplitude=1e4, duration=8e-3, system=opts))
+    path = seqs.write(sequence, tmp_path / "epsi.seq", TE=0.0)
+    with pytest.raises(SequenceError, match="gradient is on during the ADC"):
+        simulate(path, ["Gly"])
+
+
+def test_crushers_that_dephase_everything_are_an_error(tmp_path):
+    opts = seqs.system()
+    sequence = pypulseq.Sequence(opts)
+    sequence.add_block(seqs.hard(np.pi / 2, opts=opts, use="excitation"))
+    sequence.add_block(pypulseq.make_trapezoid("z", area=50e3, duration=2e-3, system=opts))
+    sequence.add_block(seqs.adc(opts, 64, 1e-4))
+    path = seqs.write(sequence, tmp_path / "dead.seq")  # 1000 whole cycles across the voxel
+    with pytest.raises(SequenceError, match="leaves no signal"):
+        simulate(path, ["Gly"])
+
+
+def test_agrees_with_fid_a_on_the_same_sequence(data_folder, tmp_path):
+    """Correlation above 0.9999 for all five metabolites, equal spin systems."""
+    folder = data_folder / "basis-peer-press-3t-shaped"
+    path = seqs.peer_press(tmp_path / "peer.seq", folder / "pulse_100pt_phase_amp_dt.txt")
+    names = ["Lac", "NAA", "GABA", "Glu", "Ins"]
+    table = json.loads((data_folder / "spin-systems" / "fid-a.json").read_text())
+    extra = tmp_path / "fid-a.toml"
+    extra.write_text("\n".join(_as_toml(name, table[name]) for name in names))
+    basis = simulate(path, names, extra=extra)
+    for name in names:
+        theirs = np.conj(seqs.read_fida(folder / f"fida_N32_{name}.txt"))  # they follow the other sense
+        ours = basis.fid(name, theirs.size, 5e-4, linewidth_hz=2.0)
+        correlation = abs(np.vdot(theirs, ours)) / np.linalg.norm(theirs) / np.linalg.norm(ours)
+        assert correlation > 0.9999, name
+        # inclusive linspace positions make theirs smaller by (31/32)^2
+        assert np.linalg.norm(ours) / np.linalg.norm(theirs) == pytest.approx((32 / 31) ** 2, rel=1e-2)
+
+
+def _as_toml(name, systems):
+    text = [f"[{name}]", 'source = "FID-A"']
+    for system in systems:
+        shifts, j = system["shifts_ppm"], system["J_hz_column_major"]
+        n = len(shifts)
+        couplings = [[i, k, float(j[k * n + i])] for k in range(n) for i in range(k) if j[k * n + i]]
+        text += [f"[[{name}.systems]]", f"shifts_ppm = {[float(s) for s in shifts]}"]
+        text += [f"scale = {float(system['scale'])}", f"couplings_hz = {couplings}"]
+    return "\n".join(text)
