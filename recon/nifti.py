@@ -38,7 +38,7 @@ def read_nifti(path: Path) -> Transients:
     """
     path = Path(path)
     try:
-        image = nibabel.load(path)
+        image: Any = nibabel.load(path)
         data = np.asarray(image.dataobj)
     except (ImageFileError, OSError, EOFError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as NIfTI: damaged or truncated ({error})") from error
@@ -63,7 +63,7 @@ def read_nifti(path: Path) -> Transients:
         nucleus=str(np.ravel(header["ResonantNucleus"])[0]),
         te_s=_seconds(header, "EchoTime"),
         tr_s=_seconds(header, "RepetitionTime"),
-        geometry=Geometry(np.asarray(image.affine, dtype=float)),
+        geometry=Geometry(np.asarray(image.affine, dtype=np.float64)),
         sequence=str(header.get("SequenceName", header.get("ProtocolName", ""))),
         source=path.name,
         sign_is_defined=True,

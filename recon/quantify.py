@@ -101,7 +101,7 @@ def quantify(
     """
     settings = settings or QuantifySettings()
     factor, factor_sd, words, used = _millimolar(spectrum, water, basis, settings)
-    parts = {name: (name,) for name in found.names}
+    parts: dict[str, tuple[str, ...]] = {name: (name,) for name in found.names}
     sums = {name: tuple(p for p in of if p in found.names) for name, of in SUMS.items()}
     parts |= {name: of for name, of in sums.items() if of}
     rows = [_row(found, name, of, factor, factor_sd) for name, of in parts.items()]

@@ -62,7 +62,7 @@ def hsvd(fid: Complex, dwell_s: float, components: int) -> Exponentials:
     rate = np.log(poles) / dwell_s
     rate = np.minimum(rate.real, 0.0) + 1j * rate.imag
     design = np.exp(np.outer(np.arange(fid.size) * dwell_s, rate))
-    amplitude, *_ = np.linalg.lstsq(design, fid, rcond=None)
+    amplitude = np.linalg.lstsq(design, fid, rcond=None)[0].astype(np.complex128)
     return Exponentials(rate.imag / (2 * np.pi), -rate.real, amplitude)
 
 

@@ -122,7 +122,7 @@ def acquire(
         "phase_rad": phase.tolist(),
     }
     t = np.arange(readouts[0].samples) * readouts[0].dwell_s
-    factor = np.linalg.cholesky(covariance)
+    factor = np.linalg.cholesky(covariance).astype(np.complex128)
     with atomic_path(output, overwrite) as temporary:
         dataset = ismrmrd.Dataset(str(temporary), "dataset", create_if_needed=True)
         try:

@@ -110,7 +110,7 @@ class Basis:
             raise InputError(f"samples {samples}, dwell_s {dwell_s}: expected at least 1 and above 0")
         t = np.arange(samples) * dwell_s
         decay = np.exp(-np.pi * linewidth_hz * t - (np.pi * gauss_hz * t) ** 2 / (4 * np.log(2)))
-        return swap_sense(render(lines, samples, dwell_s)) * decay
+        return np.asarray(swap_sense(render(lines, samples, dwell_s)) * decay)
 
     def subset(self, names: Sequence[str]) -> "Basis":
         """Return the basis with only the named components, in that order."""

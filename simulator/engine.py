@@ -173,7 +173,9 @@ class _Run:
             return None
         turn = rf.gradient_hz_per_m.mean(axis=0) @ axis.direction * rf.duration_s * self.positions[number]
         share = (self._ramp(number, moments) * np.exp(-2j * np.pi * order * turn)).sum()
-        return share * self.free.evolve(np.where(self.system.order == order, state, 0), rf.duration_s)
+        return np.asarray(
+            share * self.free.evolve(np.where(self.system.order == order, state, 0), rf.duration_s)
+        )
 
     def _ramp(self, axis: int, moments: Real) -> Complex:
         at, nominal = self.positions[axis], self.plan.layout.axes[axis].nominal_m

@@ -1,5 +1,6 @@
 """Making spin systems small without approximation: uncoupled parts, total spin, conserved partners."""
 
+import math
 from dataclasses import dataclass
 from itertools import product
 from math import comb
@@ -100,7 +101,7 @@ def _total_spins(
         keep = np.array([spin > 0 for spin, _ in choice])
         if not keep.any():
             continue
-        multiplicity = np.prod([float(count) for _, count in choice])
+        multiplicity = math.prod(count for _, count in choice)
         spins = tuple(spin for spin, _ in choice if spin > 0)
         weight = scale * multiplicity * 4.0 / 2.0**n_spins
         found.append(ReducedSystem(weight, spins, shifts[keep], offset_hz[keep], j_hz[np.ix_(keep, keep)]))

@@ -128,8 +128,8 @@ def refined(found: Layout, moments_per_m: Real) -> Layout:
     """Return the layout with steps that resolve the dephasing of pathways.
 
     A sum over n points of a profile times K cycles across their extent is right where its alias K - n stays
-    clear of what the profile itself holds, its edges above all: n is K and a good deal more. `moments_per_m` are those of the
-    pathways that are simulated, gradients during pulses included; shape (n_pathways, 3).
+    clear of what the profile itself holds, its edges above all: n is K and a good deal more. `moments_per_m` are
+    those of the pathways that are simulated, gradients during pulses included; shape (n_pathways, 3).
     """
     axes = []
     for axis in found.axes:

@@ -115,10 +115,10 @@ def _enumerate(layout: Layout) -> Orders:
 
 def _cycle(change: Orders, phases: Real) -> Complex:
     distinct, counts = np.unique(np.round(phases, 9), axis=0, return_counts=True)
-    total = np.zeros(len(change), dtype=complex)
+    total: Complex = np.zeros(len(change), dtype=complex)
     for row, count in zip(distinct, counts, strict=True):
         total += count * np.exp(-1j * (change @ row[:-1] + row[-1]))
-    return total / len(phases)
+    return np.asarray(total / len(phases), dtype=np.complex128)
 
 
 def _bounds(layout: Layout, index: int, shifts_hz: Real) -> Real:

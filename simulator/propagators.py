@@ -97,7 +97,7 @@ def pulse_propagators(
     bins, gradient_hz = _divide(rf, gradient_hz, bins, nodes, accuracy)
     path = trajectory(rf, shift_hz[:, None], gradient_hz, bins, nodes)
     last = after(about_z(2 * np.pi * rf.offset_hz * rf.duration_s), (path[0][..., -1], path[1][..., -1]))
-    rotated = product_representation(system.spins, *last).astype(accuracy.dtype)
+    rotated: Complex = product_representation(system.spins, *last).astype(accuracy.dtype)
     if not pairs:
         return rotated
     return np.asarray(rotated @ _coupling(system, path, pairs, j_hz, rf.duration_s, steps, accuracy))

@@ -82,7 +82,7 @@ def rebin(rf: Rf, bins: int) -> tuple[Complex, Real]:
             at = np.interp(edges, knots, total.real) + 1j * np.interp(edges, knots, total.imag)
         else:
             at = np.interp(edges, knots, total)
-        return np.diff(at) * bins / rf.b1_hz.size
+        return np.asarray(np.diff(at) * bins / rf.b1_hz.size)
 
     gradient = np.stack([average(rf.gradient_hz_per_m[:, axis]) for axis in range(3)], axis=1)
     return np.asarray(average(rf.b1_hz)), gradient

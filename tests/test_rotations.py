@@ -40,7 +40,9 @@ def gaussian(samples=400, duration_s=4e-3, offset_hz=0.0):
 
 def test_hard_is_the_matrix_exponential():
     rotation, (offset, x, y) = random_rotation(1)
-    np.testing.assert_allclose(dense(rotation), expm(-2j * np.pi * 1e-3 * (offset * Z + x * X + y * Y)), atol=1e-14)
+    np.testing.assert_allclose(
+        dense(rotation), expm(-2j * np.pi * 1e-3 * (offset * Z + x * X + y * Y)), atol=1e-14
+    )
 
 
 def test_products_and_inverse_follow_the_matrices():

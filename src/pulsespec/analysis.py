@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pulsespec.recon.quantify import QuantifySettings
     from pulsespec.recon.transients import Scan, Transients
     from pulsespec.simulator import Basis
+    from pulsespec.simulator.lcmodel import SampledBasis
 
 BRAIN_METABOLITES = (
     *("NAA", "NAAG", "Cr", "PCr", "GPC", "PCh", "Ins", "Scyllo", "Glu", "Gln", "GABA", "GSH", "Lac", "Ala"),
@@ -127,7 +128,7 @@ def _basis_for(
     scanner: str | None,
     jobs: int,
     notify: Notify,
-) -> "Basis":
+) -> "Basis | SampledBasis":
     """Return the basis set that belongs to the scan, read or simulated; what was made is left in `folder`."""
     from pulsespec.recon.guard_basis import compare
 
@@ -189,7 +190,7 @@ def load(raws: Sequence[Path], sequence: Path | None, conjugate: bool, notify: N
     return read(raws, sequence=sequence, conjugate=conjugate)
 
 
-def read_basis(path: Path) -> "Basis":
+def read_basis(path: Path) -> "Basis | SampledBasis":
     """Return the basis set in `path`: `.h5`, or `.basis` of LCModel."""
     from pulsespec.simulator import Basis
 
@@ -203,7 +204,7 @@ def read_basis(path: Path) -> "Basis":
 
 def analyse(
     scan: "Scan",
-    basis: "Basis",
+    basis: "Basis | SampledBasis",
     folder: Path,
     settings: dict[str, Any],
     notify: Notify = silent,
@@ -229,7 +230,7 @@ def analyse(
     found = fit(spectrum, basis)
     amounts = quantify(found, spectrum, scan.water, basis, assumptions)
     warnings = list(dict.fromkeys([*notices, *amounts.warnings, *found.warnings]))
-    facts = {
+    facts: dict[str, Any] = {
         "program": {"name": "pulsespec", "version": pulsespec.__version__},
         "settings": settings,
         "data": _facts(spectrum),

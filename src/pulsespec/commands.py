@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pulsespec.protocols import Protocol
     from pulsespec.sequences import Scanner
     from pulsespec.simulator import Basis
+    from pulsespec.simulator.lcmodel import SampledBasis
 
 DESIGN_SCANNERS = {1.5: "siemens-aera", 3.0: "siemens-prisma", 7.0: "siemens-terra"}
 """The scanner whose limits pulses are designed for where none is named, by nominal field in tesla."""
@@ -198,7 +199,7 @@ def write_basis(basis: "Basis", output: Path, overwrite: bool) -> None:
         basis.write(output, overwrite)
 
 
-def describe(basis: "Basis") -> dict[str, Any]:
+def describe(basis: "Basis | SampledBasis") -> dict[str, Any]:
     """Return what a reader wants to know of a basis set in a few words."""
     return {
         "sequence": basis.sequence,
