@@ -1,8 +1,8 @@
 """A small virtual scanner: a `.seq` played on a voxel of tissue, raw data in ISMRMRD with the truth in the header.
 
 One acquisition an ADC event, in the order of the file, preceded by one of noise alone. Samples are what a
-receiver stores: Pulseq sense, demodulated with the ADC's own phase. `idx.average` and `idx.set` are the labels
-AVG and SET; acquisitions with the label REF (unsuppressed water) carry the flag ACQ_USER1.
+receiver stores: Pulseq sense, demodulated with the ADC's own phase. `idx.average` counts the shots of one
+kind, `idx.set` is the label SET; acquisitions with the label REF (unsuppressed water) carry the flag ACQ_USER1.
 """
 
 import hashlib

@@ -39,7 +39,7 @@ def broad_lines(
     """
     components = _table()["components"]
     found = {}
-    for name in names or components:
+    for name in components if names is None else names:
         if name not in components:
             raise InputError(f"broad component {name!r}: expected one of {', '.join(components)}")
         ppm, width_ppm, protons = np.array(components[name]["peaks"], dtype=float).T

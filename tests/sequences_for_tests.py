@@ -196,3 +196,16 @@ def read_fida(path):
     """Return FID-A's FID as its text file has it, shape (n,)."""
     real, imaginary = np.loadtxt(path, delimiter=",").T
     return real + 1j * imaginary
+
+
+def labelled_shots(path, metabolite_shots=6, water_shots=2, samples=512, dwell_s=5e-4):
+    """Pulse-acquire repetitions a second apart: metabolite shots, then water references with the label REF."""
+    opts = system()
+    seq = pypulseq.Sequence(opts)
+    for number in range(metabolite_shots + water_shots):
+        is_water = number >= metabolite_shots
+        reference = pypulseq.make_label("REF", "SET", is_water)
+        seq.add_block(hard(np.pi / 2, opts=opts, use="excitation"))
+        seq.add_block(adc(opts, samples, dwell_s), reference)
+        seq.add_block(pypulseq.make_delay(0.7))
+    return write(seq, path, TE=0.0, TR=1.0)
