@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pulsespec.conventions import swap_sense
 from pulsespec.errors import DataError
+from pulsespec.files import attempt
 from pulsespec.recon.transients import Scan, Transients
 
 WATER_FLAG = ismrmrd.ACQ_USER1
@@ -36,12 +37,10 @@ def read_mrd(path: Path) -> Scan:
         The file is damaged, or its acquisitions differ in coils, samples or dwell time.
 
     """
-    try:
-        header, acquisitions = _load(path)
-    except DataError:
-        raise
-    except Exception as error:  # the library and HDF5 raise many kinds on damaged input
-        raise DataError(f"{path}: damaged ISMRMRD file ({type(error).__name__}: {error})") from error
+    found, words = attempt(lambda: _load(path))
+    if found is None:
+        raise DataError(f"{path}: damaged ISMRMRD file ({words})")
+    header, acquisitions = found
     noise = [a for a in acquisitions if a.is_flag_set(ismrmrd.ACQ_IS_NOISE_MEASUREMENT)]
     signal = [a for a in acquisitions if not a.is_flag_set(ismrmrd.ACQ_IS_NOISE_MEASUREMENT)]
     if not signal:

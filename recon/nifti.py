@@ -7,12 +7,11 @@ from typing import Any
 
 import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from nifti_mrs.create_nmrs import gen_nifti_mrs_hdr_ext
 from nifti_mrs.hdr_ext import Hdr_Ext
 
 from pulsespec.errors import DataError
-from pulsespec.files import atomic_path
+from pulsespec.files import atomic_path, attempt
 from pulsespec.recon.transients import DIMENSIONS, Geometry, Transients
 
 _EXTENSION_CODE = 44
@@ -37,15 +36,10 @@ def read_nifti(path: Path) -> Transients:
 
     """
     path = Path(path)
-    try:
-        image: Any = nibabel.load(path)
-        data = np.asarray(image.dataobj)
-    except (ImageFileError, OSError, EOFError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as NIfTI: damaged or truncated ({error})") from error
-    except Exception as error:  # nibabel and zlib raise many kinds on damaged input
-        raise DataError(
-            f"{path}: cannot be read as NIfTI: damaged ({type(error).__name__}: {error})"
-        ) from error
+    found, words = attempt(lambda: _load(path))
+    if found is None:
+        raise DataError(f"{path}: cannot be read as NIfTI: damaged or truncated ({words})")
+    image, data = found
     header = _extension(image, path)
     if not np.iscomplexobj(data) or data.ndim < 4:
         raise DataError(
@@ -72,6 +66,11 @@ def read_nifti(path: Path) -> Transients:
             "tx_offset_ppm": header.get("TxOffset", 0.0),
         },
     )
+
+
+def _load(path: Path) -> tuple[Any, Any]:
+    image: Any = nibabel.load(path)
+    return image, np.asarray(image.dataobj)
 
 
 def _extension(image: Any, path: Path) -> dict[str, Any]:

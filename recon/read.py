@@ -145,7 +145,7 @@ def _by_contrast(first: Kinds, second: Kinds) -> list[Kinds]:
 
 
 def water_dominance(data: Transients) -> float:
-    """Return the height of water over that of anything between 1.8 and 3.6 ppm.
+    """Return the height of water over that of anything between 1.8 and 3.6 ppm, or in the mirror of that.
 
     A sine bell over the first quarter of a second keeps the tails of water out of that range.
     """
@@ -156,5 +156,7 @@ def water_dominance(data: Transients) -> float:
     magnitude = np.abs(to_spectrum(shaped)).mean(axis=0)
     ppm = ppm_axis(data.samples, data.dwell_s, data.f0_hz, data.reference_ppm)
     water = magnitude[(ppm > _WATER_PPM[0]) & (ppm < _WATER_PPM[1])].max(initial=0.0)
-    rest = magnitude[(ppm > _METABOLITES_PPM[0]) & (ppm < _METABOLITES_PPM[1])].max(initial=0.0)
+    away = np.abs(ppm - np.mean(_WATER_PPM))
+    near, far = (np.mean(_WATER_PPM) - edge for edge in reversed(_METABOLITES_PPM))
+    rest = magnitude[(away > near) & (away < far)].max(initial=0.0)
     return float(water / max(rest, 1e-300))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pulsespec.conventions import swap_sense
 from pulsespec.errors import DataError
+from pulsespec.files import attempt
 from pulsespec.recon.transients import Scan, Transients
 from pulsespec.simulator.timeline import LabelledReadout
 
@@ -49,16 +50,10 @@ def read_twix(path: Path, readouts: Sequence[LabelledReadout] | None = None) -> 
 
     """
     twix = _open(path)
-    try:
-        acquired = _shots(twix.image, path)
-        noise = _shots(twix.noise, path) if "noise" in twix.keys() else None  # noqa: SIM118 (no mapping)
-        facts = _facts(twix.hdr, path)
-    except DataError:
-        raise
-    except Exception as error:  # the library raises many kinds on damaged input
-        raise DataError(
-            f"{path}: damaged or truncated twix file ({type(error).__name__}: {error})"
-        ) from error
+    found, words = attempt(lambda: _contents(twix, path))
+    if found is None:
+        raise DataError(f"{path}: damaged or truncated twix file ({words})")
+    acquired, noise, facts = found
     fids = swap_sense(acquired)
     common = facts | {
         "noise": None if noise is None else swap_sense(noise).transpose(1, 0, 2).reshape(noise.shape[1], -1),
@@ -69,19 +64,25 @@ def read_twix(path: Path, readouts: Sequence[LabelledReadout] | None = None) -> 
     return _sorted(path, fids, readouts, common)
 
 
+def _contents(twix: Any, path: Path) -> tuple[Any, Any, dict[str, Any]]:
+    noise = _shots(twix.noise, path) if "noise" in twix.keys() else None  # noqa: SIM118 (no mapping)
+    return _shots(twix.image, path), noise, _facts(twix.hdr, path)
+
+
 def _open(path: Path) -> Any:
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            twix = mapvbvd.mapVBVD(str(path), quiet=True)
-    except Exception as error:  # the library raises many kinds on damaged input
-        raise DataError(
-            f"{path}: damaged or truncated twix file ({type(error).__name__}: {error})"
-        ) from error
+    twix, words = attempt(lambda: _mapped(path))
+    if twix is None:
+        raise DataError(f"{path}: no complete measurement in it, a damaged or truncated twix file ({words})")
     if isinstance(twix, list):
         twix = twix[-1]
     if "image" not in twix.keys() or twix.image.NAcq == 0:  # noqa: SIM118 (no mapping)
         raise DataError(f"{path}: truncated twix file: it has a header but no complete measurement")
     return twix
+
+
+def _mapped(path: Path) -> Any:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        return mapvbvd.mapVBVD(str(path), quiet=True)
 
 
 def _shots(image: Any, path: Path) -> NDArray[np.complex128]:

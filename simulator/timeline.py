@@ -6,6 +6,7 @@ counted. Nothing here depends on the name of a sequence or on the `use` of its p
 """
 
 import hashlib
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from pulsespec.conventions import RECEIVER_PPM, field_from_larmor, larmor_hz
 from pulsespec.errors import SequenceError
+from pulsespec.files import attempt
 from pulsespec.simulator.blocks import Block, Rf, read_block
 
 _TIME_SLACK_S = 1e-9
@@ -171,14 +173,21 @@ def _load(path: Path) -> tuple[Any, bytes]:
         raise SequenceError(f"{path}: cannot be read ({error.strerror})") from error
     if b"[VERSION]" not in raw or b"[BLOCKS]" not in raw:
         raise SequenceError(f"{path}: is not a Pulseq file (no [VERSION] or [BLOCKS] section)")
-    sequence = pypulseq.Sequence(pypulseq.Opts(B0=1.0))
-    try:
-        sequence.read(str(path))
-        for index in sequence.block_events:
-            sequence.get_block(index)
-    except Exception as error:
-        raise SequenceError(f"{path}: cannot be read as a Pulseq file ({error})") from error
+    sequence, words = attempt(lambda: _parsed(path))
+    if sequence is None:
+        raise SequenceError(f"{path}: cannot be read as a Pulseq file ({words})")
     return sequence, raw
+
+
+def _parsed(path: Path) -> Any:
+    """Return the sequence with every block unpacked once, so that damage shows here."""
+    sequence = pypulseq.Sequence(pypulseq.Opts(B0=1.0))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Loading older Pulseq format", UserWarning)
+        sequence.read(str(path))
+    for index in sequence.block_events:
+        sequence.get_block(index)
+    return sequence
 
 
 def _labels(sequence: Any, n_adc: int) -> dict[str, NDArray[np.int64]]:

@@ -1,12 +1,32 @@
 """Writing files so that nothing is lost: no silent overwriting, no half-written file."""
 
+import gc
 import secrets
 import shutil
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from pulsespec.errors import InputError
+
+Result = TypeVar("Result")
+
+
+def attempt(function: Callable[[], Result]) -> tuple[Result | None, str]:
+    """Call a library's reader; return its result, or `None` and what went wrong.
+
+    Readers raise errors of every kind on damaged files and leave them open; what they left is closed here.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        try:
+            return function(), ""
+        except Exception as error:
+            words = f"{type(error).__name__}: {error}"
+        gc.collect()
+        return None, " ".join(words.split())
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
