@@ -103,8 +103,10 @@ def test_agrees_with_fid_a_on_the_same_sequence(data_folder, tmp_path):
         ours = basis.fid(name, theirs.size, 5e-4, linewidth_hz=2.0)
         correlation = abs(np.vdot(theirs, ours)) / np.linalg.norm(theirs) / np.linalg.norm(ours)
         assert correlation > 0.9999, name
-        # inclusive linspace positions make theirs smaller by (31/32)^2
-        assert np.linalg.norm(ours) / np.linalg.norm(theirs) == pytest.approx((32 / 31) ** 2, rel=1e-2)
+        # inclusive linspace positions make theirs smaller by (31/32)^2; what their window of 4 cm cuts off,
+        # integrated apart, by another 0.6 %
+        expected = (32 / 31) ** 2 * 1.0063
+        assert np.linalg.norm(ours) / np.linalg.norm(theirs) == pytest.approx(expected, rel=2e-3)
 
 
 def _as_toml(name, systems):
