@@ -1,0 +1,195 @@
+"""Processing steps on synthetic singlets whose truth is known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pulsespec.conventions import ppm_axis, ppm_to_hz, to_spectrum
+from pulsespec.errors import DataError
+from pulsespec.recon.align import align, average, spectral_registration
+from pulsespec.recon.coils import coil_weights, combine_coils, whiten
+from pulsespec.recon.eddy import correct_eddy_currents
+from pulsespec.recon.first_points import repair_first_points, spoiled_points
+from pulsespec.recon.pipeline import recon
+from pulsespec.recon.quality import quality
+from pulsespec.recon.transients import Scan, Transients
+from pulsespec.recon.water_removal import remove_water
+
+F0, DWELL, SAMPLES = 123.25e6, 2.5e-4, 2048
+T = np.arange(SAMPLES) * DWELL
+PEAKS = {2.01: 3.0, 3.03: 2.0, 3.21: 1.5, 4.05: 0.5}
+
+
+def singlets(peaks=PEAKS, width_hz=5.0):
+    parts = [a * np.exp(2j * np.pi * ppm_to_hz(ppm, F0) * T) for ppm, a in peaks.items()]
+    return sum(parts) * np.exp(-np.pi * width_hz * T)
+
+
+def single(fid, **more):
+    return Transients(data=fid, dims=("t",), dwell_s=DWELL, f0_hz=F0, te_s=0.03, tr_s=2.0, **more)
+
+
+def noise(rng, shape, sd=1.0):
+    return sd / np.sqrt(2) * (rng.normal(size=shape) + 1j * rng.normal(size=shape))
+
+
+def coils(rng, n=6, correlation=0.6):
+    sensitivity = rng.uniform(0.3, 1, n) * np.exp(2j * np.pi * rng.uniform(size=n))
+    covariance = (
+        correlation ** np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
+        * (1 + np.arange(n))[:, None] ** 0.5
+    )
+    covariance = (covariance + covariance.T) / 2 + 0.5 * np.eye(n)
+    return sensitivity, covariance, np.linalg.cholesky(covariance)
+
+
+def test_whitened_noise_has_unit_covariance():
+    rng = np.random.default_rng(0)
+    _, _, factor = coils(rng)
+    samples = factor @ noise(rng, (6, 20000))
+    data = Transients(data=samples[:, :SAMPLES], dims=("coil", "t"), dwell_s=DWELL, f0_hz=F0)
+    white = whiten(data, samples)
+    np.testing.assert_allclose(np.cov(white.data), np.eye(6), atol=0.15)
+
+
+def test_combination_reaches_the_optimum_snr_within_two_percent():
+    rng = np.random.default_rng(1)
+    sensitivity, covariance, factor = coils(rng)
+    best = np.sqrt(np.real(sensitivity.conj() @ np.linalg.solve(covariance, sensitivity)))
+    fid = singlets({2.01: 40.0})
+    data = sensitivity[:, None] * fid + factor @ noise(rng, (6, SAMPLES))
+    scan = Transients(data=data, dims=("coil", "t"), dwell_s=DWELL, f0_hz=F0)
+    scan_noise = factor @ noise(rng, (6, 20000))
+    white = whiten(scan, scan_noise)
+    weights = coil_weights(white)
+    pure = whiten(replace(scan, data=sensitivity[:, None] * fid), scan_noise)
+    gain = np.abs(combine_coils(pure, weights).data[0]) / np.abs(fid[0])
+    spread = np.std(
+        combine_coils(whiten(replace(scan, data=scan_noise[:, :SAMPLES]), scan_noise), weights).data
+    )
+    assert gain / spread == pytest.approx(best, rel=0.03)
+
+
+def test_klose_restores_the_line_shape():
+    eddy = 1.2 * (1 - np.exp(-T / 0.02)) + 0.3 * np.exp(-T / 0.1)
+    water = single(1000 * np.exp(2j * np.pi * 3.0 * T - np.pi * 6 * T + 1j * eddy))
+    distorted = single(singlets() * np.exp(2j * np.pi * 3.0 * T + 1j * eddy))
+    corrected = correct_eddy_currents(distorted, water)
+    peak = np.abs(to_spectrum(singlets())).max()
+    assert np.abs(to_spectrum(corrected.data) - to_spectrum(singlets())).max() < 0.01 * peak
+    assert np.abs(to_spectrum(distorted.data) - to_spectrum(singlets())).max() > 0.2 * peak
+
+
+def test_klose_refuses_another_dwell_time():
+    water = replace(single(1000 * np.exp(-np.pi * 6 * T)), dwell_s=5e-4, source="water.sdat")
+    with pytest.raises(DataError, match=r"water\.sdat.*500\.0 us"):
+        correct_eddy_currents(single(singlets()), water)
+
+
+def test_registration_is_near_its_cramer_rao_bound():
+    rng = np.random.default_rng(2)
+    fid, n, sd = singlets(), 64, 0.5
+    frequency, phase = rng.uniform(-5, 5, n), rng.normal(0, 0.5, n)
+    shots = fid * np.exp(1j * (2 * np.pi * frequency[:, None] * T + phase[:, None])) + noise(
+        rng, (n, SAMPLES), sd
+    )
+    found_frequency, found_phase = spectral_registration(shots, DWELL)
+    part = np.abs(fid[: round(0.25 / DWELL)]) ** 2
+    t = T[: part.size]
+    centre = np.sum(part * t) / part.sum()
+    bound_hz = sd / np.sqrt(2 * np.sum(part * (t - centre) ** 2)) / (2 * np.pi)
+    error = found_frequency - frequency
+    assert np.std(error) < 1.5 * bound_hz
+    turn = np.angle(np.exp(1j * (found_phase - phase)))
+    bound_rad = (
+        sd / np.sqrt(2 * part.sum()) * np.sqrt(1 + centre**2 * part.sum() / np.sum(part * (t - centre) ** 2))
+    )
+    assert np.std(turn) < 1.5 * bound_rad
+
+
+def test_corrupted_shots_are_left_out_and_named():
+    rng = np.random.default_rng(3)
+    shots = singlets() + noise(rng, (16, SAMPLES), 0.3)
+    shots[[3, 11]] *= 0.3
+    data = Transients(data=shots, dims=("average", "t"), dwell_s=DWELL, f0_hz=F0)
+    mean = average(align(data))
+    assert mean.records[-1].figures["left_out"] == [3, 11]
+    assert mean.dims == ("t",)
+
+
+def test_clean_shots_are_all_kept():
+    rng = np.random.default_rng(4)
+    shots = singlets() + noise(rng, (32, SAMPLES), 0.3)
+    data = Transients(data=shots, dims=("average", "t"), dwell_s=DWELL, f0_hz=F0)
+    assert average(data).records[-1].figures["left_out"] == []
+
+
+def test_water_is_removed_and_metabolites_are_kept():
+    rng = np.random.default_rng(5)
+    # the shoulder of water at 4.55 ppm makes its line anything but Lorentzian
+    water = 60 * np.exp(-np.pi * 6 * T + 2j * np.pi * 1.5 * T) + 25 * np.exp(
+        -np.pi * 14 * T + 2j * np.pi * -9 * T
+    )
+    cleaned = remove_water(single(singlets() + water + noise(rng, SAMPLES, 0.02)))
+    ppm = ppm_axis(SAMPLES, DWELL, F0)
+    spectrum, truth = to_spectrum(cleaned.data), to_spectrum(singlets())
+    naa = np.abs(truth).max()
+    near = np.abs(ppm - 4.65) < 0.35
+    assert np.abs(spectrum - truth)[near].max() < 0.02 * naa
+    far = ppm < 4.15
+    assert np.abs(spectrum - truth)[far].max() < 0.02 * naa
+    assert cleaned.records[-1].figures["after"] < 0.05
+
+
+def test_a_halved_first_sample_is_found_and_repaired():
+    water = 1000 * np.exp(-np.pi * 5 * T)
+    fid = singlets()
+    spoiled_water, spoiled = water.copy(), fid.copy()
+    spoiled_water[0] *= 0.5
+    spoiled[0] *= 0.5
+    points = spoiled_points(single(spoiled_water))
+    assert points == 1
+    assert spoiled_points(single(water)) == 0
+    repaired = repair_first_points(single(spoiled), points)
+    assert repaired.data[0] == pytest.approx(fid[0], rel=0.01)
+
+
+def test_quality_measures_linewidth_and_snr():
+    rng = np.random.default_rng(6)
+    found = quality(single(singlets(width_hz=6.0) + noise(rng, SAMPLES, 0.2)))
+    assert found.linewidth_hz == pytest.approx(6.0, abs=0.6)
+    height = np.abs(to_spectrum(singlets(width_hz=6.0))).max()
+    assert found.snr == pytest.approx(height / (0.2 * np.sqrt(SAMPLES / 2)), rel=0.2)
+
+
+def test_the_whole_pipeline_on_coils_shots_and_water():
+    rng = np.random.default_rng(7)
+    sensitivity, _, factor = coils(rng)
+    drift = np.linspace(-2, 2, 16)[:, None, None] * T * 2 * np.pi
+    residual = 30 * np.exp(-np.pi * 6 * T)
+    shots = sensitivity[:, None] * (singlets() + residual) * np.exp(1j * drift)
+    shots = shots + 0.02 * np.einsum("ij,ajt->ait", factor, noise(rng, (16, 6, SAMPLES)))
+    water = sensitivity[:, None] * (40000 * np.exp(-np.pi * 6 * T)) * np.ones((2, 1, 1))
+    common = {"dims": ("average", "coil", "t"), "dwell_s": DWELL, "f0_hz": F0}
+    scan = Scan(
+        Transients(data=shots, noise=0.02 * factor @ noise(rng, (6, 9000)), **common),
+        Transients(data=water, **common),
+    )
+    done = recon(scan)
+    assert done.metabolite.dims == done.water.dims == ("t",)
+    ppm = ppm_axis(SAMPLES, DWELL, F0)
+    spectrum = np.abs(to_spectrum(done.metabolite.data))
+    assert ppm[np.argmax(spectrum)] == pytest.approx(2.01, abs=0.02)
+    share = np.abs(done.metabolite.data[:40]).mean() / np.abs(done.water.data[:40]).mean()
+    expected = np.abs(singlets()[:40]).mean() / np.abs(40000 * np.exp(-np.pi * 6 * T))[:40].mean()
+    assert share == pytest.approx(expected, rel=0.02)
+    methods = [record.method for record in done.metabolite.records]
+    assert methods[:2] == ["Noise whitening", "RF coil combination"]
+    assert methods[-1] == "Nuisance peak removal"
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_data_without_content_are_refused(value):
+    with pytest.raises(DataError, match=r"broken\.nii"):
+        recon(Scan(single(np.full(SAMPLES, value, dtype=complex), source="broken.nii")))
