@@ -22,6 +22,7 @@ from pulsespec.recon.water_removal import hsvd
 
 _WATER_COMPONENTS = 12
 _WATER_HALF_WIDTH_HZ = 80.0
+_FASTEST_DECAY = 0.2  # a sample; what dies faster is the receiver, not water
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def water_amplitude(water: Transients) -> tuple[float, float]:
     model = hsvd(fid, water.dwell_s, _WATER_COMPONENTS)
     strongest = model.frequency_hz[np.argmax(np.abs(model.amplitude))]
     near = np.abs(model.frequency_hz - strongest) < _WATER_HALF_WIDTH_HZ
+    near &= model.damping_per_s < _FASTEST_DECAY / water.dwell_s
     size = float(np.abs(model.amplitude[near].sum()))
     first = slice(1, max(4, round(0.005 / water.dwell_s)))
     misfit = np.abs(fid - model.fid(fid.size, water.dwell_s))[first]

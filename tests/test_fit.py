@@ -1,0 +1,217 @@
+"""The fit: derivatives, baseline, recovery of truth, honest intervals, robust starts, clear refusals."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pulsespec.errors import DataError, InputError, MismatchError
+from pulsespec.recon.fit import FitSettings, fit
+from pulsespec.recon.fit_model import PIVOT_PPM, Problem, bins_in_range, chain, evaluate
+from pulsespec.recon.guard_basis import compare
+from pulsespec.recon.quantify import QuantifySettings, quantify, water_amplitude
+from pulsespec.recon.results import read_table, write_table
+from pulsespec.recon.spline import baseline
+from pulsespec.recon.transients import Transients
+from pulsespec.simulator import Basis, Lines
+
+F0, DWELL, SAMPLES = 123.25e6, 2.5e-4, 2048
+T = np.arange(SAMPLES) * DWELL
+LINES = {  # ppm and amplitude of each line
+    "NAA": [(2.01, 3.0), (2.49, 0.5), (2.67, 0.5)],
+    "Cr": [(3.03, 3.0), (3.92, 2.0)],
+    "GPC": [(3.21, 9.0), (3.66, 0.8)],
+    "Glu": [(2.34, 1.0), (2.37, 1.0), (2.08, 0.9), (3.75, 1.0)],
+    "Ins": [(3.52, 2.0), (3.61, 2.0), (3.27, 1.0)],
+    "Lac": [(1.31, 1.5), (1.37, 1.5)],
+}
+TRUTH = {"NAA": 10.0, "Cr": 8.0, "GPC": 1.5, "Glu": 9.0, "Ins": 6.0, "Lac": 1.0}
+
+
+@pytest.fixture(scope="module")
+def basis():
+    lines = {
+        name: Lines(np.array([(p - 4.65) * F0 * 1e-6 for p, _ in of]), np.array([a + 0j for _, a in of]))
+        for name, of in LINES.items()
+    }
+    water = Lines(np.zeros(1), np.array([2.0 + 0j]))
+    return Basis(lines=lines, f0_hz=F0, nucleus="1H", te_s=0.03, tr_s=2.0, water=water)
+
+
+def spectrum(basis, rng=None, sd=0.0, phase=0.0, shift_ppm=0.0, amounts=TRUTH, hump=0.0):
+    fid = sum(value * basis.fid(name, SAMPLES, DWELL) for name, value in amounts.items())
+    fid = fid * np.exp(-np.pi * 4.0 * T - (np.pi * 3.0 * T) ** 2 / (4 * np.log(2)))
+    fid = fid + hump * np.exp(2j * np.pi * 250.0 * T - np.pi * 120.0 * T)
+    fid = fid * np.exp(1j * phase - 2j * np.pi * shift_ppm * F0 * 1e-6 * T)
+    if rng is not None:
+        fid = fid + sd / np.sqrt(2) * (rng.normal(size=SAMPLES) + 1j * rng.normal(size=SAMPLES))
+    return Transients(data=fid, dims=("t",), dwell_s=DWELL, f0_hz=F0, te_s=0.03, tr_s=2.0, source="x.nii")
+
+
+def problem(basis):
+    fids = np.array([basis.fid(name, SAMPLES, DWELL) for name in basis.names])
+    keep = bins_in_range(SAMPLES, DWELL, F0, 4.65, [(0.2, 4.0)])
+    return Problem(fids, basis.names, DWELL, F0, 4.65, keep, np.array([0, 0, 0, 1, 1, 1]))
+
+
+def test_derivatives_equal_finite_differences(basis):
+    rng = np.random.default_rng(0)
+    model = problem(basis)
+    theta = np.concatenate([[0.3, 0.05, 1.0, 4.0, 3.0, 5.0], rng.normal(0, 0.5, 6)])
+    amplitudes = rng.uniform(1, 5, 6)
+    slope = chain(model, evaluate(model, theta, jacobian=True)[1], amplitudes)
+    for k in range(theta.size):
+        step = np.zeros(theta.size)
+        step[k] = 1e-5
+        above, below = (evaluate(model, theta + s * step)[0] @ amplitudes for s in (1, -1))
+        numeric = (above - below) / 2e-5
+        np.testing.assert_allclose(slope[:, k], numeric, atol=1e-6 * np.abs(numeric).max() + 1e-9)
+
+
+def test_first_order_phase_turns_about_its_pivot(basis):
+    model = problem(basis)
+    theta = np.zeros(12)
+    flat = evaluate(model, theta)[0]
+    theta[1] = 0.4
+    turned = evaluate(model, theta)[0]
+    at = np.argmin(np.abs(model.ppm - PIVOT_PPM))
+    np.testing.assert_allclose(turned[at], flat[at], rtol=1e-2, atol=1e-3 * np.abs(flat).max())
+
+
+@pytest.mark.parametrize("dimension", [0.8, 2.0, 5.0])
+def test_the_baseline_has_the_dimension_asked_for(dimension):
+    ppm = np.linspace(4.0, 0.2, 900)
+    smooth = baseline(ppm, dimension)
+    trace = np.sum(smooth.orthogonal[: ppm.size] ** 2)
+    assert trace == pytest.approx(max(2.05, dimension * 3.8), rel=0.02)
+    np.testing.assert_allclose(smooth.explain(3.0 - 2.0 * ppm), 3.0 - 2.0 * ppm, atol=1e-5)
+
+
+def test_truth_comes_back_without_noise(basis):
+    found = fit(spectrum(basis), basis)
+    assert found.converged
+    for name, value in TRUTH.items():
+        assert found.combine({name: 1.0})[0] == pytest.approx(value, rel=2e-3)
+
+
+def test_a_broad_hump_goes_into_the_baseline(basis):
+    found = fit(spectrum(basis, np.random.default_rng(1), 0.3, hump=150.0), basis)
+    for name in ("NAA", "Cr", "GPC", "Glu", "Ins"):
+        assert found.combine({name: 1.0})[0] == pytest.approx(TRUTH[name], rel=0.08)
+
+
+@pytest.mark.parametrize(
+    ("phase", "shift_ppm"), [(np.pi / 2, 0.0), (np.pi, 0.17), (-2.0, -0.17), (0.4, 0.28)]
+)
+def test_phase_and_reference_shift_are_found_and_said(basis, phase, shift_ppm):
+    found = fit(spectrum(basis, np.random.default_rng(2), 0.5, phase, shift_ppm), basis)
+    assert found.parameters["shift_ppm"] == pytest.approx(shift_ppm, abs=0.01)
+    assert found.combine({"NAA": 1.0})[0] == pytest.approx(10.0, rel=0.05)
+    assert any("off the reference" in words for words in found.warnings) == (abs(shift_ppm) > 0.05)
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say(basis):
+    inside = []
+    for seed in range(60):
+        found = fit(spectrum(basis, np.random.default_rng(seed), 1.0), basis, FitSettings(stiffness=0.8))
+        for name, value in TRUTH.items():
+            estimate, sd = found.combine({name: 1.0})
+            inside.append(abs(estimate - value) < 1.96 * sd)
+    assert 0.88 <= np.mean(inside) <= 0.99
+
+
+def test_noise_is_measured_outside_the_signal(basis):
+    found = fit(spectrum(basis, np.random.default_rng(3), 0.8), basis)
+    assert found.noise_sd == pytest.approx(0.8 / 2, rel=0.1)  # real part of a unitary transform, zero-filled
+    assert found.parameters["residual_over_noise"] == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_empty_data_are_refused(basis, value):
+    empty = replace(spectrum(basis), data=np.full(SAMPLES, value, dtype=complex))
+    with pytest.raises(DataError, match=r"x\.nii"):
+        fit(empty, basis)
+
+
+def test_an_unknown_component_is_named(basis):
+    with pytest.raises(InputError, match="Gln"):
+        fit(spectrum(basis), basis, FitSettings(names=("NAA", "Gln")))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"f0_hz": 297.2e6}, r"297\.200 MHz.*123\.250 MHz"),
+        ({"te_s": 0.035}, r"35\.00 ms.*30\.00 ms"),
+        ({"nucleus": "31P"}, "31P.*1H"),
+    ],
+)
+def test_a_basis_for_other_data_is_refused_with_both_values(basis, change, words):
+    with pytest.raises(MismatchError, match=words):
+        compare(replace(spectrum(basis), **change), basis)
+
+
+def test_a_small_difference_of_frequency_is_a_notice(basis):
+    assert "simulate it" in compare(replace(spectrum(basis), f0_hz=F0 * 1.003), basis)[0]
+    assert compare(spectrum(basis), basis) == ()
+
+
+def water_scan(size):
+    fid = size * np.exp(-np.pi * 6 * T - (np.pi * 3.0 * T) ** 2 / (4 * np.log(2)))
+    return Transients(data=fid, dims=("t",), dwell_s=DWELL, f0_hz=F0, te_s=0.03, tr_s=2.0)
+
+
+def test_concentration_by_water_of_known_content(basis):
+    found = fit(spectrum(basis), basis)
+    known = QuantifySettings(water_mm=40000.0, relaxation=False)
+    amounts = quantify(found, spectrum(basis), water_scan(2 * 40000.0), basis, known)
+    rows = {row["metabolite"]: row for row in amounts.rows}
+    assert rows["NAA"]["concentration_mM"] == pytest.approx(10.0, rel=5e-3)
+    assert rows["tCr"]["ratio_tCr"] == pytest.approx(1.0)
+    assert {"tNAA", "tCr", "tCho", "Glx"} <= set(rows)
+
+
+def test_relaxation_and_tissue_water_enter_as_gasparovic_has_them(basis):
+    found = fit(spectrum(basis), basis)
+    size = 2 * 40000.0
+    plain = quantify(
+        found, spectrum(basis), water_scan(size), basis, QuantifySettings(gm=1, wm=0, relaxation=False)
+    )
+    full = quantify(found, spectrum(basis), water_scan(size), basis, QuantifySettings(gm=1, wm=0))
+    water = np.exp(-0.03 / 0.099) * (1 - np.exp(-2.0 / 1.820))
+    metabolite = np.exp(-0.03 / 0.20) * (1 - np.exp(-2.0 / 1.35))
+    ratio = full.rows[0]["concentration_mM"] / plain.rows[0]["concentration_mM"]
+    assert ratio == pytest.approx(water / metabolite, rel=1e-6)
+    assert plain.rows[0]["concentration_mM"] == pytest.approx(10.0 / 40000 * 0.78e6 / 18.015, rel=5e-3)
+
+
+def test_without_water_there_are_no_millimolar_and_a_word_why(basis):
+    amounts = quantify(fit(spectrum(basis), basis), spectrum(basis), None, basis)
+    assert np.isnan(amounts.rows[0]["concentration_mM"])
+    assert any("no water reference" in words for words in amounts.warnings)
+
+
+def test_water_amplitude_does_not_need_the_first_sample(basis):
+    scan = water_scan(5000.0)
+    spoiled = scan.data.copy()
+    spoiled[0] *= 0.5
+    assert water_amplitude(scan)[0] == pytest.approx(5000.0, rel=2e-3)
+    assert water_amplitude(replace(scan, data=spoiled))[0] == pytest.approx(5000.0, rel=2e-2)
+
+
+def test_tissue_fractions_have_to_make_a_voxel():
+    with pytest.raises(InputError, match="tissue fractions"):
+        QuantifySettings(gm=0.7, wm=0.7)
+
+
+def test_the_table_survives_the_disk(basis, tmp_path):
+    rows = quantify(fit(spectrum(basis), basis), spectrum(basis), None, basis).rows
+    write_table(rows, tmp_path / "concentrations.tsv")
+    header = (tmp_path / "concentrations.tsv").read_text().splitlines()[0]
+    assert header == (
+        "metabolite\tamplitude\tsd\tcrlb_percent\tratio_tCr\tratio_tCr_sd\tconcentration_mM\tconcentration_mM_sd"
+    )
+    back = read_table(tmp_path / "concentrations.tsv")
+    assert [row["metabolite"] for row in back] == [row["metabolite"] for row in rows]
+    assert back[0]["amplitude"] == pytest.approx(rows[0]["amplitude"], rel=1e-5)
+    assert np.isnan(back[0]["concentration_mM"])
