@@ -3,9 +3,14 @@
 import sys
 from importlib.resources import files
 
+import numpy as np
 import pytest
+from files_for_tests import brain_like, write_sdat
 
 from pulsespec import cli, commands
+from pulsespec.recon.nifti import write_nifti
+from pulsespec.recon.transients import Transients
+from pulsespec.simulator import Basis, Lines
 
 
 @pytest.fixture
@@ -117,3 +122,77 @@ def test_an_unknown_metabolite(fails, press, tmp_path):
 def test_contradicting_options(fails, press, tmp_path):
     message = fails("simulate", press, "-o", tmp_path / "a.h5", "--field", 3, "--f0-mhz", 127.7)
     assert "expected one of them" in message
+
+
+@pytest.fixture(scope="module")
+def brain(tmp_path_factory):
+    """An SDAT pair at 127.74 MHz, TE 35 ms."""
+    folder = tmp_path_factory.mktemp("sdat")
+    write_sdat(folder, brain_like()[None].conj(), "act")
+    write_sdat(folder, brain_like(water=20000.0)[None].conj(), "ref")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small_basis(tmp_path_factory):
+    """A basis of three metabolites for TE 30 ms at 123.25 MHz."""
+    lines = {
+        name: Lines(np.array([(ppm - 4.65) * 123.25]), np.array([3.0 + 0j]))
+        for name, ppm in (("NAA", 2.01), ("Cr", 3.03), ("GPC", 3.21))
+    }
+    path = tmp_path_factory.mktemp("basis") / "b.h5"
+    Basis(lines=lines, f0_hz=123.25e6, nucleus="1H", te_s=0.03).write(path)
+    return path
+
+
+def nifti(path, fid, **change):
+    known = {"dwell_s": 5e-4, "f0_hz": 123.25e6, "te_s": 0.03, "tr_s": 2.0, "dims": ("t",)}
+    write_nifti(Transients(data=fid, **(known | change)), path)
+    return path
+
+
+def test_a_truncated_sdat(fails, brain, tmp_path):
+    for name in ("act.SDAT", "act.SPAR"):
+        (tmp_path / name).write_bytes((brain / name).read_bytes())
+    path = tmp_path / "act.SDAT"
+    path.write_bytes(path.read_bytes()[:3000])
+    message = fails("run", path, brain / "ref.SDAT", "--protocol", "press-3t-te35", "-o", tmp_path / "out")
+    assert "act.SDAT: 3000 bytes, expected 8192" in message
+
+
+def test_a_protocol_of_another_echo_time(fails, brain, tmp_path):
+    paths = (brain / "act.SDAT", brain / "ref.SDAT")
+    message = fails("run", *paths, "--protocol", "press-3t-te144", "-o", tmp_path / "out")
+    assert "35.00 ms" in message
+    assert "144.00 ms" in message
+
+
+def test_a_conjugated_nifti_needs_the_word_of_the_user(fails, small_basis, tmp_path):
+    path = nifti(tmp_path / "conj.nii.gz", brain_like(f0_hz=123.25e6).conj())
+    message = fails("fit", path, "--basis", small_basis, "-o", tmp_path / "out")
+    assert "conj.nii.gz" in message
+    assert "--conjugate" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"f0_hz": 63.6e6}, ("63.600 MHz", "123.250 MHz")),
+        ({"te_s": 0.144}, ("144.00 ms", "30.00 ms")),
+        ({"nucleus": "31P"}, ("31P", "1H")),
+    ],
+)
+def test_a_basis_for_other_data(fails, small_basis, tmp_path, change, words):
+    path = nifti(tmp_path / "x.nii.gz", brain_like(f0_hz=change.get("f0_hz", 123.25e6)), **change)
+    message = fails("fit", path, "--basis", small_basis, "-o", tmp_path / "out")
+    for word in words:
+        assert word in message
+
+
+def test_a_twix_cut_in_half(fails, data_folder, tmp_path):
+    folder = data_folder / "siemens-3t-pulseq-phantom"
+    raw = (folder / "06_PRESS_center.dat").read_bytes()
+    path = tmp_path / "half.dat"
+    path.write_bytes(raw[: len(raw) // 2])
+    sequence = folder / "06_PRESS_center.seq"
+    assert "half.dat" in fails("recon", path, "--seq", sequence, "-o", tmp_path / "out.nii.gz")

@@ -13,28 +13,10 @@ from pulsespec.simulator.operators import operators
 from pulsespec.simulator.spinsystem import Partner, SpinSystem
 
 F0 = 123.25e6
-REQUIRED = [
-    "NAA",
-    "NAAG",
-    "Cr",
-    "PCr",
-    "GPC",
-    "PCh",
-    "Ins",
-    "Scyllo",
-    "Glu",
-    "Gln",
-    "GABA",
-    "GSH",
-    "Lac",
-    "Ala",
-    "Asp",
-    "Asc",
-    "Tau",
-    "Gly",
-    "PE",
-    "Glc",
-]
+REQUIRED = (
+    *("NAA", "NAAG", "Cr", "PCr", "GPC", "PCh", "Ins", "Scyllo", "Glu", "Gln"),
+    *("GABA", "GSH", "Lac", "Ala", "Asp", "Asc", "Tau", "Gly", "PE", "Glc"),
+)
 
 
 def echo(spins, shift_hz, j_hz, delay_s=0.011, dwell_s=1e-3, samples=16):
@@ -129,14 +111,15 @@ def test_the_brain_is_there_with_sources():
 
 
 def test_names_are_checked_with_a_hint():
-    with pytest.raises(InputError, match="'naa'.*NAA"):
+    with pytest.raises(InputError, match=r"'naa'.*NAA"):
         load_metabolites(["naa"])
 
 
 def test_a_user_table_adds_and_overrides(tmp_path):
     extra = tmp_path / "mine.toml"
     extra.write_text(
-        '[NAA]\nsource = "me"\n[[NAA.systems]]\nshifts_ppm = [2.0]\n[New]\nsource = "me"\n[[New.systems]]\nshifts_ppm = [1.0, 1.0]\n'
+        '[NAA]\nsource = "me"\n[[NAA.systems]]\nshifts_ppm = [2.0]\n'
+        '[New]\nsource = "me"\n[[New.systems]]\nshifts_ppm = [1.0, 1.0]\n'
     )
     table = load_metabolites(extra=extra)
     assert table["NAA"].protons == 1
