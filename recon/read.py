@@ -93,6 +93,7 @@ def _timed(scan: Scan, sequence: Path | None) -> Scan:
     data = scan.metabolite or scan.water
     assert data is not None
     timeline = read_timeline(sequence, data.f0_hz)
+    offset_ppm = timeline.shots[0].readout.offset_hz / data.f0_hz * 1e6
 
     def timed(part: Transients | None) -> Transients | None:
         if part is None:
@@ -102,7 +103,7 @@ def _timed(scan: Scan, sequence: Path | None) -> Scan:
             te_s=timeline.seconds("TE") or part.te_s,
             tr_s=timeline.seconds("TR") or part.tr_s,
             sequence=timeline.name or part.sequence,
-            reference_ppm=timeline.reference_ppm,
+            reference_ppm=timeline.reference_ppm + offset_ppm,
         )
 
     return Scan(timed(scan.metabolite), timed(scan.water))

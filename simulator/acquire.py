@@ -131,7 +131,9 @@ def acquire(
             counts: dict[tuple[bool, int], int] = {}
             for number, readout in enumerate(readouts):
                 clean = water if readout.is_water_reference else metabolites + faults.residual_water * water
-                fid = clean * np.exp(1j * (2 * np.pi * frequency[number] * t + phase[number]))
+                fid = clean * np.exp(
+                    1j * (2 * np.pi * (frequency[number] - readout.offset_hz) * t + phase[number])
+                )
                 data = coils[:, None] * fid + _noise(factor, rng, readout.samples)
                 kind = (readout.is_water_reference, readout.condition)
                 counts[kind] = counts.get(kind, -1) + 1

@@ -147,6 +147,8 @@ class LabelledReadout:
 
     samples: int
     dwell_s: float
+    offset_hz: float
+    """Frequency offset of the receiver, ppm offsets resolved at the file's field."""
     is_water_reference: bool
     condition: int
 
@@ -160,10 +162,21 @@ def read_readouts(path: Path) -> tuple[LabelledReadout, ...]:
     if not events:
         raise SequenceError(f"{path}: has no ADC event, so there is nothing to simulate or reconstruct")
     labels = _labels(sequence, len(events))
+    field_t = float(np.ravel(sequence.definitions.get("B0", 0.0))[0])
     return tuple(
-        LabelledReadout(int(event.num_samples), float(event.dwell), bool(reference), int(condition))
+        LabelledReadout(
+            int(event.num_samples),
+            float(event.dwell),
+            _offset(event, field_t),
+            bool(reference),
+            int(condition),
+        )
         for event, reference, condition in zip(events, labels["REF"], labels["SET"], strict=True)
     )
+
+
+def _offset(event: Any, field_t: float) -> float:
+    return float(event.freq_offset) + float(getattr(event, "freq_ppm", 0.0)) * 1e-6 * larmor_hz(field_t)
 
 
 def _load(path: Path) -> tuple[Any, bytes]:
