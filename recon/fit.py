@@ -24,6 +24,8 @@ Real = NDArray[np.float64]
 
 STIFFNESSES = (0.5, 0.8, 1.3, 2.0, 3.2, 5.0)
 """Effective dimensions per ppm among which the baseline's is chosen by the Akaike criterion."""
+_LEAST_SNR = 6.0
+_MOST_UNEXPLAINED = 0.3
 SUMS: Mapping[str, tuple[str, ...]] = {
     "tNAA": ("NAA", "NAAG"),
     "tCr": ("Cr", "PCr"),
@@ -340,6 +342,7 @@ def _result(search: _Search, theta: Real, smooth: Baseline, outcome: _Outcome, s
     shape = unpack(problem, theta)
     shift_hz = start.shift_hz + theta[2]
     shift_ppm = -shift_hz / problem.f0_hz * 1e6
+    outcome = _judged(search, theta, outcome, float(shift_ppm), residual)
     parameters = {
         "phase0_deg": float((np.rad2deg(start.phase + theta[0]) + 180) % 360 - 180),
         "phase1_deg_per_ppm": float(np.rad2deg(theta[1])),
@@ -371,6 +374,20 @@ def _result(search: _Search, theta: Real, smooth: Baseline, outcome: _Outcome, s
     )
 
 
+def _judged(search: _Search, theta: Real, outcome: _Outcome, shift_ppm: float, residual: Real) -> _Outcome:
+    """Return the outcome, not converged where the fit has nothing to stand on."""
+    height = float(np.abs(search.data - np.median(search.data)).max())
+    if height < _LEAST_SNR * search.noise_sd:
+        return _Outcome(False, f"no peak above {_LEAST_SNR:g} times the noise")
+    unexplained = float(np.std(residual) / np.std(search.data))
+    if unexplained > _MOST_UNEXPLAINED and np.std(residual) > 3 * search.noise_sd:
+        return _Outcome(False, f"the basis leaves {unexplained:.0%} of the signal unexplained")
+    largest = search.settings.largest_shift_ppm
+    if abs(shift_ppm) > largest or theta[2] <= search.lower[2] + 1e-6 or theta[2] >= search.upper[2] - 1e-6:
+        return _Outcome(False, f"no match with the basis within {largest} ppm of the reference")
+    return outcome
+
+
 def _warnings(
     search: _Search, theta: Real, amplitudes: Real, outcome: _Outcome, shift_ppm: float, columns: Real
 ) -> tuple[str, ...]:
@@ -380,8 +397,6 @@ def _warnings(
     if abs(shift_ppm) > 0.05:
         found.append(f"the spectrum was off the reference by {shift_ppm:+.3f} ppm; this was corrected")
     at_bound = (theta <= search.lower + 1e-6) | (theta >= search.upper - 1e-6)
-    if at_bound[2]:
-        found.append("the reference shift is at its bound")
     own = np.flatnonzero(at_bound[4 + search.problem.n_widths :])
     if own.size:
         found.append("own shift at its bound: " + ", ".join(search.problem.names[k] for k in own))

@@ -5,9 +5,9 @@ from typing import Any
 from pulsespec.errors import MismatchError
 from pulsespec.recon.transients import Transients
 
-_FIELD_TOLERANCE = 0.02
+_FIELD_TOLERANCE = 0.005
 _FIELD_NOTICE = 0.001
-_TE_TOLERANCE_S = 0.0015
+_TE_TOLERANCE_S = 0.001
 
 
 def compare(data: Transients, basis: Any) -> tuple[str, ...]:
@@ -16,7 +16,7 @@ def compare(data: Transients, basis: Any) -> tuple[str, ...]:
     Raises
     ------
     MismatchError
-        Nucleus, field (by more than 2 %) or echo time (by more than 1.5 ms) differ; the message has both values.
+        Nucleus, field (by more than 0.5 %) or echo time (by more than 1 ms) differ; the message has both values.
 
     """
     name = data.source or "data"

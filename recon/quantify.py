@@ -15,14 +15,11 @@ from typing import Any
 import numpy as np
 
 from pulsespec.conventions import field_from_larmor
-from pulsespec.errors import InputError
+from pulsespec.errors import DataError, InputError
 from pulsespec.recon.fit import SUMS, FitResult
 from pulsespec.recon.transients import Transients
-from pulsespec.recon.water_removal import hsvd
 
-_WATER_COMPONENTS = 12
-_WATER_HALF_WIDTH_HZ = 80.0
-_FASTEST_DECAY = 0.2  # a sample; what dies faster is the receiver, not water
+_WATER_SAMPLES = slice(4, 41)
 
 
 @dataclass(frozen=True)
@@ -76,18 +73,28 @@ COLUMNS = (
 def water_amplitude(water: Transients) -> tuple[float, float]:
     """Return the magnitude of a water FID at time zero and its standard deviation.
 
-    The sum of the damped exponentials within 80 Hz of the strongest one, so that first samples spoiled by a
-    receiver weigh little; the uncertainty is that of the noise plus the misfit over the first 5 ms.
+    The logarithm of samples 4 to 40 is continued to time zero by a quadratic, which a Lorentzian, Gaussian or
+    Voigt line follows exactly; the first samples, which receivers spoil, are not used.
+
+    Raises
+    ------
+    DataError
+        There is no water signal above the noise.
+
     """
     fid = water.data.reshape(-1, water.samples).mean(axis=0)
-    model = hsvd(fid, water.dwell_s, _WATER_COMPONENTS)
-    strongest = model.frequency_hz[np.argmax(np.abs(model.amplitude))]
-    near = np.abs(model.frequency_hz - strongest) < _WATER_HALF_WIDTH_HZ
-    near &= model.damping_per_s < _FASTEST_DECAY / water.dwell_s
-    size = float(np.abs(model.amplitude[near].sum()))
-    first = slice(1, max(4, round(0.005 / water.dwell_s)))
-    misfit = np.abs(fid - model.fid(fid.size, water.dwell_s))[first]
-    return size, float(np.sqrt(np.mean(misfit**2) / misfit.size))
+    size = np.abs(fid)[_WATER_SAMPLES]
+    noise = np.std(fid[-max(16, fid.size // 10) :]) / np.sqrt(2) + 1e-12 * size.max(initial=0.0)
+    if size.size < 8 or size.min() < 5 * noise or noise == 0:
+        raise DataError(f"{water.source or 'water reference'}: no water signal above the noise to scale with")
+    at = np.arange(fid.size)[_WATER_SAMPLES] / _WATER_SAMPLES.stop
+    design = np.vander(at, 3) * (size / noise)[:, None]
+    target = np.log(size) * size / noise
+    solution, *_ = np.linalg.lstsq(design, target, rcond=None)
+    spread = max(1.0, float(np.std(target - design @ solution)))
+    relative = spread * float(np.sqrt(np.linalg.inv(design.T @ design)[2, 2]))
+    start = float(np.exp(solution[2]))
+    return start, start * relative
 
 
 def quantify(

@@ -133,6 +133,15 @@ def test_empty_data_are_refused(basis, value):
         fit(empty, basis)
 
 
+def test_pure_noise_and_a_shift_out_of_reach_are_not_called_converged(basis):
+    rng = np.random.default_rng(4)
+    noise = replace(spectrum(basis), data=rng.normal(size=SAMPLES) + 1j * rng.normal(size=SAMPLES))
+    for data in (noise, spectrum(basis, rng, 0.3, shift_ppm=0.5)):
+        found = fit(data, basis)
+        assert not found.converged
+        assert any("did not converge" in words for words in found.warnings)
+
+
 def test_an_unknown_component_is_named(basis):
     with pytest.raises(InputError, match="Gln"):
         fit(spectrum(basis), basis, FitSettings(names=("NAA", "Gln")))
@@ -196,7 +205,16 @@ def test_water_amplitude_does_not_need_the_first_sample(basis):
     spoiled = scan.data.copy()
     spoiled[0] *= 0.5
     assert water_amplitude(scan)[0] == pytest.approx(5000.0, rel=2e-3)
-    assert water_amplitude(replace(scan, data=spoiled))[0] == pytest.approx(5000.0, rel=2e-2)
+    assert water_amplitude(replace(scan, data=spoiled))[0] == pytest.approx(5000.0, rel=2e-3)
+
+
+def test_water_that_is_not_there_is_an_error():
+    rng = np.random.default_rng(5)
+    scan = replace(
+        water_scan(1.0), data=rng.normal(size=SAMPLES) + 1j * rng.normal(size=SAMPLES), source="w.sdat"
+    )
+    with pytest.raises(DataError, match=r"w\.sdat"):
+        water_amplitude(scan)
 
 
 def test_tissue_fractions_have_to_make_a_voxel():
