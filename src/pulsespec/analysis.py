@@ -56,6 +56,7 @@ def fit(
     output: Path,
     *,
     water: Path | None = None,
+    assumptions: "QuantifySettings | None" = None,
     conjugate: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
@@ -70,7 +71,9 @@ def fit(
         scan = load(inputs, None, conjugate, notify)
         functions = read_basis(basis)
         done = _processed(scan, notify, whole=False)
-        return analyse(done, functions, folder, {"basis": str(basis)}, notify) | {"output": str(output)}
+        return analyse(done, functions, folder, {"basis": str(basis)}, notify, assumptions) | {
+            "output": str(output)
+        }
 
 
 def run(

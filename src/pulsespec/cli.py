@@ -40,6 +40,15 @@ Raws = Annotated[list[Path], typer.Argument(help="Raw data and, if a file apart,
 SequenceFile = Annotated[Path | None, typer.Option("--seq", help="The .seq that acquired the data.")]
 Conjugate = Annotated[bool, typer.Option("--conjugate", help="The data have the opposite sign of frequency.")]
 
+Gm = Annotated[float, typer.Option("--gm", help="Volume fraction of grey matter in the voxel.")]
+Wm = Annotated[float, typer.Option("--wm", help="Volume fraction of white matter.")]
+Csf = Annotated[float, typer.Option("--csf", help="Volume fraction of cerebrospinal fluid.")]
+WaterMm = Annotated[
+    float | None,
+    typer.Option("--water-mm", help="Concentration of water in mM, in place of tissue fractions."),
+]
+NoRelaxation = Annotated[bool, typer.Option("--no-relaxation", help="Do not correct mM for T1 and T2.")]
+
 
 def main() -> None:
     """Run the command line and exit with its code."""
@@ -50,6 +59,12 @@ def main() -> None:
     except PulsespecError as error:
         print(f"pulsespec: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
+
+
+def _assumptions(gm: float, wm: float, csf: float, water_mm: float | None, no_relaxation: bool) -> Any:
+    from pulsespec.recon.quantify import QuantifySettings
+
+    return QuantifySettings(gm=gm, wm=wm, csf=csf, water_mm=water_mm, relaxation=not no_relaxation)
 
 
 def _version(wanted: bool) -> None:
@@ -185,6 +200,11 @@ def fit(
     basis: Annotated[Path, typer.Option("--basis", help="Basis set: .h5, or .basis (LCModel).")],
     output: Folder,
     water: Annotated[Path | None, typer.Option("--water", help="Water reference, for mM.")] = None,
+    gm: Gm = 0.5,
+    wm: Wm = 0.5,
+    csf: Csf = 0.0,
+    water_mm: WaterMm = None,
+    no_relaxation: NoRelaxation = False,
     conjugate: Conjugate = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -199,6 +219,7 @@ def fit(
             basis,
             output,
             water=water,
+            assumptions=_assumptions(gm, wm, csf, water_mm, no_relaxation),
             conjugate=conjugate,
             overwrite=overwrite,
             dry_run=dry_run,
@@ -218,6 +239,11 @@ def run(
     basis: Annotated[Path | None, typer.Option("--basis", help="Basis set to fit with.")] = None,
     scanner: ScannerName = None,
     names: Names = None,
+    gm: Gm = 0.5,
+    wm: Wm = 0.5,
+    csf: Csf = 0.0,
+    water_mm: WaterMm = None,
+    no_relaxation: NoRelaxation = False,
     conjugate: Conjugate = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -240,6 +266,7 @@ def run(
             overwrite=overwrite,
             dry_run=dry_run,
             jobs=jobs,
+            assumptions=_assumptions(gm, wm, csf, water_mm, no_relaxation),
             notify=notify,
         )
     _show(console, made, dry_run)
