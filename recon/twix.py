@@ -17,8 +17,8 @@ from pulsespec.files import attempt
 from pulsespec.recon.transients import Scan, Transients
 from pulsespec.simulator.timeline import LabelledReadout
 
-_DIMENSIONS = ("Lin", "Par", "Sli", "Phs", "Eco", "Seg", "Ida", "Idb", "Idc", "Idd", "Ide")
 _SHORTEST = 10_000
+_VB_HEADER, _DMA_LENGTH, _ACQEND = 128, 0x1FFFFFF, 1  # Siemens IDEA, mdh.h of VB
 
 
 def is_twix(path: Path) -> bool:
@@ -28,9 +28,8 @@ def is_twix(path: Path) -> bool:
     if len(start) < 40:
         return False
     first, second = struct.unpack("<II", start[:8])
-    if first < 10_000 and second <= 64:
-        return True
-    return bool(first >= _SHORTEST and 1 <= second <= 64 and b"Config" in start[8:])
+    measurements = int(second)
+    return 1 <= measurements <= 64 and (first < _SHORTEST or b"Config" in start[8:])
 
 
 def read_twix(path: Path, readouts: Sequence[LabelledReadout] | None = None) -> Scan:
@@ -49,6 +48,8 @@ def read_twix(path: Path, readouts: Sequence[LabelledReadout] | None = None) -> 
         The file is damaged, truncated, not single-voxel data, or has another number of ADCs than the `.seq`.
 
     """
+    if not _is_complete(path):
+        raise DataError(f"{path}: truncated twix file: it ends before its last measurement does")
     twix = _open(path)
     found, words = attempt(lambda: _contents(twix, path))
     if found is None:
@@ -60,8 +61,45 @@ def read_twix(path: Path, readouts: Sequence[LabelledReadout] | None = None) -> 
         "source": path.name,
     }
     if readouts is None:
+        _refuse_unknown(path, twix.image, facts)
         return Scan(_transients(fids, common))
     return _sorted(path, fids, readouts, common)
+
+
+def _is_complete(path: Path) -> bool:
+    """Return whether the file is as long as its headers say.
+
+    VD and later state the length of each measurement; VB ends with a scan that carries the flag ACQEND.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        first, count = struct.unpack("<II", file.read(8))
+        if first < _SHORTEST:
+            entries = [struct.unpack("<IIQQ", file.read(152)[:24]) for _ in range(count)]
+            return all(offset + length <= size for _, _, offset, length in entries)
+        position = first
+        while position + _VB_HEADER <= size:
+            file.seek(position)
+            header = file.read(_VB_HEADER)
+            length = struct.unpack("<I", header[:4])[0] & _DMA_LENGTH
+            if struct.unpack("<I", header[20:24])[0] & _ACQEND:
+                return True
+            if length < _VB_HEADER:
+                return False
+            position += length
+    return False
+
+
+def _refuse_unknown(path: Path, image: Any, facts: dict[str, Any]) -> None:
+    if "pulseq" in facts["sequence"].lower():
+        raise DataError(
+            f"{path}: was acquired with a Pulseq sequence, whose timing the header does not know; "
+            "pass the .seq that was played (--seq)"
+        )
+    sizes = dict(zip(image.dataDims, image.dataSize, strict=True))
+    encoded = {name: int(sizes[name]) for name in ("Lin", "Par", "Sli") if sizes.get(name, 1) > 1}
+    if encoded:
+        raise DataError(f"{path}: is an imaging scan (counters {encoded}), expected a single voxel")
 
 
 def _contents(twix: Any, path: Path) -> tuple[Any, Any, dict[str, Any]]:
@@ -74,6 +112,8 @@ def _open(path: Path) -> Any:
     if twix is None:
         raise DataError(f"{path}: no complete measurement in it, a damaged or truncated twix file ({words})")
     if isinstance(twix, list):
+        if not twix:
+            raise DataError(f"{path}: has no measurement that could be read as twix")
         twix = twix[-1]
     if "image" not in twix.keys() or twix.image.NAcq == 0:  # noqa: SIM118 (no mapping)
         raise DataError(f"{path}: truncated twix file: it has a header but no complete measurement")

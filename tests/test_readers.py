@@ -218,6 +218,29 @@ def test_twix_from_another_sequence_is_refused(data_folder):
         read([folder / "06_PRESS_center.dat"], sequence=folder / "02_FID_MFA.seq")
 
 
+def test_a_pulseq_scan_without_its_sequence_is_refused(data_folder):
+    with pytest.raises(DataError, match="--seq"):
+        read([data_folder / "siemens-3t-pulseq-phantom" / "06_PRESS_center.dat"])
+
+
+@pytest.mark.parametrize("share", [0.3, 0.625, 0.95])
+def test_a_scan_of_several_shots_is_whole_or_refused(data_folder, tmp_path, share):
+    folder = data_folder / "siemens-3t-pulseq-phantom"
+    raw = (folder / "02_FID_MFA.dat").read_bytes()
+    path = tmp_path / "part.dat"
+    path.write_bytes(raw[: int(share * len(raw))])
+    for sequence in (None, folder / "02_FID_MFA.seq"):
+        with pytest.raises(DataError, match=r"part\.dat: truncated"):
+            read([path], sequence=sequence)
+
+
+def test_imaging_and_other_formats_are_refused(data_folder):
+    with pytest.raises(DataError, match=r"imaging scan|expected"):
+        read(sorted((data_folder / "siemens-7t-crt-mrsi").glob("*.dat"))[:1])
+    with pytest.raises(DataError, match=r"SVS_XA60\.dcm"):
+        read([data_folder / "siemens-3t-rda-dicom" / "SVS_XA60.dcm"])
+
+
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.9])
 def test_half_a_twix_file_is_an_error(data_folder, tmp_path, share):
     raw = (data_folder / "siemens-3t-pulseq-phantom" / "06_PRESS_center.dat").read_bytes()
