@@ -10,6 +10,8 @@ from pulsespec.recon.transients import Transients
 
 _SINGLETS_PPM = {"NAA": (1.85, 2.15), "Cr": (2.9, 3.12)}
 _ZERO_FILLING = 8
+_EMPTY_PPM = (-0.5, 9.0)
+_LEAST_POINTS = 64
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ def quality(spectrum: Transients) -> Quality:
     fid = np.concatenate([spectrum.data, np.zeros(samples - spectrum.samples)])
     values = to_spectrum(fid)
     ppm = ppm_axis(samples, spectrum.dwell_s, spectrum.f0_hz, spectrum.reference_ppm)
-    noise = _noise(to_spectrum(spectrum.data).real)
+    axis = ppm_axis(spectrum.samples, spectrum.dwell_s, spectrum.f0_hz, spectrum.reference_ppm)
+    noise = _noise(to_spectrum(spectrum.data).real, axis)
     heights, widths = {}, {}
     for name, (low, high) in _SINGLETS_PPM.items():
         inside = np.flatnonzero((ppm > low) & (ppm < high))
@@ -47,13 +50,18 @@ def quality(spectrum: Transients) -> Quality:
     return Quality(heights.get("NAA", float("nan")) / noise, widths[tallest] * step_hz, tallest)
 
 
-def _noise(spectrum: NDArray[np.float64]) -> float:
-    """Return the standard deviation in the quietest pieces of a spectrum, detrended."""
-    spreads = []
-    for piece in np.array_split(spectrum, 16):
-        at = np.arange(piece.size)
-        spreads.append(float(np.std(piece - np.polyval(np.polyfit(at, piece, 2), at))))
-    return float(np.median(np.sort(spreads)[:5])) + 1e-300
+def _noise(spectrum: NDArray[np.float64], ppm: NDArray[np.float64]) -> float:
+    """Return the standard deviation where protons have no signal, detrended in pieces."""
+    empty = [spectrum[ppm > _EMPTY_PPM[1]], spectrum[ppm < _EMPTY_PPM[0]]]
+    if sum(part.size for part in empty) < _LEAST_POINTS:
+        empty = [spectrum[: spectrum.size // 8], spectrum[-(spectrum.size // 8) :]]
+    squares, freedom = 0.0, 0
+    for piece in (piece for part in empty for piece in np.array_split(part, max(1, part.size // 64))):
+        if piece.size > 8:
+            at = np.linspace(-1, 1, piece.size)
+            squares += float(np.sum((piece - np.polyval(np.polyfit(at, piece, 2), at)) ** 2))
+            freedom += piece.size - 3
+    return float(np.sqrt(squares / max(freedom, 1))) + 1e-300
 
 
 def _width(real: NDArray[np.float64], peak: int) -> float:
