@@ -1,5 +1,6 @@
 """The pulses of a sequence as this scanner plays them: SLR designs, their gradients, their displacement."""
 
+import dataclasses
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -17,48 +18,105 @@ from pulsespec.sequences.scanner import Scanner
 _B1_MARGIN = 0.98
 _STEP_S = 10e-6
 """Aim for the length of a sample of a slice-selective pulse."""
-_SUPPRESSION_SAMPLES = 520
 
 Axis = Literal["x", "y", "z"]
+Use = Literal["excitation", "refocusing", "inversion", "saturation", "preparation"]
+"""What a pulse is for, in the words of Pulseq."""
 
 
 @dataclass(frozen=True)
-class SelectedSlice:
-    """A slice-selective pulse with the trapezoid it is played on."""
+class Pulse:
+    """A pulse as it is played, without its gradient, its carrier and its phase."""
 
     name: str
-    use: Literal["excitation", "refocusing"]
-    axis: Axis
-    b1_hz: NDArray[np.float64]
-    """gamma B1 / 2 pi of each sample, shape (n,)."""
+    use: Use
+    b1_hz: NDArray[np.complex128]
+    """gamma B1 / 2 pi of each of n equal steps; shape (n,)."""
     duration_s: float
     bandwidth_hz: float
-    """Full width at half maximum of the simulated profile."""
-    gradient_hz_per_m: float
-    ramp_s: float
-    """Of the gradient; the pulse fills the flat top exactly."""
-    after_centre_s: float
-    """Time from the pulse's centre, from which the slice dephases, to its end; on the RF raster."""
+    """Full width at half maximum of the simulated profile; with `modulation`, at the peak gradient."""
+    centre_s: float
+    """From the start of the pulse to the point from or to which spins seem to precess freely."""
+    modulation: NDArray[np.float64] | None = None
+    """Gradient over peak gradient at the n + 1 edges of the steps; `None` for a constant gradient."""
 
     @property
-    def centre_s(self) -> float:
-        """Time from the start of the pulse to its centre."""
-        return round(self.duration_s - self.after_centre_s, 10)
+    def step_s(self) -> float:
+        """Length of a step."""
+        return self.duration_s / self.b1_hz.size
+
+    @property
+    def peak_hz(self) -> float:
+        """Largest gamma B1 / 2 pi."""
+        return float(np.abs(self.b1_hz).max())
+
+
+@dataclass(frozen=True)
+class Played:
+    """A pulse and the gradient it is played on; without one it is not selective in space.
+
+    Its block is a ramp, a flat top (or the gradient's modulation) and a ramp. `lead_s` delays the pulse on the
+    flat top so that its centre lies on the raster of the blocks: all times between centres are exact.
+    """
+
+    pulse: Pulse
+    axis: Axis | None
+    """Axis of the voxel along which the pulse selects."""
+    gradient_hz_per_m: float
+    """Peak of the slice gradient."""
+    ramp_s: float
+    """Of the gradient, before and after the pulse; with no gradient the wait for the transmitter."""
+    lead_s: float
+    """From the start of the flat top to the start of the pulse; less than a raster of the blocks."""
+    flat_s: float
+    """Length of the flat top."""
+
+    @property
+    def name(self) -> str:
+        """Name of the pulse."""
+        return self.pulse.name
+
+    @property
+    def delay_s(self) -> float:
+        """Time from the start of the block to that of the pulse."""
+        return round(self.ramp_s + self.lead_s, 10)
 
     @property
     def before_s(self) -> float:
         """Time from the start of the block to the pulse's centre."""
-        return self.ramp_s + self.centre_s
+        return round(self.delay_s + self.pulse.centre_s, 10)
 
     @property
     def after_s(self) -> float:
         """Time from the pulse's centre to the end of its block."""
-        return self.ramp_s + self.after_centre_s
+        return round(self.block_s - self.before_s, 10)
 
     @property
-    def rephasing_per_m(self) -> float:
-        """Gradient moment of the transverse magnetisation at the end of the block; cycles/m."""
-        return self.gradient_hz_per_m * (self.after_centre_s + self.ramp_s / 2)
+    def block_s(self) -> float:
+        """Length of the block."""
+        return round(2 * self.ramp_s + self.flat_s, 10)
+
+    @property
+    def corners(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Times in s from the start of the block and gradient over its peak, at the corners."""
+        shape = np.ones(2) if self.pulse.modulation is None else self.pulse.modulation
+        times = self.ramp_s + np.linspace(0, self.flat_s, shape.size)
+        return np.concatenate([[0.0], times, [self.block_s]]), np.concatenate([[0.0], shape, [0.0]])
+
+    @property
+    def moment_before_per_m(self) -> float:
+        """Gradient moment from the start of the block to the pulse's centre; cycles/m."""
+        return self._moment(0.0, self.before_s)
+
+    @property
+    def moment_after_per_m(self) -> float:
+        """Gradient moment from the pulse's centre to the end of the block; cycles/m."""
+        return self._moment(self.before_s, self.block_s)
+
+    def _moment(self, start_s: float, end_s: float) -> float:
+        times, shape = self.corners
+        knots = np.concatenate([[start_s], times[(times > start_s) & (times < end_s)], [end_s]])
+        return self.gradient_hz_per_m * float(np.trapezoid(np.interp(knots, times, shape), knots))
 
 
 @dataclass(frozen=True)
@@ -92,16 +150,39 @@ def peak_b1_hz(protocol: Protocol, scanner: Scanner) -> float:
     return asked_ut * 1e-6 * gamma_hz_per_t(scanner.nucleus)
 
 
-def select_slice(
-    name: str,
-    use: Literal["excitation", "refocusing"],
-    axis: Axis,
-    thickness_m: float,
-    shape: SelectivePulse,
-    max_b1_hz: float,
-    scanner: Scanner,
-) -> SelectedSlice:
-    """Design the shortest pulse of a shape that stays below `max_b1_hz`, and its slice gradient.
+def selective(
+    name: str, use: Use, shape: SelectivePulse, max_b1_hz: float, scanner: Scanner, flip_rad: float | None = None
+) -> Pulse:
+    """Design the shortest SLR pulse of a shape that stays below `max_b1_hz`, on the gradient's raster.
+
+    The flip angle is 180 degrees for refocusing and inversion, else 90, unless `flip_rad` says another. The
+    centre of an excitation is the one from which its profile dephases, that of the others their middle.
+    """
+    turning = use in ("refocusing", "inversion")
+    if flip_rad is None:
+        flip_rad = np.pi if turning else np.pi / 2
+    step_s = selective_step_s(scanner)
+    trial = slr_design(flip_rad, shape.time_bandwidth, shape.transition, 256)
+    samples = 2 * int(np.ceil(trial.shortest_s(max_b1_hz) / (2 * step_s)))
+    while True:
+        pulse = slr_design(flip_rad, shape.time_bandwidth, shape.transition, samples)
+        duration_s = samples * step_s
+        if np.abs(pulse.b1_hz(duration_s)).max() <= max_b1_hz:
+            break
+        samples += 2
+    bandwidth_hz = pulse.time_bandwidth / duration_s
+    b1_hz = pulse.b1_hz(duration_s)
+    after = duration_s / 2 if turning else _isodelay_s(b1_hz, step_s, bandwidth_hz)
+    return Pulse(name, use, b1_hz.astype(complex), duration_s, bandwidth_hz, round(duration_s - after, 10))
+
+
+def selective_step_s(scanner: Scanner) -> float:
+    """Return the step of slice-selective pulses: about 10 us on the raster of the gradients."""
+    return scanner.grad_raster_s * max(1, round(_STEP_S / scanner.grad_raster_s))
+
+
+def on_slice(pulse: Pulse, axis: Axis, thickness_m: float, scanner: Scanner) -> Played:
+    """Return a pulse with the gradient that makes its bandwidth a slice of `thickness_m`.
 
     Raises
     ------
@@ -109,34 +190,43 @@ def select_slice(
         The gradient that the slice needs is more than the scanner has.
 
     """
-    flip_rad = np.pi if use == "refocusing" else np.pi / 2
-    step_s = scanner.grad_raster_s * max(1, round(_STEP_S / scanner.grad_raster_s))
-    trial = _design(flip_rad, shape.time_bandwidth, shape.transition, 256)
-    samples = 2 * int(np.ceil(trial.shortest_s(max_b1_hz) / (2 * step_s)))
-    while True:
-        pulse = _design(flip_rad, shape.time_bandwidth, shape.transition, samples)
-        duration_s = samples * step_s
-        if np.abs(pulse.b1_hz(duration_s)).max() <= max_b1_hz:
-            break
-        samples += 2
-    bandwidth_hz = pulse.time_bandwidth / duration_s
-    gradient = bandwidth_hz / thickness_m
+    gradient = pulse.bandwidth_hz / thickness_m
     if gradient > scanner.max_grad_hz_per_m:
+        gamma = gamma_hz_per_t(scanner.nucleus)
+        thinnest = pulse.bandwidth_hz / scanner.max_grad_hz_per_m
         raise SequenceError(
-            f"{name} pulse: a slice of {thickness_m * 1e3:g} mm needs "
-            f"{gradient / gamma_hz_per_t(scanner.nucleus) * 1e3:.1f} mT/m; "
-            f"{scanner.name} has {scanner.max_grad_mt_per_m}"
+            f"{pulse.name} pulse: a slice of {thickness_m * 1e3:g} mm needs {gradient / gamma * 1e3:.1f} mT/m; "
+            f"{scanner.name} has {scanner.max_grad_mt_per_m}: expected at least {thinnest * 1e3:.1f} mm, or a "
+            "pulse of less bandwidth"
         )
-    slowest = max(gradient / scanner.max_slew_hz_per_m_per_s, scanner.rf_dead_time_s, scanner.rf_ringdown_s)
-    ramp_s = ceil_to(slowest, scanner.grad_raster_s)
-    b1_hz = pulse.b1_hz(duration_s)
-    after = duration_s / 2 if use == "refocusing" else _isodelay_s(b1_hz, step_s, bandwidth_hz)
-    after = round(round(after / scanner.rf_raster_s) * scanner.rf_raster_s, 10)
-    return SelectedSlice(name, use, axis, b1_hz, duration_s, bandwidth_hz, gradient, ramp_s, after)
+    first = 1.0 if pulse.modulation is None else float(pulse.modulation[0])
+    slewing = gradient * first / scanner.max_slew_hz_per_m_per_s
+    return _played(pulse, axis, gradient, slewing, scanner)
+
+
+def everywhere(pulse: Pulse, scanner: Scanner) -> Played:
+    """Return a pulse without a gradient."""
+    return _played(pulse, None, 0.0, 0.0, scanner)
+
+
+def _played(pulse: Pulse, axis: Axis | None, gradient: float, slewing_s: float, scanner: Scanner) -> Played:
+    raster = scanner.block_raster_s
+    ramp_s = ceil_to(max(slewing_s, scanner.rf_dead_time_s, scanner.rf_ringdown_s), _coarser(scanner))
+    centre_s = round(pulse.centre_s / scanner.rf_raster_s) * scanner.rf_raster_s
+    # An error of half a raster in where the profile's centre is, is less than the profile's own uncertainty.
+    pulse = dataclasses.replace(pulse, centre_s=round(centre_s, 10))
+    lead_s = round(float(-centre_s % raster), 10) if not on_raster(centre_s, raster) else 0.0
+    flat_s = ceil_to(pulse.duration_s + lead_s, _coarser(scanner))
+    return Played(pulse, axis, gradient, ramp_s, lead_s, flat_s)
+
+
+def _coarser(scanner: Scanner) -> float:
+    """Return the raster on which both gradients and blocks lie."""
+    return max(scanner.grad_raster_s, scanner.block_raster_s)
 
 
 @lru_cache(maxsize=64)
-def _design(flip_rad: float, time_bandwidth: float, transition: float, samples: int) -> slr.SlrPulse:
+def slrslr_design(flip_rad: float, time_bandwidth: float, transition: float, samples: int) -> slr.SlrPulse:
     return slr.design(flip_rad, time_bandwidth, transition, samples=samples)
 
 
@@ -159,7 +249,7 @@ def on_raster(time_s: float, raster_s: float) -> bool:
 
 
 def rf_event(
-    b1_hz: NDArray[np.float64],
+    b1_hz: NDArray[np.complex128],
     duration_s: float,
     delay_s: float,
     offset_hz: float,
@@ -188,16 +278,3 @@ def rf_event(
     )
 
 
-def suppression_pulse(protocol: Protocol) -> tuple[NDArray[np.float64], float, float]:
-    """Return the frequency-selective 90-degree pulse of the water suppression.
-
-    B1 in Hz (shape (n,)), the duration and the length of a sample in s. Other flips are scaled from it.
-    """
-    settings = protocol.water_suppression
-    if settings is None:
-        raise SequenceError(f"{protocol.name}: has no water_suppression")
-    pulse = _design(np.pi / 2, settings.time_bandwidth, settings.transition, _SUPPRESSION_SAMPLES)
-    step_s = round(settings.pulse_ms * 1e-3 / _SUPPRESSION_SAMPLES / 1e-5) * 1e-5
-    samples = 2 * round(settings.pulse_ms * 1e-3 / step_s / 2)
-    pulse = _design(np.pi / 2, settings.time_bandwidth, settings.transition, samples)
-    return pulse.b1_hz(samples * step_s), samples * step_s, step_s
