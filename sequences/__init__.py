@@ -1,9 +1,8 @@
 """The library of pulse sequences: protocols in, Pulseq files out."""
 
+from pulsespec.sequences.bandwidths import Displacement
 from pulsespec.sequences.checks import Violation, check
-from pulsespec.sequences.library import build, write_sequence
-from pulsespec.sequences.press import displacement
-from pulsespec.sequences.pulses import Displacement
+from pulsespec.sequences.library import build, design, displacement, write_sequence
 from pulsespec.sequences.scanner import Scanner, list_scanners, load_scanner
 
 __all__ = [
@@ -12,6 +11,7 @@ __all__ = [
     "Violation",
     "build",
     "check",
+    "design",
     "displacement",
     "list_scanners",
     "load_scanner",

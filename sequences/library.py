@@ -1,18 +1,24 @@
 """From a protocol and a scanner to a sequence, and from a sequence to a file."""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pypulseq
 
 from pulsespec.errors import SequenceError
 from pulsespec.files import atomic_path
 from pulsespec.protocols import Protocol
-from pulsespec.sequences.press import build_press
+from pulsespec.sequences import press
+from pulsespec.sequences.bandwidths import Displacement, displacements
+from pulsespec.sequences.design import Design
+from pulsespec.sequences.geometry import Frame
 from pulsespec.sequences.scanner import Scanner
+from pulsespec.sequences.shot import assemble
 
-_SEQUENCES = {"press": build_press}
+_DESIGNS: dict[str, Callable[[Protocol, Scanner, Frame], Design]] = {"press": press.design}
 _FIELD_TOLERANCE = 0.1
 
 
@@ -26,6 +32,11 @@ def build(protocol: Protocol, scanner: Scanner) -> pypulseq.Sequence:
         play; where TE or TR is too short, the message states the shortest.
 
     """
+    return assemble(protocol, scanner, design(protocol, scanner), frame_of(protocol))
+
+
+def design(protocol: Protocol, scanner: Scanner) -> Design:
+    """Return the localisation of a protocol as a scanner plays it; raises what `build` raises."""
     if abs(scanner.b0_t / protocol.field_t - 1) > _FIELD_TOLERANCE:
         raise SequenceError(
             f"{protocol.name}: is for {protocol.field_t:g} T, and {scanner.name} has {scanner.b0_t:.4g} T"
@@ -34,7 +45,17 @@ def build(protocol: Protocol, scanner: Scanner) -> pypulseq.Sequence:
         raise SequenceError(
             f"{protocol.name}: is for {protocol.nucleus}, and {scanner.name} is set for {scanner.nucleus}"
         )
-    return _SEQUENCES[protocol.sequence](protocol, scanner)
+    return _DESIGNS[protocol.sequence](protocol, scanner, frame_of(protocol))
+
+
+def displacement(protocol: Protocol, scanner: Scanner) -> tuple[Displacement, ...]:
+    """Return bandwidth, peak B1 and chemical-shift displacement of each selective pulse of a protocol."""
+    return displacements(design(protocol, scanner), scanner)
+
+
+def frame_of(protocol: Protocol) -> Frame:
+    """Return where the voxel of a protocol is and how it is turned."""
+    return Frame(np.eye(3), np.array(protocol.position_mm) * 1e-3)
 
 
 def write_sequence(sequence: Any, path: Path, *, overwrite: bool = False, v141: bool = False) -> None:

@@ -1,53 +1,23 @@
-"""Parts that sequences share: trapezoids, water suppression, readout, labels, definitions."""
+"""Parts that sequences share: trapezoids, pulses with their gradients, readout, labels."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pypulseq
+from numpy.typing import NDArray
 
-from pulsespec.conventions import RECEIVER_PPM, gamma_hz_per_t
+from pulsespec.conventions import gamma_hz_per_t
 from pulsespec.errors import SequenceError
-from pulsespec.protocols import Protocol, protocol_hash
-from pulsespec.sequences.pulses import (
-    SelectedSlice,
-    ceil_to,
-    on_raster,
-    rf_event,
-    shift_hz,
-    suppression_pulse,
-)
+from pulsespec.protocols import Protocol
+from pulsespec.sequences.geometry import Frame
+from pulsespec.sequences.pulses import Played, ceil_to, on_raster, rf_event
 from pulsespec.sequences.scanner import Scanner
 
 _GRADIENT_SHARE, _GRADIENT_CAP_T_PER_M = 0.8, 40e-3
 _SLEW_SHARE, _SLEW_CAP_T_PER_M_PER_S = 0.7, 140.0
-_SPOILER_S, _SPOILER_T_PER_M = 3.4e-3, 25e-3
-
-SPOILERS = (
-    (0.96, -0.43, -0.38),
-    (-0.92, 1.0, 0.43),
-    (-0.43, -0.91, 0.99),
-    (-0.77, 0.65, -0.9),
-    (-0.97, 0.4, 0.49),
-    (0.99, 0.93, 0.61),
-    (-0.49, 0.42, -0.44),
-    (-0.79, -0.47, -0.93),
-)
-"""Amplitudes (x, y, z) of the spoiler after each suppression pulse, the last ones where there are fewer.
-
-Found by a random search for the set whose smallest sum over all coherence pathways, through the suppression
-and the PRESS after it, is largest.
-"""
-
-
-@dataclass(frozen=True)
-class Cycle:
-    """Phases in rad of one step of a phase cycle."""
-
-    excitation: float
-    refocusing: tuple[float, ...]
-    receiver: float
+_NOTHING = 1e-9
+"""Share of a gradient below which an axis is left out."""
 
 
 def gentle(scanner: Scanner) -> tuple[float, float]:
@@ -59,21 +29,26 @@ def gentle(scanner: Scanner) -> tuple[float, float]:
     )
 
 
-def shortest_lobe_s(area_per_m: float, scanner: Scanner) -> float:
-    """Return the shortest duration on the raster of a gentle trapezoid of that area (cycles/m)."""
+def shortest_lobe_s(areas_per_m: Sequence[float], frame: Frame, scanner: Scanner) -> float:
+    """Return the shortest duration on the raster in which gentle trapezoids of these areas can be played.
+
+    The areas are along the voxel's axes, in cycles/m; each axis of the gradients gets its part of them.
+    """
     amplitude, slew = gentle(scanner)
-    area = abs(area_per_m)
+    raster = max(scanner.grad_raster_s, scanner.block_raster_s)
+    area = float(np.abs(frame.rotation @ np.asarray(areas_per_m)).max())
     if area < amplitude**2 / slew:
-        return 2 * ceil_to(float(np.sqrt(area / slew)), scanner.grad_raster_s)
-    ramp = ceil_to(amplitude / slew, scanner.grad_raster_s)
-    return 2 * ramp + ceil_to(area / amplitude - ramp, scanner.grad_raster_s)
+        return 2 * ceil_to(float(np.sqrt(area / slew)), raster)
+    ramp = ceil_to(amplitude / slew, raster)
+    return 2 * ramp + ceil_to(area / amplitude - ramp, raster)
 
 
-def lobes(areas_per_m: Sequence[float], duration_s: float, scanner: Scanner) -> list[Any]:
-    """Return a trapezoid an axis, of equal duration, with the areas (x, y, z) in cycles/m; none for zero."""
+def lobes(areas_per_m: Sequence[float], duration_s: float, frame: Frame, scanner: Scanner) -> list[Any]:
+    """Return a trapezoid an axis, of equal duration, with areas along the voxel's axes in cycles/m."""
     amplitude, slew = gentle(scanner)
     ramp = min(ceil_to(amplitude / slew, scanner.grad_raster_s), duration_s / 2)
     ramp = np.floor(ramp / scanner.grad_raster_s + 1e-6) * scanner.grad_raster_s
+    areas = frame.rotation @ np.asarray(areas_per_m)
     return [
         pypulseq.make_trapezoid(
             channel=axis,
@@ -83,75 +58,66 @@ def lobes(areas_per_m: Sequence[float], duration_s: float, scanner: Scanner) -> 
             fall_time=ramp,
             system=scanner.opts,
         )
-        for axis, area in zip("xyz", areas_per_m, strict=True)
-        if area
+        for axis, area in zip("xyz", areas, strict=True)
+        if abs(area) > _NOTHING * np.abs(areas).max()
     ]
 
 
-def slice_events(
-    pulse: SelectedSlice,
-    position_m: Mapping[str, float],
-    carrier_hz: float,
-    phase_rad: float,
-    scanner: Scanner,
-) -> list[Any]:
-    """Return a slice-selective pulse at its position and carrier, and its gradient: one block."""
-    offset_hz = carrier_hz + pulse.gradient_hz_per_m * position_m[pulse.axis]
-    gradient = pypulseq.make_trapezoid(
-        channel=pulse.axis,
-        amplitude=pulse.gradient_hz_per_m,
-        rise_time=pulse.ramp_s,
-        flat_time=pulse.duration_s,
-        fall_time=pulse.ramp_s,
-        system=scanner.opts,
-    )
+def pulse_events(
+    played: Played, frame: Frame, carrier_hz: float, phase_rad: float, scanner: Scanner
+) -> tuple[Any, list[Any]]:
+    """Return a pulse at its carrier, moved to where the voxel is, and its gradient on each axis: one block."""
+    pulse, gradients = played.pulse, []
+    offset_hz, b1_hz = carrier_hz, pulse.b1_hz
+    if played.axis is not None:
+        column = "xyz".index(played.axis)
+        shift_hz = played.gradient_hz_per_m * float(frame.rotation[:, column] @ frame.position_m)
+        if pulse.modulation is None:
+            offset_hz += shift_hz
+        else:
+            b1_hz = b1_hz * _follow(pulse.modulation, pulse.step_s, shift_hz, pulse.centre_s)
+        gradients = _slice_gradients(played, frame.rotation[:, column], scanner)
     rf = rf_event(
-        pulse.b1_hz, pulse.duration_s, pulse.ramp_s, offset_hz, phase_rad, pulse.use, scanner, pulse.centre_s
+        b1_hz, pulse.duration_s, played.delay_s, offset_hz, phase_rad, pulse.use, scanner, pulse.centre_s
     )
-    return [rf, gradient]
+    return rf, gradients
 
 
-def suppression_blocks(
-    protocol: Protocol, scanner: Scanner, before_excitation_s: float
-) -> list[tuple[list[Any], list[Any]]]:
-    """Return the water suppression as blocks, each with and without its pulse: (events, events without).
+def _follow(
+    modulation: NDArray[np.float64], step_s: float, shift_hz: float, centre_s: float
+) -> NDArray[np.complex128]:
+    """Return the phase factors that move a slice by `shift_hz` while its gradient changes: (n,)."""
+    middles = (modulation[1:] + modulation[:-1]) / 2
+    edges = np.concatenate([[0.0], np.cumsum(middles)]) * step_s
+    turns = (edges[1:] + edges[:-1]) / 2 - np.interp(centre_s, np.arange(edges.size) * step_s, edges)
+    return np.asarray(np.exp(2j * np.pi * shift_hz * turns))
 
-    `before_excitation_s` is the time from the start of the excitation's block to the excitation's centre.
-    """
-    settings = protocol.water_suppression
-    if settings is None:
-        return []
-    b1_hz, duration_s, _ = suppression_pulse(protocol)
-    before = scanner.rf_dead_time_s + duration_s / 2
-    after = ceil_to(duration_s / 2 + scanner.rf_ringdown_s, scanner.block_raster_s)
-    pulse_block_s = ceil_to(before + after, scanner.block_raster_s)
-    offset_hz = shift_hz(settings.carrier_ppm, scanner)
-    spoilers = SPOILERS[-len(settings.flips_deg) :]
-    if len(settings.flips_deg) > len(SPOILERS):
-        raise SequenceError(f"{protocol.name}: water_suppression has more than {len(SPOILERS)} pulses")
-    result = []
-    for k, (flip, delay) in enumerate(zip(settings.flips_deg, settings.delays_ms, strict=True)):
-        last = k == len(spoilers) - 1
-        rest_s = delay * 1e-3 - (pulse_block_s - before) - (before_excitation_s if last else before)
-        rest_s = round(rest_s / scanner.block_raster_s) * scanner.block_raster_s
-        if rest_s < _SPOILER_S - 1e-9:
-            least = (delay * 1e-3 + _SPOILER_S - rest_s) * 1e3
-            raise SequenceError(
-                f"{protocol.name}: water_suppression.delays_ms[{k}] = {delay}: expected at least "
-                f"{least:.2f}, for the pulses and a spoiler between them"
+
+def _slice_gradients(played: Played, direction: NDArray[np.float64], scanner: Scanner) -> list[Any]:
+    times, shape = played.corners
+    events = []
+    for axis, share in zip("xyz", direction, strict=True):
+        amplitude = played.gradient_hz_per_m * share
+        if abs(share) <= _NOTHING:
+            continue
+        if played.pulse.modulation is None:
+            events.append(
+                pypulseq.make_trapezoid(
+                    channel=axis,
+                    amplitude=amplitude,
+                    rise_time=played.ramp_s,
+                    flat_time=played.flat_s,
+                    fall_time=played.ramp_s,
+                    system=scanner.opts,
+                )
             )
-        scaled = b1_hz * flip / 90
-        if np.abs(scaled).max() > scanner.max_b1_hz:
-            raise SequenceError(
-                f"{protocol.name}: water_suppression.flips_deg[{k}] = {flip} needs too much B1"
+        else:
+            events.append(
+                pypulseq.make_extended_trapezoid(
+                    channel=axis, times=times, amplitudes=amplitude * shape, system=scanner.opts
+                )
             )
-        rf = rf_event(scaled, duration_s, scanner.rf_dead_time_s, offset_hz, 0.0, "saturation", scanner)
-        pause = pypulseq.make_delay(pulse_block_s)
-        full_area = _SPOILER_T_PER_M * gamma_hz_per_t(scanner.nucleus) * _SPOILER_S * 0.85
-        areas = [full_area * share for share in spoilers[k]]
-        spoil = [*lobes(areas, _SPOILER_S, scanner), pypulseq.make_delay(rest_s)]
-        result += [([rf, pause], [pause]), (spoil, spoil)]
-    return result
+    return events
 
 
 def readout(protocol: Protocol, scanner: Scanner, delay_s: float, phase_rad: float) -> tuple[Any, float]:
@@ -200,26 +166,3 @@ def readout_labels(average: int, water: bool, condition: int = 0) -> list[Any]:
     """Return the labels of a readout: average, editing condition, and whether it is a water reference."""
     values = {"AVG": average, "SET": condition, "REF": int(water)}
     return [pypulseq.make_label(label, "SET", value) for label, value in values.items()]
-
-
-def define(sequence: Any, protocol: Protocol, scanner: Scanner, echo_times_s: tuple[float, ...]) -> None:
-    """Write into the sequence's definitions what its readers need to know."""
-    definitions = {
-        "Name": protocol.sequence,
-        "B0": scanner.b0_t,
-        "Nucleus": protocol.nucleus,
-        "TE": sum(echo_times_s),
-        **{f"TE{k}": te_s for k, te_s in enumerate(echo_times_s, 1)},
-        "TR": protocol.tr_ms * 1e-3,
-        "VoxelSize": [mm * 1e-3 for mm in protocol.voxel_mm],
-        "VoxelPosition": [mm * 1e-3 for mm in protocol.position_mm],
-        "SpectralWidth": protocol.spectral_width_hz,
-        "CarrierPPM": protocol.carrier_ppm.metabolite,
-        "WaterCarrierPPM": protocol.carrier_ppm.water,
-        "ReceiverPPM": RECEIVER_PPM,
-        "ProtocolName": protocol.name,
-        "ProtocolHash": protocol_hash(protocol),
-        "Scanner": scanner.name,
-    }
-    for key, value in definitions.items():
-        sequence.set_definition(key, value)

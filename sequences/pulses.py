@@ -119,19 +119,6 @@ class Played:
         return self.gradient_hz_per_m * float(np.trapezoid(np.interp(knots, times, shape), knots))
 
 
-@dataclass(frozen=True)
-class Displacement:
-    """How far a pulse displaces the voxel of one resonance against that of another."""
-
-    name: str
-    axis: Axis
-    duration_s: float
-    bandwidth_hz: float
-    peak_b1_ut: float
-    percent_per_ppm: float
-    """Shift of the slice, in percent of its thickness, for each ppm between two resonances."""
-
-
 def shift_hz(ppm: float, scanner: Scanner) -> float:
     """Return the frequency in Hz of chemical shift `ppm` from the receiver's centre, downfield positive."""
     return (ppm - RECEIVER_PPM) * 1e-6 * scanner.f0_hz
@@ -151,7 +138,12 @@ def peak_b1_hz(protocol: Protocol, scanner: Scanner) -> float:
 
 
 def selective(
-    name: str, use: Use, shape: SelectivePulse, max_b1_hz: float, scanner: Scanner, flip_rad: float | None = None
+    name: str,
+    use: Use,
+    shape: SelectivePulse,
+    max_b1_hz: float,
+    scanner: Scanner,
+    flip_rad: float | None = None,
 ) -> Pulse:
     """Design the shortest SLR pulse of a shape that stays below `max_b1_hz`, on the gradient's raster.
 
@@ -226,7 +218,8 @@ def _coarser(scanner: Scanner) -> float:
 
 
 @lru_cache(maxsize=64)
-def slrslr_design(flip_rad: float, time_bandwidth: float, transition: float, samples: int) -> slr.SlrPulse:
+def slr_design(flip_rad: float, time_bandwidth: float, transition: float, samples: int) -> slr.SlrPulse:
+    """Return the linear-phase design of `slr.design`, kept for the next time it is asked for."""
     return slr.design(flip_rad, time_bandwidth, transition, samples=samples)
 
 
@@ -276,5 +269,3 @@ def rf_event(
         use=use,
         system=scanner.opts,
     )
-
-
