@@ -7,9 +7,9 @@ be, how long its block is, and that the wanted pathway is refocused.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
+from scipy.optimize import Bounds, LinearConstraint, milp
 
 from pulsespec.errors import SequenceError
 from pulsespec.protocols import Protocol
@@ -90,8 +90,141 @@ def wanted_moment(
     return total
 
 
+def crush(
+    protocol: Protocol,
+    slots: Sequence[Slot],
+    orders: Sequence[int],
+    vectors: Sequence[tuple[float, float, float]],
+) -> tuple[Areas, ...]:
+    """Return the lobes after each pulse, from a crusher a pulse that follows the excitation.
+
+    `vectors` are in units of the protocol's crusher, along x, y, z. A crusher stands on both sides of its
+    pulse: with equal sign where the pulse inverts the wanted coherence, with opposite sign where it lets it
+    pass. Crushers between the same two pulses merge. The first lobes also rephase the excitation's slice.
+    """
+    unit = protocol.crushers.cycles / (np.array(protocol.voxel_mm) * 1e-3)
+    areas = np.zeros((len(slots), 3))
+    for k, vector in enumerate(vectors):
+        areas[k] += vector * unit
+        areas[k + 1] += vector * unit * (-1 if orders[k + 1] == orders[k] else 1)
+    excitation = slots[0].first
+    if excitation.axis is not None:
+        areas[0]["xyz".index(excitation.axis)] -= excitation.moment_after_per_m
+    return tuple((float(x), float(y), float(z)) for x, y, z in areas)
+
+
 @dataclass(frozen=True)
-class Spacing:
+class Equation:
+    """A condition on the distances between centres: coefficients times distances are a value in s."""
+
+    coefficients: tuple[float, ...]
+    value_s: float = 0.0
+    key: str = ""
+    """Key of the protocol that the value comes from; empty for what must hold in any protocol."""
+
+
+def plan(
+    protocol: Protocol,
+    scanner: Scanner,
+    frame: Frame,
+    slots: tuple[Slot, ...],
+    orders: tuple[int, ...],
+    crushers: tuple[Areas, ...],
+    cycle: tuple[Cycle, ...],
+    *,
+    equations: Sequence[Equation] = (),
+    prefer: Sequence[float] | None = None,
+    conditions: int = 1,
+) -> Design:
+    """Place the pulses of a sequence so that its echo is at TE, and return its design.
+
+    Distances between the centres (the last one to the first sample) are whole rasters, long enough for pulses
+    and crushers; order times distance adds up to zero, which is the echo, and their magnitudes to TE.
+
+    Parameters
+    ----------
+    equations
+        What else must hold, such as a mixing time.
+    prefer
+        Cost of each distance; the cheapest plan is taken. By default the time that is left is spread evenly.
+
+    Raises
+    ------
+    SequenceError
+        TE is off the raster or too short; the message gives the shortest.
+
+    """
+    spacing = _Spacing(protocol, scanner, frame, slots, crushers)
+    shortest = np.array([spacing.shortest_s(k) for k in range(len(slots))])
+    time = np.abs(orders).astype(float)
+    echo = [Equation(tuple(float(order) for order in orders)), *equations]
+    raster = scanner.block_raster_s
+    te_s = protocol.te_ms * 1e-3
+    if not on_raster(te_s, 2 * raster):
+        raise SequenceError(
+            f"{protocol.name}: te_ms = {protocol.te_ms:g}: expected a multiple of {2e3 * raster:g} ms, twice "
+            f"the block raster of {scanner.name}"
+        )
+    echo_time = Equation(tuple(time), te_s, "te_ms")
+    distances = _solve(shortest, [*echo, echo_time], raster, prefer)
+    if distances is None:
+        raise SequenceError(_too_short(protocol, scanner, shortest, [*echo, echo_time]))
+    gaps, adc_delay = spacing.gaps(distances)
+    times = {"TE": te_s, **_named_times(orders, distances)}
+    return Design(slots, orders, crushers, gaps, adc_delay, cycle, times, conditions)
+
+
+def _too_short(
+    protocol: Protocol, scanner: Scanner, shortest_s: np.ndarray, equations: Sequence[Equation]
+) -> str:
+    """Return which value of the protocol stands in the way, and the least one that works."""
+    for equation in reversed(equations):
+        others = [one for one in equations if one is not equation]
+        found = _solve(shortest_s, others, scanner.block_raster_s, equation.coefficients)
+        if equation.key and found is not None:
+            least_ms = float(np.dot(equation.coefficients, found)) * 1e3
+            return (
+                f"{protocol.name}: {equation.key} = {getattr(protocol, equation.key):g} is too short for its "
+                f"pulses and crushers on {scanner.name}: expected at least {least_ms:.2f}"
+            )
+    return f"{protocol.name}: its echo times cannot be met together on {scanner.name}"
+
+
+def _named_times(orders: Sequence[int], distances: Sequence[float]) -> dict[str, float]:
+    """Return TM where coherence is stored, TE1 and TE2 where there are two echoes."""
+    if 0 in orders[1:]:
+        return {"TM": tidy(sum(d for d, order in zip(distances, orders, strict=True) if order == 0))}
+    if len(orders) == 3:
+        return {"TE1": tidy(2 * distances[0]), "TE2": tidy(2 * distances[2])}
+    return {}
+
+
+def _solve(
+    shortest_s: np.ndarray, equations: Sequence[Equation], raster_s: float, prefer: Sequence[float] | None
+) -> tuple[float, ...] | None:
+    """Return the cheapest distances on the raster, or `None` where there are none."""
+    n = shortest_s.size
+    least = np.ceil(shortest_s / raster_s - 1e-6)
+    matrix = np.array([equation.coefficients for equation in equations])
+    values = np.array([equation.value_s / raster_s for equation in equations])
+    constraints = [LinearConstraint(np.pad(matrix, ((0, 0), (0, 1))), values - 1e-3, values + 1e-3)]
+    # The last variable is the largest time left over: making it small spreads what is left.
+    spread = np.hstack([np.eye(n), -np.ones((n, 1))])
+    constraints.append(LinearConstraint(spread, -np.inf, least))
+    cost = np.append(np.zeros(n), 1.0) if prefer is None else np.append(np.asarray(prefer, float), 0.0)
+    found = milp(
+        cost,
+        constraints=constraints,
+        integrality=np.ones(n + 1),
+        bounds=Bounds(np.append(least, 0), np.inf),
+    )
+    if not found.success:
+        return None
+    return tuple(tidy(round(d) * raster_s) for d in found.x[:n])
+
+
+@dataclass(frozen=True)
+class _Spacing:
     """How close pulses can be played on a scanner, and the blocks that hold a wanted distance."""
 
     protocol: Protocol
@@ -99,63 +232,43 @@ class Spacing:
     frame: Frame
     slots: tuple[Slot, ...]
     crushers: tuple[Areas, ...]
-    pads_s: tuple[float, ...] = ()
-    """Time to keep free beside the crushers in each interval."""
 
     def shortest_s(self, k: int) -> float:
         """Return the shortest time from centre `k` to the next one, from the last to the first sample."""
         lobe = parts.shortest_lobe_s(self.crushers[k], self.frame, self.scanner)
-        lobe += self.pads_s[k] if self.pads_s else 0.0
         after = self.slots[k].first.after_s + lobe
         if k + 1 < len(self.slots):
             return after + self.slots[k + 1].first.before_s
         return after + self.scanner.adc_dead_time_s + self.protocol.dwell_s / 2
 
-    def gap_s(self, k: int, spacing_s: float) -> float:
-        """Return the length of the block between pulse `k` and the next one for a distance of their centres."""
-        return tidy(spacing_s - self.slots[k].first.after_s - self.slots[k + 1].first.before_s)
-
-    def last_gap_s(self, spacing_s: float) -> tuple[float, float]:
-        """Return the block after the last pulse and the delay of the readout behind it."""
-        to_dwell = spacing_s - self.slots[-1].first.after_s - self.protocol.dwell_s / 2
+    def gaps(self, distances_s: Sequence[float]) -> tuple[tuple[float, ...], float]:
+        """Return all blocks between the pulses, and the delay of the readout behind the last of them."""
+        inner = [
+            tidy(distance - one.first.after_s - other.first.before_s)
+            for distance, one, other in zip(distances_s, self.slots, self.slots[1:], strict=False)
+        ]
+        to_dwell = distances_s[-1] - self.slots[-1].first.after_s - self.protocol.dwell_s / 2
         raster, dead = self.scanner.block_raster_s, self.scanner.adc_dead_time_s
-        gap = tidy(float(np.floor((to_dwell - dead) / raster + 1e-6) * raster))
-        return gap, max(tidy(to_dwell - gap), dead)
+        last = tidy(float(np.floor((to_dwell - dead) / raster + 1e-6) * raster))
+        return (*inner, last), max(tidy(to_dwell - last), dead)
 
-    def gaps(self, spacings_s: Sequence[float]) -> tuple[tuple[float, ...], float]:
-        """Return all blocks and the delay of the readout for the distances between centres."""
-        inner = [self.gap_s(k, spacing) for k, spacing in enumerate(spacings_s[:-1])]
-        last, delay = self.last_gap_s(spacings_s[-1])
-        return (*inner, last), delay
 
-    def ceil(self, time_s: float) -> float:
-        """Return the first time on the raster of the blocks that is not before `time_s`."""
-        raster = self.scanner.block_raster_s
-        return tidy(float(np.ceil(time_s / raster - 1e-6) * raster))
+def cycled(orders: Sequence[int], steps: Sequence[Sequence[float]]) -> tuple[Cycle, ...]:
+    """Return steps of a phase cycle in which the echo of the wanted orders has the receiver's phase.
+
+    `steps` has the phase of each pulse, in quarters of a turn. A pulse of phase p turns an order by d with the
+    phase -d p.
+    """
+    changes = np.diff([0, *orders])
+    return tuple(
+        Cycle(
+            tuple(float(quarter) * np.pi / 2 for quarter in step),
+            float(-np.dot(changes, step) % 4) * np.pi / 2,
+        )
+        for step in steps
+    )
 
 
 def tidy(time_s: float) -> float:
     """Return a time without the last digits that sums of raster times leave."""
     return round(time_s, 10)
-
-
-def require_time(
-    protocol: Protocol,
-    scanner: Scanner,
-    key: Literal["te_ms", "te1_ms", "tm_ms"],
-    shortest_s: float,
-    of: float,
-) -> None:
-    """Raise `SequenceError` where the time `key` is shorter than its pulses, or off `of` block rasters."""
-    value = getattr(protocol, key)
-    if value * 1e-3 < shortest_s - 1e-9:
-        raise SequenceError(
-            f"{protocol.name}: {key} = {value:g} is too short for its pulses and crushers on "
-            f"{scanner.name}: expected at least {shortest_s * 1e3:.2f}"
-        )
-    if not on_raster(value * 1e-3, of * scanner.block_raster_s):
-        times = "twice " if of == 2 else ""
-        raise SequenceError(
-            f"{protocol.name}: {key} = {value:g}: expected a multiple of "
-            f"{of * scanner.block_raster_s * 1e3:g} ms, {times}the block raster of {scanner.name}"
-        )

@@ -23,16 +23,14 @@ of 4.65 ppm; all pulses are offset from it. All averages add up in phase: the re
 the cycle gives to the echo.
 """
 
-import numpy as np
-
-from pulsespec.errors import SequenceError
 from pulsespec.protocols import Protocol
-from pulsespec.sequences.design import Areas, Cycle, Design, Slot, Spacing, require_time, tidy
+from pulsespec.sequences.design import Cycle, Design, Equation, Slot, crush, cycled, plan
 from pulsespec.sequences.geometry import Frame
 from pulsespec.sequences.pulses import Played, on_slice, peak_b1_hz, selective
 from pulsespec.sequences.scanner import Scanner
 
 ORDERS = (-1, 1, -1)
+CRUSHERS = ((1.0, 1.0, 1.0), (1.0, -1.0, -1.0))
 
 
 def pulses(protocol: Protocol, scanner: Scanner) -> tuple[Played, Played, Played]:
@@ -49,52 +47,30 @@ def pulses(protocol: Protocol, scanner: Scanner) -> tuple[Played, Played, Played
     )
 
 
-def crushers(protocol: Protocol, excitation: Played) -> tuple[Areas, Areas, Areas]:
-    """Return the areas of the three crusher blocks, the first with the rephasing of the excitation."""
-    x, y, z = (protocol.crushers.cycles / (mm * 1e-3) for mm in protocol.voxel_mm)
-    return (x, y, z - excitation.moment_after_per_m), (2 * x, 0.0, 0.0), (x, -y, -z)
-
-
 def design(protocol: Protocol, scanner: Scanner, frame: Frame) -> Design:
-    """Return PRESS; `SequenceError` states the shortest TE where TE is too short for pulses and crushers."""
-    played = pulses(protocol, scanner)
-    slots = tuple(Slot((one,)) for one in played)
-    areas = crushers(protocol, played[0])
-    spacing = Spacing(protocol, scanner, frame, slots, areas)
-    te1_s, te_s = first_echo_s(protocol, spacing), protocol.te_ms * 1e-3
-    require_time(
+    """Return PRESS with the shortest first echo, or that of the protocol."""
+    slots = tuple(Slot((one,)) for one in pulses(protocol, scanner))
+    areas = crush(protocol, slots, ORDERS, CRUSHERS)
+    cycle = phase_cycle(protocol.phase_cycle)
+    return plan(
         protocol,
         scanner,
-        "te_ms",
-        2 * spacing.ceil(max(te1_s / 2 + spacing.shortest_s(2), spacing.shortest_s(1))),
-        of=2,
-    )
-    gaps, adc_delay = spacing.gaps((te1_s / 2, te_s / 2, (te_s - te1_s) / 2))
-    return Design(
+        frame,
         slots,
         ORDERS,
         areas,
-        gaps,
-        adc_delay,
-        phase_cycle(protocol.phase_cycle),
-        {"TE": te_s, "TE1": te1_s, "TE2": tidy(te_s - te1_s)},
+        cycle,
+        equations=first_echo(protocol, scanner),
+        prefer=(1.0, 0.0, 0.0),
     )
 
 
-def first_echo_s(protocol: Protocol, spacing: Spacing) -> float:
-    """Return TE1: the protocol's on the raster, else the shortest."""
-    shortest = 2 * spacing.ceil(spacing.shortest_s(0))
+def first_echo(protocol: Protocol, scanner: Scanner) -> list[Equation]:
+    """Return the condition that TE1 is the protocol's, on the raster; none where it leaves TE1 open."""
     if protocol.te1_ms is None:
-        return tidy(shortest)
-    te1_s = (
-        2 * round(protocol.te1_ms * 5e-4 / spacing.scanner.block_raster_s) * spacing.scanner.block_raster_s
-    )
-    if te1_s < shortest - 1e-9:
-        raise SequenceError(
-            f"{protocol.name}: te1_ms = {protocol.te1_ms} is too short for its pulses and crushers on "
-            f"{spacing.scanner.name}: expected at least {shortest * 1e3:.2f}"
-        )
-    return tidy(te1_s)
+        return []
+    half_s = round(protocol.te1_ms * 5e-4 / scanner.block_raster_s) * scanner.block_raster_s
+    return [Equation((2.0, 0.0, 0.0), 2 * half_s, "te1_ms")]
 
 
 def phase_cycle(steps: int) -> tuple[Cycle, ...]:
@@ -104,7 +80,6 @@ def phase_cycle(steps: int) -> tuple[Cycle, ...]:
     Bodenhausen et al., J Magn Reson 1977;27:511-514): only coherence that both pulses invert adds up. 4 steps
     take them in opposite directions at once.
     """
-    quarter = np.pi / 2
     if steps == 1:
         turns = [(0, 0)]
     elif steps == 4:
@@ -112,7 +87,4 @@ def phase_cycle(steps: int) -> tuple[Cycle, ...]:
     else:
         # Each run of four steps is the cycle of four, and the runs differ by the phase of the second pulse.
         turns = [(k, (run - k) % 4) for run in (0, 2, 1, 3) for k in range(4)]
-    return tuple(
-        Cycle((0.0, quarter * first, quarter * second), quarter * ((2 * second - 2 * first) % 4))
-        for first, second in turns
-    )
+    return cycled(ORDERS, [(0, first, second) for first, second in turns])
