@@ -2,8 +2,10 @@
 
 from pulsespec.protocols.library import list_protocols, load_protocol, protocol_hash
 from pulsespec.protocols.schema import (
+    Adiabatic,
     CarrierPpm,
     Crushers,
+    Editing,
     Protocol,
     Pulses,
     SelectivePulse,
@@ -11,8 +13,10 @@ from pulsespec.protocols.schema import (
 )
 
 __all__ = [
+    "Adiabatic",
     "CarrierPpm",
     "Crushers",
+    "Editing",
     "Protocol",
     "Pulses",
     "SelectivePulse",

@@ -2,12 +2,17 @@
 
 from typing import Annotated, Literal, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Ppm = Annotated[float, Field(ge=-10, le=20, allow_inf_nan=False)]
 Shift = Annotated[float, Field(ge=-500, le=500, allow_inf_nan=False)]
 FlipDeg = Annotated[float, Field(gt=0, le=360, allow_inf_nan=False)]
+
+
+Component = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+Direction = Annotated[tuple[Component, Component, Component], Field(strict=False)]
 
 
 class _Section(BaseModel):
@@ -28,6 +33,18 @@ class SelectivePulse(_Section):
     """Bandwidth times duration."""
     transition: Annotated[float, Field(gt=0, lt=1)]
     """Width of a transition band over the bandwidth."""
+    asymmetric: bool = False
+    """Of minimum phase, with its centre near its end, for the shortest echo times; excitations only."""
+
+
+class Adiabatic(_Section):
+    """The adiabatic full passages of semi-LASER: GOIA-WURST."""
+
+    duration_ms: Positive
+    bandwidth_hz: Positive
+    """Of the slice; the B1 that it needs follows from it."""
+    gradient_factor: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """How far the gradient dips in the middle; 0 is a constant gradient."""
 
 
 class Pulses(_Section):
@@ -35,6 +52,9 @@ class Pulses(_Section):
 
     excitation: SelectivePulse = SelectivePulse(time_bandwidth=8.0, transition=0.45)
     refocusing: SelectivePulse = SelectivePulse(time_bandwidth=5.0, transition=0.45)
+    adiabatic: Adiabatic | None = None
+    hard_us: Positive | None = None
+    """Length of a block pulse without a gradient, in place of the excitation; pulse-acquire only."""
     max_b1_ut: Positive | None = None
     """Peak B1 that pulses use; by default 98 % of the scanner's, never more than the scanner's."""
 
@@ -67,10 +87,51 @@ class WaterSuppression(_Section):
         return self
 
 
+class Editing(_Section):
+    """Frequency-selective editing pulses and the conditions in which they are played."""
+
+    pulse_ms: Positive
+    conditions_ppm: Annotated[
+        tuple[Annotated[tuple[Ppm, ...], Field(min_length=1, max_length=2, strict=False)], ...],
+        Field(min_length=2, max_length=8, strict=False),
+    ]
+    """One or two bands for each condition; the conditions are interleaved."""
+    water_ppm: Ppm = 7.46
+    """Band in the water reference, away from water."""
+
+    @model_validator(mode="after")
+    def _water_is_spared(self) -> Self:
+        if abs(self.water_ppm - 4.65) < 1:
+            raise ValueError(f"water_ppm is {self.water_ppm}: expected at least 1 ppm from water, 4.65")
+        return self
+
+
+USED_BY: dict[str, tuple[str, ...]] = {
+    "tm_ms": ("steam",),
+    "te1_ms": ("press",),
+    "editing": ("mega-press", "mega-semi-laser"),
+    "pulses.adiabatic": ("semi-laser", "mega-semi-laser"),
+    "pulses.hard_us": ("pulse-acquire",),
+    "flip_deg": ("pulse-acquire",),
+}
+"""Sequences that a key belongs to, where it is not all of them."""
+
+NEEDED = ("tm_ms", "editing", "pulses.adiabatic")
+"""Keys of that table without which their sequences cannot be built."""
+
+
 class Protocol(_Section):
     """One scan, whatever the scanner. Keys carry their units."""
 
-    sequence: Literal["press"]
+    sequence: Literal[
+        "press",
+        "steam",
+        "mega-press",
+        "semi-laser",
+        "mega-semi-laser",
+        "special",
+        "pulse-acquire",
+    ]
     name: Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9._+-]+$")]
     description: str = ""
     source: Annotated[str, Field(min_length=1)]
@@ -81,6 +142,10 @@ class Protocol(_Section):
     te_ms: Annotated[float, Field(gt=0, le=2000)]
     te1_ms: Positive | None = None
     """First echo time; by default the shortest that pulses and crushers allow."""
+    tm_ms: Positive | None = None
+    """Mixing time of STEAM."""
+    flip_deg: FlipDeg | None = None
+    """Flip angle of pulse-acquire; 90 where it is left out."""
     tr_ms: Annotated[float, Field(gt=0, le=60000)]
     voxel_mm: Annotated[
         tuple[Positive, Positive, Positive], Field(strict=False, description="extent along x, y, z")
@@ -88,21 +153,31 @@ class Protocol(_Section):
     position_mm: Annotated[
         tuple[Shift, Shift, Shift], Field(strict=False, description="centre along x, y, z from the isocentre")
     ] = (0.0, 0.0, 0.0)
+    orientation: Annotated[tuple[Direction, Direction, Direction], Field(strict=False)] = (
+        (1.0, 0.0, 0.0),
+        (0.0, 1.0, 0.0),
+        (0.0, 0.0, 1.0),
+    )
+    """Axes x, y and z of the voxel, each in gradient coordinates: a right-handed set of unit vectors."""
     spectral_width_hz: Annotated[float, Field(gt=0, le=100000)]
     points: Annotated[int, Field(ge=64, le=65536)]
-    averages: Annotated[int, Field(ge=1, le=4096)]
+    averages: Annotated[int, Field(ge=0, le=4096)]
+    """Of each editing condition; 0 for a calibration that measures water alone."""
     dummies: Annotated[int, Field(ge=0, le=64)] = 4
     water_averages: Annotated[int, Field(ge=0, le=4096)] = 4
     water_dummies: Annotated[int, Field(ge=0, le=64)] = 2
-    phase_cycle: Literal[1, 4, 16] = 16
-    """Steps: 1 none, 4 both refocusing pulses together, 16 full EXORCYCLE on both."""
+    phase_cycle: Literal[1, 2, 4, 8, 16] = 16
+    """Steps; what each number cycles is said by the sequence."""
     carrier_ppm: CarrierPpm = CarrierPpm()
     pulses: Pulses = Pulses()
     crushers: Crushers = Crushers()
+    editing: Editing | None = None
     water_suppression: WaterSuppression | None = None
 
     @model_validator(mode="after")
     def _values_agree(self) -> Self:
+        if self.averages + self.water_averages == 0:
+            raise ValueError("averages and water_averages are both 0: expected something to measure")
         if self.averages % self.phase_cycle:
             raise ValueError(
                 f"averages is {self.averages}: expected a multiple of phase_cycle, {self.phase_cycle}"
@@ -111,6 +186,25 @@ class Protocol(_Section):
             raise ValueError(f"te_ms is {self.te_ms}: expected less than tr_ms, {self.tr_ms}")
         if self.te1_ms is not None and self.te1_ms >= self.te_ms:
             raise ValueError(f"te1_ms is {self.te1_ms}: expected less than te_ms, {self.te_ms}")
+        return self
+
+    @model_validator(mode="after")
+    def _keys_belong_to_the_sequence(self) -> Self:
+        for key, sequences in USED_BY.items():
+            value: object = self
+            for part in key.split("."):
+                value = getattr(value, part)
+            if value is not None and self.sequence not in sequences:
+                raise ValueError(f"{key} belongs to {' and '.join(sequences)}, not to {self.sequence}")
+            if value is None and self.sequence in sequences and key in NEEDED:
+                raise ValueError(f"{key} is missing: {self.sequence} needs it")
+        return self
+
+    @model_validator(mode="after")
+    def _axes_are_a_frame(self) -> Self:
+        axes = np.array(self.orientation)
+        if not np.allclose(axes @ axes.T, np.eye(3), atol=1e-6) or np.linalg.det(axes) < 0:
+            raise ValueError(f"orientation is {self.orientation}: expected three right-handed unit vectors")
         return self
 
     @property

@@ -29,9 +29,16 @@ class Slot:
     """A place for a pulse: what is played there, the same or another in each editing condition."""
 
     played: tuple[Played, ...]
-    """One for all conditions or one each, all of the same timing and gradient."""
+    """One for all, or one for each condition and, last, one for water; all of equal timing and gradient."""
     carriers_ppm: tuple[float, ...] = ()
     """Carrier of each; empty for the carrier of the voxel, which for water is another than for metabolites."""
+
+    def select(self, condition: int, water: bool) -> tuple[Played, float | None]:
+        """Return what is played, and its carrier in ppm where that is not the voxel's."""
+        if len(self.played) == 1:
+            return self.played[0], None
+        index = -1 if water else condition
+        return self.played[index], self.carriers_ppm[index]
 
     @property
     def first(self) -> Played:
@@ -157,21 +164,29 @@ def plan(
     spacing = _Spacing(protocol, scanner, frame, slots, crushers)
     shortest = np.array([spacing.shortest_s(k) for k in range(len(slots))])
     time = np.abs(orders).astype(float)
-    echo = [Equation(tuple(float(order) for order in orders)), *equations]
+    refocused = min(orders) < 0 < max(orders)
+    echo = [Equation(tuple(float(order) for order in orders))] if refocused else []
+    echo += equations
     raster = scanner.block_raster_s
     te_s = protocol.te_ms * 1e-3
-    if not on_raster(te_s, 2 * raster):
-        raise SequenceError(
-            f"{protocol.name}: te_ms = {protocol.te_ms:g}: expected a multiple of {2e3 * raster:g} ms, twice "
-            f"the block raster of {scanner.name}"
-        )
     echo_time = Equation(tuple(time), te_s, "te_ms")
+    for equation in (echo_time, *equations):
+        _require_raster(protocol, scanner, equation, 2 if refocused and equation is echo_time else 1)
     distances = _solve(shortest, [*echo, echo_time], raster, prefer)
     if distances is None:
         raise SequenceError(_too_short(protocol, scanner, shortest, [*echo, echo_time]))
     gaps, adc_delay = spacing.gaps(distances)
     times = {"TE": te_s, **_named_times(orders, distances)}
     return Design(slots, orders, crushers, gaps, adc_delay, cycle, times, conditions)
+
+
+def _require_raster(protocol: Protocol, scanner: Scanner, equation: Equation, rasters: int) -> None:
+    step_s = rasters * scanner.block_raster_s
+    if not on_raster(equation.value_s, step_s):
+        raise SequenceError(
+            f"{protocol.name}: {equation.key} = {getattr(protocol, equation.key):g}: expected a multiple of "
+            f"{step_s * 1e3:g} ms, {'twice ' if rasters == 2 else ''}the block raster of {scanner.name}"
+        )
 
 
 def _too_short(

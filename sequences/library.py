@@ -11,14 +11,19 @@ import pypulseq
 from pulsespec.errors import SequenceError
 from pulsespec.files import atomic_path
 from pulsespec.protocols import Protocol
-from pulsespec.sequences import press
+from pulsespec.sequences import press, pulse_acquire, special, steam
 from pulsespec.sequences.bandwidths import Displacement, displacements
 from pulsespec.sequences.design import Design
 from pulsespec.sequences.geometry import Frame
 from pulsespec.sequences.scanner import Scanner
 from pulsespec.sequences.shot import assemble
 
-_DESIGNS: dict[str, Callable[[Protocol, Scanner, Frame], Design]] = {"press": press.design}
+_DESIGNS: dict[str, Callable[[Protocol, Scanner, Frame], Design]] = {
+    "press": press.design,
+    "steam": steam.design,
+    "special": special.design,
+    "pulse-acquire": pulse_acquire.design,
+}
 _FIELD_TOLERANCE = 0.1
 
 
@@ -55,7 +60,7 @@ def displacement(protocol: Protocol, scanner: Scanner) -> tuple[Displacement, ..
 
 def frame_of(protocol: Protocol) -> Frame:
     """Return where the voxel of a protocol is and how it is turned."""
-    return Frame(np.eye(3), np.array(protocol.position_mm) * 1e-3)
+    return Frame(np.array(protocol.orientation).T, np.array(protocol.position_mm) * 1e-3)
 
 
 def write_sequence(sequence: Any, path: Path, *, overwrite: bool = False, v141: bool = False) -> None:

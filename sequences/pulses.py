@@ -16,6 +16,7 @@ from pulsespec.sequences import slr
 from pulsespec.sequences.scanner import Scanner
 
 _B1_MARGIN = 0.98
+_SILENT = 1e-9
 _STEP_S = 10e-6
 """Aim for the length of a sample of a slice-selective pulse."""
 
@@ -168,6 +169,53 @@ def selective(
     return Pulse(name, use, b1_hz.astype(complex), duration_s, bandwidth_hz, round(duration_s - after, 10))
 
 
+def excitation(
+    name: str,
+    shape: SelectivePulse,
+    max_b1_hz: float,
+    scanner: Scanner,
+    *,
+    flip_rad: float = np.pi / 2,
+    backwards: bool = False,
+) -> Pulse:
+    """Design an excitation, symmetric or of minimum phase; `backwards` plays it from its end to its start.
+
+    An excitation of minimum phase has its centre near its end, one played backwards near its start: the
+    latter stores what the former has excited.
+    """
+    if shape.asymmetric:
+        from pulsespec.sequences.asymmetric import asymmetric_excitation
+
+        step_s = selective_step_s(scanner)
+        pulse = asymmetric_excitation(
+            flip_rad, shape.time_bandwidth, shape.transition, step_s=step_s, max_b1_hz=max_b1_hz
+        )
+        pulse = dataclasses.replace(pulse, name=name)
+    else:
+        pulse = selective(name, "excitation", shape, max_b1_hz, scanner, flip_rad)
+    if backwards:
+        centre_s = round(pulse.duration_s - pulse.centre_s, 10)
+        pulse = dataclasses.replace(pulse, b1_hz=pulse.b1_hz[::-1].copy(), centre_s=centre_s)
+    return pulse
+
+
+def hard(name: str, use: Use, flip_rad: float, duration_s: float, scanner: Scanner) -> Pulse:
+    """Return a block pulse; `SequenceError` names the shortest where its B1 is more than the scanner's."""
+    samples = max(1, round(duration_s / selective_step_s(scanner)))
+    duration_s = samples * selective_step_s(scanner)
+    b1_hz = flip_rad / (2 * np.pi * duration_s)
+    if b1_hz > scanner.max_b1_hz:
+        shortest_us = flip_rad / (2 * np.pi * scanner.max_b1_hz) * 1e6
+        raise SequenceError(
+            f"{name} pulse: {np.rad2deg(flip_rad):g} degrees in {duration_s * 1e6:g} us need more B1 than "
+            f"{scanner.name} has: expected at least {shortest_us:.0f} us"
+        )
+    offset = np.linspace(-2, 2, 4001) / duration_s
+    profile = slr.excited(np.full(1, b1_hz), duration_s, offset)
+    width = slr.width_hz(offset, profile)
+    return Pulse(name, use, np.full(samples, b1_hz, complex), duration_s, width, duration_s / 2)
+
+
 def selective_step_s(scanner: Scanner) -> float:
     """Return the step of slice-selective pulses: about 10 us on the raster of the gradients."""
     return scanner.grad_raster_s * max(1, round(_STEP_S / scanner.grad_raster_s))
@@ -199,6 +247,13 @@ def on_slice(pulse: Pulse, axis: Axis, thickness_m: float, scanner: Scanner) -> 
 def everywhere(pulse: Pulse, scanner: Scanner) -> Played:
     """Return a pulse without a gradient."""
     return _played(pulse, None, 0.0, 0.0, scanner)
+
+
+def silent(played: Played) -> Played:
+    """Return a pulse at a billionth of its B1: the block keeps its structure, which interpreters rely on."""
+    return dataclasses.replace(
+        played, pulse=dataclasses.replace(played.pulse, b1_hz=played.pulse.b1_hz * _SILENT)
+    )
 
 
 def _played(pulse: Pulse, axis: Axis | None, gradient: float, slewing_s: float, scanner: Scanner) -> Played:

@@ -12,7 +12,7 @@ from pulsespec.sequences import parts
 from pulsespec.sequences.design import Cycle, Design
 from pulsespec.sequences.geometry import Frame
 from pulsespec.sequences.preparation import PreparedBlock, preparation
-from pulsespec.sequences.pulses import on_raster, shift_hz
+from pulsespec.sequences.pulses import on_raster, shift_hz, silent
 from pulsespec.sequences.scanner import Scanner
 
 
@@ -41,7 +41,7 @@ def assemble(protocol: Protocol, scanner: Scanner, design: Design, frame: Frame)
         kinds.append((True, protocol.water_dummies, protocol.water_averages))
     for water, dummies, averages in kinds:
         for number in range(-dummies, averages):
-            for condition in range(design.conditions) if number >= 0 else [0]:
+            for condition in range(1 if water or number < 0 else design.conditions):
                 step = design.cycle[number % len(design.cycle)]
                 for block in maker.shot(Kind(water, condition, number < 0), step, number):
                     sequence.add_block(*block, *start)
@@ -97,14 +97,12 @@ class _Maker:
         for k, (slot, areas, gap_s) in enumerate(
             zip(design.slots, design.crushers, design.gaps_s, strict=True)
         ):
-            played = slot.played[kind.condition % len(slot.played)]
-            carrier_ppm = (
-                slot.carriers_ppm[kind.condition % len(slot.carriers_ppm)] if slot.carriers_ppm else ppm
-            )
-            carrier_hz = shift_hz(carrier_ppm, self.scanner)
+            played, own_ppm = slot.select(kind.condition, kind.water)
+            carrier_hz = shift_hz(ppm if own_ppm is None else own_ppm, self.scanner)
+            if k in step.silent:
+                played = silent(played)
             rf, gradients = parts.pulse_events(played, self.frame, carrier_hz, step.pulses[k], self.scanner)
-            pause = pypulseq.make_delay(played.block_s)
-            blocks.append([*gradients, pause] if k in step.silent else [rf, *gradients, pause])
+            blocks.append([rf, *gradients, pypulseq.make_delay(played.block_s)])
             if gap_s > 0:
                 lobe_s = parts.shortest_lobe_s(areas, self.frame, self.scanner)
                 lobes = parts.lobes(areas, lobe_s, self.frame, self.scanner) if lobe_s else []

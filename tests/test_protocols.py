@@ -58,7 +58,7 @@ def test_protocols_are_frozen():
         ("tr_ms = 2000.0", "tr_ms = 20.0", ["te_ms is 30.0", "tr_ms, 20.0"]),
         ("averages = 64", "averages = 60", ["averages is 60", "multiple of phase_cycle, 16"]),
         ("averages = 64", "averages = 64.5", ["averages = 64.5", "integer"]),
-        ("phase_cycle = 16", "phase_cycle = 7", ["phase_cycle = 7", "1, 4 or 16"]),
+        ("phase_cycle = 16", "phase_cycle = 7", ["phase_cycle = 7", "1, 2, 4, 8 or 16"]),
         ("[20.0, 20.0, 20.0]", "[20.0, 20.0]", ["voxel_mm.2", "missing"]),
         ("[20.0, 20.0, 20.0]", '["a", 20.0, 20.0]', ["voxel_mm.0 = 'a'", "number"]),
         ("metabolite = 2.7", "metabolite = 270", ["carrier_ppm.metabolite = 270", "20"]),

@@ -1,0 +1,57 @@
+r"""MEGA-semi-LASER: semi-LASER with two editing pulses (Andreychenko et al., MRM 2012;68:1018-1025; `mega`).
+
+The localisation, from the end of the water suppression:
+
+    RF  90    AFP    edit    AFP   AFP   AFP    edit
+    ADC  |     |       |<------ TE/2 ----------->|    [::::::
+    Gz  /==\_  |       |       |     |     |     |    |
+    Gy       /\_/\     |     /\_/\   |     |     |    |
+    Gx         |       |       |   /\_/\ /\_/\   |    |
+                                                 first sample
+
+The editing pulses stand inside the first pair of passages and behind the second: of all placements the one
+with the shortest TE at which they are TE/2 apart (found with the program that places the pulses). The wanted
+pathway is (-1, +1, +1, -1, +1, -1, -1).
+"""
+
+from pulsespec.protocols import Protocol
+from pulsespec.sequences.design import Cycle, Design, Slot, crush, cycled, plan
+from pulsespec.sequences.geometry import Frame
+from pulsespec.sequences.mega import editing_slot, half_an_echo_apart, require_editing
+from pulsespec.sequences.scanner import Scanner
+from pulsespec.sequences.semi_laser import pulses, turns
+
+ORDERS = (-1, 1, 1, -1, 1, -1, -1)
+CRUSHERS = (
+    (0.0, -1.0, 0.0),
+    (-1.0, -0.5, -1.0),
+    (0.0, -0.5, -1.0),
+    (1.0, -0.5, 1.0),
+    (1.0, -0.5, -1.0),
+    (-0.5, -1.0, 1.0),
+)
+"""Of the pulses after the excitation. Found by a search over multiples of a half: of all pathways but the
+wanted one, each sees at least a whole crusher along one axis."""
+
+
+def design(protocol: Protocol, scanner: Scanner, frame: Frame) -> Design:
+    """Return MEGA-semi-LASER with the conditions of the protocol."""
+    excitation, y1, y2, x1, x2 = (Slot((one,)) for one in pulses(protocol, scanner))
+    editing = editing_slot(protocol, scanner)
+    slots = (excitation, y1, editing, y2, x1, x2, editing)
+    return plan(
+        protocol,
+        scanner,
+        frame,
+        slots,
+        ORDERS,
+        crush(protocol, slots, ORDERS, CRUSHERS),
+        phase_cycle(protocol.phase_cycle),
+        equations=[half_an_echo_apart(ORDERS, 2, 6)],
+        conditions=len(require_editing(protocol).conditions_ppm),
+    )
+
+
+def phase_cycle(steps: int) -> tuple[Cycle, ...]:
+    """Return the cycle of semi-LASER; the editing pulses keep their phase."""
+    return cycled(ORDERS, [(e, a, 0, b, c, d, 0) for e, a, b, c, d in turns(steps)])
