@@ -6,9 +6,11 @@ from pulsespec.protocols.schema import (
     CarrierPpm,
     Crushers,
     Editing,
+    Encoding,
     Protocol,
     Pulses,
     SelectivePulse,
+    Train,
     WaterSuppression,
 )
 
@@ -17,9 +19,11 @@ __all__ = [
     "CarrierPpm",
     "Crushers",
     "Editing",
+    "Encoding",
     "Protocol",
     "Pulses",
     "SelectivePulse",
+    "Train",
     "WaterSuppression",
     "list_protocols",
     "load_protocol",

@@ -11,6 +11,7 @@ Shift = Annotated[float, Field(ge=-500, le=500, allow_inf_nan=False)]
 FlipDeg = Annotated[float, Field(gt=0, le=360, allow_inf_nan=False)]
 
 
+Count = Annotated[int, Field(ge=1, le=1024)]
 Component = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 Direction = Annotated[tuple[Component, Component, Component], Field(strict=False)]
 
@@ -120,6 +121,40 @@ NEEDED = ("tm_ms", "editing", "pulses.adiabatic")
 """Keys of that table without which their sequences cannot be built."""
 
 
+class Encoding(_Section):
+    """Phase encoding of an image of spectra; with a train, x is encoded by the readout instead."""
+
+    matrix: Annotated[tuple[Count, Count, Count], Field(strict=False)]
+    fov_mm: Annotated[tuple[Positive, Positive, Positive], Field(strict=False)]
+    elliptical: bool = False
+    """Leave out the phase encodes outside of the ellipsoid in k-space that touches its faces."""
+    water_flip_deg: FlipDeg | None = None
+    """Measure water too in every repetition: by a small flip angle, after the metabolites."""
+
+
+class Train(_Section):
+    """An echo-planar readout: k-space along x is crossed again and again while the spectrum evolves."""
+
+    kind: Literal["bipolar", "flyback"] = "bipolar"
+    interleaves: Annotated[int, Field(ge=1, le=8)] = 1
+    """Shots, each begun a little later, whose echoes are merged to the spectral width."""
+    ramp_sampling: bool = True
+    oversampling: Annotated[float, Field(ge=1, le=8)] = 2.0
+    """Least number of samples for each point of the matrix where the gradient is largest."""
+    slew_share: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Of the scanner's slew rate."""
+
+
+PHASE_CYCLES: dict[str, tuple[int, ...]] = {
+    "special": (2, 8),
+    "spin-echo": (1, 2, 4),
+    "pulse-acquire": (1, 2, 4),
+}
+"""Steps of a phase cycle that a sequence has, where they are not those of `DEFAULT_PHASE_CYCLES`."""
+
+DEFAULT_PHASE_CYCLES = (1, 4, 16)
+
+
 class Protocol(_Section):
     """One scan, whatever the scanner. Keys carry their units."""
 
@@ -130,6 +165,7 @@ class Protocol(_Section):
         "semi-laser",
         "mega-semi-laser",
         "special",
+        "spin-echo",
         "pulse-acquire",
     ]
     name: Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9._+-]+$")]
@@ -172,6 +208,8 @@ class Protocol(_Section):
     pulses: Pulses = Pulses()
     crushers: Crushers = Crushers()
     editing: Editing | None = None
+    encoding: Encoding | None = None
+    train: Train | None = None
     water_suppression: WaterSuppression | None = None
 
     @model_validator(mode="after")
@@ -190,6 +228,16 @@ class Protocol(_Section):
 
     @model_validator(mode="after")
     def _keys_belong_to_the_sequence(self) -> Self:
+        steps = PHASE_CYCLES.get(self.sequence, DEFAULT_PHASE_CYCLES)
+        if self.phase_cycle not in steps:
+            allowed = " or ".join(str(step) for step in steps)
+            raise ValueError(f"phase_cycle is {self.phase_cycle}: {self.sequence} has {allowed}")
+        if self.train is not None and self.encoding is None:
+            raise ValueError("train: expected an encoding too, for its matrix and field of view")
+        if self.train is not None and self.points % self.train.interleaves:
+            raise ValueError(
+                f"points is {self.points}: expected a multiple of train.interleaves, {self.train.interleaves}"
+            )
         for key, sequences in USED_BY.items():
             value: object = self
             for part in key.split("."):
@@ -206,6 +254,15 @@ class Protocol(_Section):
         if not np.allclose(axes @ axes.T, np.eye(3), atol=1e-6) or np.linalg.det(axes) < 0:
             raise ValueError(f"orientation is {self.orientation}: expected three right-handed unit vectors")
         return self
+
+    @property
+    def resolution_mm(self) -> tuple[float, float, float]:
+        """Extent along x, y, z of what one spectrum comes from: the voxel, or one of an image."""
+        if self.encoding is None:
+            return self.voxel_mm
+        shared = zip(self.voxel_mm, self.encoding.fov_mm, self.encoding.matrix, strict=True)
+        x, y, z = (min(extent, fov / points) for extent, fov, points in shared)
+        return x, y, z
 
     @property
     def dwell_s(self) -> float:

@@ -7,6 +7,7 @@ be, how long its block is, and that the wanted pathway is refocused.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
@@ -14,8 +15,10 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from pulsespec.errors import SequenceError
 from pulsespec.protocols import Protocol
 from pulsespec.sequences import parts
+from pulsespec.sequences.encoding import largest_areas
 from pulsespec.sequences.geometry import Frame
-from pulsespec.sequences.pulses import Played, on_raster
+from pulsespec.sequences.pulses import Played, ceil_to, on_raster
+from pulsespec.sequences.readouts import Readout, plan_readout
 from pulsespec.sequences.scanner import Scanner
 
 Areas = tuple[float, float, float]
@@ -67,8 +70,11 @@ class Design:
     """Lobes after each pulse."""
     gaps_s: tuple[float, ...]
     """Length of the block of those lobes."""
-    adc_delay_s: float
-    """From the end of the last of them to the start of the first sample's dwell."""
+    readout: Readout
+    readout_delay_s: float
+    """From the end of the last of them to the start of the readout."""
+    last_lobe_s: float
+    """Length of the lobes after the last pulse, long enough for every phase encode."""
     cycle: tuple[Cycle, ...]
     times_s: Mapping[str, float]
     """Definitions of the file such as TE, TE1, TM."""
@@ -109,7 +115,7 @@ def crush(
     pulse: with equal sign where the pulse inverts the wanted coherence, with opposite sign where it lets it
     pass. Crushers between the same two pulses merge. The first lobes also rephase the excitation's slice.
     """
-    unit = protocol.crushers.cycles / (np.array(protocol.voxel_mm) * 1e-3)
+    unit = crusher_unit(protocol)
     areas = np.zeros((len(slots), 3))
     for k, vector in enumerate(vectors):
         areas[k] += vector * unit
@@ -118,6 +124,11 @@ def crush(
     if excitation.axis is not None:
         areas[0]["xyz".index(excitation.axis)] -= excitation.moment_after_per_m
     return tuple((float(x), float(y), float(z)) for x, y, z in areas)
+
+
+def crusher_unit(protocol: Protocol) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Return the area of one crusher along x, y, z in cycles/m."""
+    return np.asarray(protocol.crushers.cycles / (np.array(protocol.resolution_mm) * 1e-3))
 
 
 @dataclass(frozen=True)
@@ -142,6 +153,7 @@ def plan(
     equations: Sequence[Equation] = (),
     prefer: Sequence[float] | None = None,
     conditions: int = 1,
+    te_s: float | None = None,
 ) -> Design:
     """Place the pulses of a sequence so that its echo is at TE, and return its design.
 
@@ -154,6 +166,8 @@ def plan(
         What else must hold, such as a mixing time.
     prefer
         Cost of each distance; the cheapest plan is taken. By default the time that is left is spread evenly.
+    te_s
+        Echo time, by default that of the protocol; 0 for the shortest.
 
     Raises
     ------
@@ -161,23 +175,35 @@ def plan(
         TE is off the raster or too short; the message gives the shortest.
 
     """
-    spacing = _Spacing(protocol, scanner, frame, slots, crushers)
+    readout = plan_readout(protocol, scanner)
+    last_lobe_s = _last_lobe_s(protocol, scanner, frame, crushers[-1], readout)
+    spacing = _Spacing(scanner, frame, slots, crushers, readout, last_lobe_s)
     shortest = np.array([spacing.shortest_s(k) for k in range(len(slots))])
     time = np.abs(orders).astype(float)
     refocused = min(orders) < 0 < max(orders)
     echo = [Equation(tuple(float(order) for order in orders))] if refocused else []
     echo += equations
     raster = scanner.block_raster_s
-    te_s = protocol.te_ms * 1e-3
-    echo_time = Equation(tuple(time), te_s, "te_ms")
+    echo_time = Equation(tuple(time), protocol.te_ms * 1e-3 if te_s is None else te_s, "te_ms")
     for equation in (echo_time, *equations):
         _require_raster(protocol, scanner, equation, 2 if refocused and equation is echo_time else 1)
-    distances = _solve(shortest, [*echo, echo_time], raster, prefer)
+    wanted = echo if te_s == 0 else [*echo, echo_time]
+    distances = _solve(shortest, wanted, raster, time if te_s == 0 else prefer)
     if distances is None:
-        raise SequenceError(_too_short(protocol, scanner, shortest, [*echo, echo_time]))
-    gaps, adc_delay = spacing.gaps(distances)
-    times = {"TE": te_s, **_named_times(orders, distances)}
-    return Design(slots, orders, crushers, gaps, adc_delay, cycle, times, conditions)
+        raise SequenceError(_too_short(protocol, scanner, shortest, wanted))
+    gaps, delay = spacing.gaps(distances)
+    times = {"TE": tidy(float(time @ distances)), **_named_times(orders, distances)}
+    return Design(slots, orders, crushers, gaps, readout, delay, last_lobe_s, cycle, times, conditions)
+
+
+def _last_lobe_s(
+    protocol: Protocol, scanner: Scanner, frame: Frame, crusher: Areas, readout: Readout
+) -> float:
+    """Return a length in which the last crusher can be played with any phase encode and the prephasing."""
+    encode = largest_areas(protocol)
+    fixed = np.add(crusher, (readout.prephasing_per_m, 0.0, 0.0))
+    corners = [fixed + np.array(signs) * encode for signs in product((-1, 1), repeat=3)]
+    return max(parts.shortest_lobe_s(tuple(corner), frame, scanner) for corner in corners)
 
 
 def _require_raster(protocol: Protocol, scanner: Scanner, equation: Equation, rasters: int) -> None:
@@ -220,7 +246,7 @@ def _solve(
     """Return the cheapest distances on the raster, or `None` where there are none."""
     n = shortest_s.size
     least = np.ceil(shortest_s / raster_s - 1e-6)
-    matrix = np.array([equation.coefficients for equation in equations])
+    matrix = np.array([equation.coefficients for equation in equations]).reshape(-1, n)
     values = np.array([equation.value_s / raster_s for equation in equations])
     constraints = [LinearConstraint(np.pad(matrix, ((0, 0), (0, 1))), values - 1e-3, values + 1e-3)]
     # The last variable is the largest time left over: making it small spreads what is left.
@@ -242,19 +268,29 @@ def _solve(
 class _Spacing:
     """How close pulses can be played on a scanner, and the blocks that hold a wanted distance."""
 
-    protocol: Protocol
     scanner: Scanner
     frame: Frame
     slots: tuple[Slot, ...]
     crushers: tuple[Areas, ...]
+    readout: Readout
+    last_lobe_s: float
 
     def shortest_s(self, k: int) -> float:
         """Return the shortest time from centre `k` to the next one, from the last to the first sample."""
-        lobe = parts.shortest_lobe_s(self.crushers[k], self.frame, self.scanner)
-        after = self.slots[k].first.after_s + lobe
+        after = self.slots[k].first.after_s
         if k + 1 < len(self.slots):
-            return after + self.slots[k + 1].first.before_s
-        return after + self.scanner.adc_dead_time_s + self.protocol.dwell_s / 2
+            lobe = parts.shortest_lobe_s(self.crushers[k], self.frame, self.scanner)
+            return after + lobe + self.slots[k + 1].first.before_s
+        return after + self.last_lobe_s + self.wait_s + self.readout.first_s
+
+    @property
+    def wait_s(self) -> float:
+        """Shortest time from the start of the readout's block to its readout, on the gradients' raster."""
+        if self.readout.corners_s is None:
+            return self.scanner.adc_dead_time_s
+        return ceil_to(
+            self.scanner.adc_dead_time_s, max(self.scanner.grad_raster_s, self.scanner.block_raster_s)
+        )
 
     def gaps(self, distances_s: Sequence[float]) -> tuple[tuple[float, ...], float]:
         """Return all blocks between the pulses, and the delay of the readout behind the last of them."""
@@ -262,10 +298,10 @@ class _Spacing:
             tidy(distance - one.first.after_s - other.first.before_s)
             for distance, one, other in zip(distances_s, self.slots, self.slots[1:], strict=False)
         ]
-        to_dwell = distances_s[-1] - self.slots[-1].first.after_s - self.protocol.dwell_s / 2
-        raster, dead = self.scanner.block_raster_s, self.scanner.adc_dead_time_s
-        last = tidy(float(np.floor((to_dwell - dead) / raster + 1e-6) * raster))
-        return (*inner, last), max(tidy(to_dwell - last), dead)
+        free_s = distances_s[-1] - self.slots[-1].first.after_s - self.readout.first_s
+        raster = self.scanner.block_raster_s
+        last = tidy(float(np.floor((free_s - self.wait_s) / raster + 1e-6) * raster))
+        return (*inner, last), max(tidy(free_s - last), self.wait_s)
 
 
 def cycled(orders: Sequence[int], steps: Sequence[Sequence[float]]) -> tuple[Cycle, ...]:

@@ -11,7 +11,7 @@ import pypulseq
 from pulsespec.errors import SequenceError
 from pulsespec.files import atomic_path
 from pulsespec.protocols import Protocol
-from pulsespec.sequences import press, pulse_acquire, special, steam
+from pulsespec.sequences import press, pulse_acquire, special, spin_echo, steam
 from pulsespec.sequences.bandwidths import Displacement, displacements
 from pulsespec.sequences.design import Design
 from pulsespec.sequences.geometry import Frame
@@ -22,6 +22,7 @@ _DESIGNS: dict[str, Callable[[Protocol, Scanner, Frame], Design]] = {
     "press": press.design,
     "steam": steam.design,
     "special": special.design,
+    "spin-echo": spin_echo.design,
     "pulse-acquire": pulse_acquire.design,
 }
 _FIELD_TOLERANCE = 0.1

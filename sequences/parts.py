@@ -1,6 +1,6 @@
 """Parts that sequences share: trapezoids, pulses with their gradients, readout, labels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,10 +8,8 @@ import pypulseq
 from numpy.typing import NDArray
 
 from pulsespec.conventions import gamma_hz_per_t
-from pulsespec.errors import SequenceError
-from pulsespec.protocols import Protocol
 from pulsespec.sequences.geometry import Frame
-from pulsespec.sequences.pulses import Played, ceil_to, on_raster, rf_event
+from pulsespec.sequences.pulses import Played, ceil_to, rf_event
 from pulsespec.sequences.scanner import Scanner
 
 _GRADIENT_SHARE, _GRADIENT_CAP_T_PER_M = 0.8, 40e-3
@@ -65,7 +63,7 @@ def lobes(areas_per_m: Sequence[float], duration_s: float, frame: Frame, scanner
 
 def pulse_events(
     played: Played, frame: Frame, carrier_hz: float, phase_rad: float, scanner: Scanner
-) -> tuple[Any, list[Any]]:
+) -> list[Any]:
     """Return a pulse at its carrier, moved to where the voxel is, and its gradient on each axis: one block."""
     pulse, gradients = played.pulse, []
     offset_hz, b1_hz = carrier_hz, pulse.b1_hz
@@ -80,7 +78,7 @@ def pulse_events(
     rf = rf_event(
         b1_hz, pulse.duration_s, played.delay_s, offset_hz, phase_rad, pulse.use, scanner, pulse.centre_s
     )
-    return rf, gradients
+    return [rf, *gradients, pypulseq.make_delay(played.block_s)]
 
 
 def _follow(
@@ -120,49 +118,11 @@ def _slice_gradients(played: Played, direction: NDArray[np.float64], scanner: Sc
     return events
 
 
-def readout(protocol: Protocol, scanner: Scanner, delay_s: float, phase_rad: float) -> tuple[Any, float]:
-    """Return an ADC event and the duration of its block.
-
-    Raises
-    ------
-    SequenceError
-        Dwell time or number of samples break the scanner's rules; the message gives values that do not.
-
-    """
-    dwell_s = protocol.dwell_s
-    if not on_raster(dwell_s, scanner.adc_raster_s):
-        near = max(1, round(dwell_s / scanner.adc_raster_s)) * scanner.adc_raster_s
-        raise SequenceError(
-            f"{protocol.name}: spectral_width_hz = {protocol.spectral_width_hz:g} is a dwell of "
-            f"{dwell_s * 1e6:.4f} us, not on the ADC raster of "
-            f"{scanner.adc_raster_s * 1e6:g} us; the nearest is {1 / near:.6g} Hz"
-        )
-    if not on_raster(dwell_s / 2, scanner.rf_raster_s):
-        raise SequenceError(
-            f"{protocol.name}: spectral_width_hz = {protocol.spectral_width_hz:g}: half of its dwell, "
-            f"{dwell_s * 5e5:.4f} us, is not on the {scanner.rf_raster_s * 1e6:g} us raster on which a "
-            "readout starts, so no sample can lie on the echo; expected an even number of microseconds"
-        )
-    limit, divisor = scanner.adc_samples_limit, scanner.adc_samples_divisor
-    if protocol.points > limit or protocol.points % divisor:
-        raise SequenceError(
-            f"{protocol.name}: points = {protocol.points}: {scanner.name} takes at most {limit}, "
-            f"a multiple of {divisor}"
-        )
-    dwell_s = round(dwell_s / scanner.adc_raster_s) * scanner.adc_raster_s
-    event = pypulseq.make_adc(
-        protocol.points, dwell=dwell_s, delay=delay_s, phase_offset=phase_rad, system=scanner.opts
-    )
-    end_s = delay_s + protocol.points * dwell_s + scanner.adc_dead_time_s
-    return event, ceil_to(end_s, scanner.block_raster_s)
-
-
 def fixed_geometry_labels() -> list[Any]:
     """Return the labels that keep an interpreter from moving, turning or scaling what the file fixes."""
-    return [pypulseq.make_label(label, "SET", 1) for label in ("NOPOS", "NOROT", "NOSCL")]
+    return labels({"NOPOS": 1, "NOROT": 1, "NOSCL": 1})
 
 
-def readout_labels(average: int, water: bool, condition: int = 0) -> list[Any]:
-    """Return the labels of a readout: average, editing condition, and whether it is a water reference."""
-    values = {"AVG": average, "SET": condition, "REF": int(water)}
+def labels(values: Mapping[str, int]) -> list[Any]:
+    """Return the events that set labels."""
     return [pypulseq.make_label(label, "SET", value) for label, value in values.items()]

@@ -42,6 +42,10 @@ class PreparedBlock:
     for_water: list[Any]
     """What a water reference plays instead: the same without the pulses that suppress water."""
 
+    def select(self, water: bool) -> list[Any]:
+        """Return what a water reference plays, or any other shot."""
+        return self.for_water if water else self.events
+
 
 def preparation(
     protocol: Protocol, scanner: Scanner, frame: Frame, before_excitation_s: float

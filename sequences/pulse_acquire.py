@@ -21,9 +21,9 @@ from pulsespec.sequences.scanner import Scanner
 ORDERS = (-1,)
 
 
-def pulse(protocol: Protocol, scanner: Scanner) -> Played:
-    """Return the one pulse, of the protocol's flip angle."""
-    flip_rad = np.deg2rad(protocol.flip_deg or 90.0)
+def pulse(protocol: Protocol, scanner: Scanner, flip_deg: float) -> Played:
+    """Return the one pulse."""
+    flip_rad = np.deg2rad(flip_deg)
     if protocol.pulses.hard_us is not None:
         return everywhere(
             hard("excitation", "excitation", flip_rad, protocol.pulses.hard_us * 1e-6, scanner), scanner
@@ -35,7 +35,19 @@ def pulse(protocol: Protocol, scanner: Scanner) -> Played:
 
 def design(protocol: Protocol, scanner: Scanner, frame: Frame) -> Design:
     """Return pulse-acquire with its first sample TE after the pulse."""
-    slots = (Slot((pulse(protocol, scanner),)),)
+    steps = protocol.phase_cycle
+    return _plan(protocol, scanner, frame, protocol.flip_deg or 90.0, steps, None)
+
+
+def water(protocol: Protocol, scanner: Scanner, frame: Frame, flip_deg: float) -> Design:
+    """Return the shortest pulse-acquire of the slab of another sequence, for water in the same repetition."""
+    return _plan(protocol, scanner, frame, flip_deg, 1, 0.0)
+
+
+def _plan(
+    protocol: Protocol, scanner: Scanner, frame: Frame, flip_deg: float, steps: int, te_s: float | None
+) -> Design:
+    slots = (Slot((pulse(protocol, scanner, flip_deg),)),)
     areas = crush(protocol, slots, ORDERS, ())
-    cycle = cycled(ORDERS, [(k,) for k in range(protocol.phase_cycle)])
-    return plan(protocol, scanner, frame, slots, ORDERS, areas, cycle)
+    cycle = cycled(ORDERS, [(k * 4 // steps,) for k in range(steps)])
+    return plan(protocol, scanner, frame, slots, ORDERS, areas, cycle, te_s=te_s)

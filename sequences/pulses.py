@@ -155,7 +155,8 @@ def selective(
     if flip_rad is None:
         flip_rad = np.pi if turning else np.pi / 2
     step_s = selective_step_s(scanner)
-    trial = slr_design(flip_rad, shape.time_bandwidth, shape.transition, 256)
+    # A small flip angle keeps the length, and so the bandwidth, of 90 degrees.
+    trial = slr_design(max(flip_rad, np.pi / 2), shape.time_bandwidth, shape.transition, 256)
     samples = 2 * int(np.ceil(trial.shortest_s(max_b1_hz) / (2 * step_s)))
     while True:
         pulse = slr_design(flip_rad, shape.time_bandwidth, shape.transition, samples)

@@ -1,19 +1,27 @@
 """From a design to a sequence: preparation, localisation, readout and rest, for every shot there is."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import product
 from typing import Any
 
+import numpy as np
 import pypulseq
 
 from pulsespec.conventions import RECEIVER_PPM
 from pulsespec.errors import SequenceError
 from pulsespec.protocols import Protocol, protocol_hash
-from pulsespec.sequences import parts
-from pulsespec.sequences.design import Cycle, Design
+from pulsespec.sequences import parts, pulse_acquire, readouts
+from pulsespec.sequences.design import Cycle, Design, crusher_unit
+from pulsespec.sequences.encoding import Encode, encodes
 from pulsespec.sequences.geometry import Frame
 from pulsespec.sequences.preparation import PreparedBlock, preparation
 from pulsespec.sequences.pulses import on_raster, shift_hz, silent
 from pulsespec.sequences.scanner import Scanner
+
+_SPOILER = 2.0
+"""Area of the spoiler after the readout of an image, in crushers."""
 
 
 @dataclass(frozen=True)
@@ -25,32 +33,72 @@ class Kind:
     dummy: bool
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a shot stands: its average, its phase encode and its interleave."""
+
+    average: int
+    encode: Encode
+    interleave: int
+
+
 def assemble(protocol: Protocol, scanner: Scanner, design: Design, frame: Frame) -> Any:
     """Return a design with its dummies, averages and water references as a `pypulseq.Sequence`.
 
-    Editing conditions are interleaved; the phase cycle goes on once all of them have been played.
+    Innermost are the interleaves of a train, then the phase encodes, then the editing conditions; the phase
+    cycle goes on with the averages.
     """
-    before_s = design.slots[0].first.before_s
-    maker = _Maker(protocol, scanner, design, frame, preparation(protocol, scanner, frame, before_s))
+    before_s = excitation_s(design)
     sequence = pypulseq.Sequence(scanner.opts)
+    prepared = preparation(protocol, scanner, frame, before_s)
+    maker = _Maker(protocol, scanner, design, frame, prepared, _Registry(sequence))
     for key, value in definitions(protocol, scanner, design, frame).items():
         sequence.set_definition(key, value)
     start = parts.fixed_geometry_labels()
-    kinds = [(False, protocol.dummies, protocol.averages)]
-    if protocol.water_averages:
-        kinds.append((True, protocol.water_dummies, protocol.water_averages))
-    for water, dummies, averages in kinds:
-        for number in range(-dummies, averages):
-            for condition in range(1 if water or number < 0 else design.conditions):
-                step = design.cycle[number % len(design.cycle)]
-                for block in maker.shot(Kind(water, condition, number < 0), step, number):
-                    sequence.add_block(*block, *start)
-                    start = []
+    for kind, place in shots(protocol, design):
+        for block in maker.shot(kind, place):
+            sequence.add_block(*block, *start)
+            start = []
     return sequence
+
+
+def shots(protocol: Protocol, design: Design) -> Iterator[tuple[Kind, Place]]:
+    """Yield every shot in the order in which it is played, dummies (at the centre of k-space) first."""
+    all_encodes = encodes(protocol)
+    middle = min(all_encodes, key=lambda one: sum(abs(area) for area in one.areas_per_m))
+    kinds = [
+        (False, protocol.dummies, protocol.averages),
+        (True, protocol.water_dummies, protocol.water_averages),
+    ]
+    for water, dummies, averages in kinds:
+        conditions = 1 if water else design.conditions
+        if averages:
+            for _ in range(dummies):
+                yield Kind(water, 0, dummy=True), Place(0, middle, 0)
+        for average, condition, encode, interleave in product(
+            range(averages), range(conditions), all_encodes, range(design.readout.interleaves)
+        ):
+            yield Kind(water, condition, dummy=False), Place(average, encode, interleave)
+
+
+def excitation_s(design: Design) -> float:
+    """Return the time from the start of the first pulse's block to the centre of the excitation."""
+    time_s = 0.0
+    for slot, gap_s, order in zip(design.slots, design.gaps_s, design.orders, strict=True):
+        if order:
+            return time_s + slot.first.before_s
+        time_s += slot.first.block_s + gap_s
+    raise SequenceError("design: has no excitation")
 
 
 def definitions(protocol: Protocol, scanner: Scanner, design: Design, frame: Frame) -> dict[str, Any]:
     """Return what the readers of the file need to know."""
+    image = {}
+    if protocol.encoding is not None:
+        image = {
+            "Matrix": list(protocol.encoding.matrix),
+            "FOV": [mm * 1e-3 for mm in protocol.encoding.fov_mm],
+        }
     return {
         "Name": protocol.sequence,
         "B0": scanner.b0_t,
@@ -62,6 +110,7 @@ def definitions(protocol: Protocol, scanner: Scanner, design: Design, frame: Fra
         "VoxelSize": [mm * 1e-3 for mm in protocol.voxel_mm],
         "VoxelPosition": [float(m) for m in frame.position_m],
         "VoxelOrientation": [float(value) for value in frame.rotation.ravel()],
+        **image,
         "SpectralWidth": protocol.spectral_width_hz,
         "CarrierPPM": protocol.carrier_ppm.metabolite,
         "WaterCarrierPPM": protocol.carrier_ppm.water,
@@ -69,8 +118,34 @@ def definitions(protocol: Protocol, scanner: Scanner, design: Design, frame: Fra
         "ProtocolName": protocol.name,
         "ProtocolHash": protocol_hash(protocol),
         "Scanner": scanner.name,
-        **design.definitions,
+        **dict(design.readout.definitions),
     }
+
+
+class _Registry:
+    """Events that are made once, and once put into the libraries of a sequence."""
+
+    def __init__(self, sequence: Any) -> None:
+        self._register = {
+            "rf": sequence.register_rf_event,
+            "grad": sequence.register_grad_event,
+            "trap": sequence.register_grad_event,
+            "adc": sequence.register_adc_event,
+            "labelset": sequence.register_label_event,
+        }
+        self._made: dict[Hashable, list[Any]] = {}
+
+    def __call__(self, key: Hashable, make: Callable[[], list[Any]]) -> list[Any]:
+        """Return what `make` returned when it was called for `key`, known to the sequence by number."""
+        if key not in self._made:
+            self._made[key] = [self._numbered(event) for event in make()]
+        return self._made[key]
+
+    def _numbered(self, event: Any) -> Any:
+        if event.type in self._register and not hasattr(event, "id"):
+            number = self._register[event.type](event)
+            event.id = number[0] if isinstance(number, tuple) else number
+        return event
 
 
 @dataclass(frozen=True)
@@ -80,41 +155,91 @@ class _Maker:
     design: Design
     frame: Frame
     prepared: tuple[PreparedBlock, ...]
+    registry: _Registry
 
-    def shot(self, kind: Kind, step: Cycle, number: int) -> list[list[Any]]:
+    def shot(self, kind: Kind, place: Place) -> list[list[Any]]:
         """Return the blocks of one repetition; a dummy has no readout."""
-        blocks = [block.for_water if kind.water else block.events for block in self.prepared]
-        blocks += self.localisation(kind, step)
-        blocks.append(self.readout(kind, step, number))
+        step = self.design.cycle[place.average % len(self.design.cycle)]
+        blocks = [
+            self.registry(("preparation", k, kind.water), partial(block.select, kind.water))
+            for k, block in enumerate(self.prepared)
+        ]
+        blocks += self._acquire(self.design, kind, step, place)
+        water = self.water
+        if water is not None:
+            blocks += self._acquire(water, replace(kind, water=True), water.cycle[0], place)
         busy_s = sum(pypulseq.calc_duration(*events) for events in blocks)
         rest_s = rest_of_tr_s(self.protocol, self.scanner, busy_s)
         return [*blocks, [pypulseq.make_delay(rest_s)]] if rest_s > 0 else blocks
 
-    def localisation(self, kind: Kind, step: Cycle) -> list[list[Any]]:
-        """Return the pulses, each with the crushers after it."""
+    @cached_property
+    def water(self) -> Design | None:
+        """What measures water in every repetition of an image."""
+        encoding = self.protocol.encoding
+        if encoding is None or encoding.water_flip_deg is None:
+            return None
+        return pulse_acquire.water(self.protocol, self.scanner, self.frame, encoding.water_flip_deg)
+
+    def _acquire(self, design: Design, kind: Kind, step: Cycle, place: Place) -> list[list[Any]]:
+        """Return localisation, readout and, where images are made, the spoiler after it."""
+        blocks = self._localisation(design, kind, step, place)
+        blocks.append(self._readout(design, kind, step, place))
+        if self.protocol.encoding is not None:
+            areas = tuple(_SPOILER * float(unit) for unit in crusher_unit(self.protocol))
+            lobe_s = parts.shortest_lobe_s(areas, self.frame, self.scanner)
+            make = partial(parts.lobes, areas, lobe_s, self.frame, self.scanner)
+            blocks.append(self.registry("spoiler", make))
+        return blocks
+
+    def _localisation(self, design: Design, kind: Kind, step: Cycle, place: Place) -> list[list[Any]]:
+        """Return the pulses, each with the crushers after it; the last with the phase encode."""
         ppm = self.protocol.carrier_ppm.water if kind.water else self.protocol.carrier_ppm.metabolite
-        design, blocks = self.design, []
+        blocks, last = [], len(design.slots) - 1
         for k, (slot, areas, gap_s) in enumerate(
             zip(design.slots, design.crushers, design.gaps_s, strict=True)
         ):
             played, own_ppm = slot.select(kind.condition, kind.water)
-            carrier_hz = shift_hz(ppm if own_ppm is None else own_ppm, self.scanner)
             if k in step.silent:
                 played = silent(played)
-            rf, gradients = parts.pulse_events(played, self.frame, carrier_hz, step.pulses[k], self.scanner)
-            blocks.append([rf, *gradients, pypulseq.make_delay(played.block_s)])
-            if gap_s > 0:
+            carrier_hz = shift_hz(ppm if own_ppm is None else own_ppm, self.scanner)
+            phase = step.pulses[k]
+            key = (id(design), k, kind.condition, kind.water, phase, k in step.silent)
+            make = partial(parts.pulse_events, played, self.frame, carrier_hz, phase, self.scanner)
+            blocks.append(self.registry(key, make))
+            lobe_s = design.last_lobe_s
+            if k < last:
                 lobe_s = parts.shortest_lobe_s(areas, self.frame, self.scanner)
-                lobes = parts.lobes(areas, lobe_s, self.frame, self.scanner) if lobe_s else []
+            else:
+                x, y, z = np.add(areas, place.encode.areas_per_m)
+                areas = (x + design.readout.prephasing_per_m, y, z)
+                gap_s += place.interleave * design.readout.interleave_s
+            if gap_s > 0:
+                make = partial(parts.lobes, areas, lobe_s, self.frame, self.scanner)
+                lobes = self.registry((areas, lobe_s), make) if lobe_s else []
                 blocks.append([*lobes, pypulseq.make_delay(gap_s)])
         return blocks
 
-    def readout(self, kind: Kind, step: Cycle, number: int) -> list[Any]:
-        """Return the block of the readout with its labels."""
-        adc, block_s = parts.readout(self.protocol, self.scanner, self.design.adc_delay_s, step.receiver)
-        pause = pypulseq.make_delay(block_s)
-        labels = parts.readout_labels(number, kind.water, kind.condition)
-        return [pause] if kind.dummy else [adc, pause, *labels]
+    def _readout(self, design: Design, kind: Kind, step: Cycle, place: Place) -> list[Any]:
+        """Return the block of the readout with its labels; a dummy plays its gradient only."""
+        make = partial(
+            readouts.events, design.readout, self.frame, self.scanner, design.readout_delay_s, step.receiver
+        )
+        made = self.registry(("readout", id(design), step.receiver), make)
+        if kind.dummy:
+            return made[1:]
+        values = {"AVG": place.average, "SET": kind.condition, "REF": int(kind.water)}
+        if self.protocol.encoding is not None:
+            encode = place.encode
+            values |= {"LIN": encode.line, "PAR": encode.partition, "PHS": encode.column}
+            values["SEG"] = place.interleave
+        return [*made, *self._labels(values)]
+
+    def _labels(self, values: dict[str, int]) -> list[Any]:
+        """Return an event for each label, made once for each value."""
+        return [
+            self.registry((label, value), partial(parts.labels, {label: value}))[0]
+            for label, value in values.items()
+        ]
 
 
 def rest_of_tr_s(protocol: Protocol, scanner: Scanner, busy_s: float) -> float:

@@ -20,9 +20,8 @@ import dataclasses
 
 import numpy as np
 
-from pulsespec.errors import SequenceError
 from pulsespec.protocols import Protocol
-from pulsespec.sequences.design import Areas, Cycle, Design, Slot, cycled, plan
+from pulsespec.sequences.design import Areas, Cycle, Design, Slot, crusher_unit, cycled, plan
 from pulsespec.sequences.geometry import Frame
 from pulsespec.sequences.pulses import Played, excitation, on_slice, peak_b1_hz, selective
 from pulsespec.sequences.scanner import Scanner
@@ -44,18 +43,13 @@ def pulses(protocol: Protocol, scanner: Scanner) -> tuple[Played, Played, Played
 
 def crushers(protocol: Protocol, played: tuple[Played, ...]) -> tuple[Areas, ...]:
     """Return the lobes after each pulse, in cycles/m."""
-    x, y, z = (protocol.crushers.cycles / (mm * 1e-3) for mm in protocol.voxel_mm)
+    x, y, z = (float(value) for value in crusher_unit(protocol))
     spoiler = (SPOILER[0] * x, SPOILER[1] * y, SPOILER[2] * z)
     return spoiler, (x, y, z - played[1].moment_after_per_m), (x, y, z)
 
 
 def design(protocol: Protocol, scanner: Scanner, frame: Frame) -> Design:
     """Return SPECIAL, the inversion as close before the excitation as it can be."""
-    if protocol.phase_cycle not in (2, 8):
-        raise SequenceError(
-            f"{protocol.name}: phase_cycle = {protocol.phase_cycle}: SPECIAL needs 2 or 8 steps, its slice along "
-            "x being a difference"
-        )
     played = pulses(protocol, scanner)
     slots = tuple(Slot((one,)) for one in played)
     areas, cycle = crushers(protocol, played), phase_cycle(protocol.phase_cycle)

@@ -19,11 +19,9 @@ but three 90-degree pulses have more than twice the bandwidth of the refocusing 
 shortest TE is half as long.
 """
 
-import numpy as np
-
 from pulsespec.errors import SequenceError
 from pulsespec.protocols import Protocol
-from pulsespec.sequences.design import Areas, Cycle, Design, Equation, Slot, cycled, plan
+from pulsespec.sequences.design import Areas, Cycle, Design, Equation, Slot, crusher_unit, cycled, plan
 from pulsespec.sequences.geometry import Frame
 from pulsespec.sequences.pulses import Played, excitation, on_slice, peak_b1_hz
 from pulsespec.sequences.scanner import Scanner
@@ -47,8 +45,7 @@ def pulses(protocol: Protocol, scanner: Scanner) -> tuple[Played, ...]:
 
 def crushers(protocol: Protocol, played: tuple[Played, ...]) -> tuple[Areas, ...]:
     """Return the lobes between the pulses and after the last one, in cycles/m."""
-    unit = protocol.crushers.cycles / (np.array(protocol.voxel_mm) * 1e-3)
-    x, y, z = (float(value) for value in unit)
+    x, y, z = (float(value) for value in crusher_unit(protocol))
     return (
         (x, y - played[1].moment_before_per_m, z - played[0].moment_after_per_m),
         (SPOILER[0] * x, SPOILER[1] * y, SPOILER[2] * z),
