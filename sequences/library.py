@@ -11,7 +11,16 @@ import pypulseq
 from pulsespec.errors import SequenceError
 from pulsespec.files import atomic_path
 from pulsespec.protocols import Protocol
-from pulsespec.sequences import press, pulse_acquire, special, spin_echo, steam
+from pulsespec.sequences import (
+    mega_press,
+    mega_semi_laser,
+    press,
+    pulse_acquire,
+    semi_laser,
+    special,
+    spin_echo,
+    steam,
+)
 from pulsespec.sequences.bandwidths import Displacement, displacements
 from pulsespec.sequences.design import Design
 from pulsespec.sequences.geometry import Frame
@@ -21,6 +30,9 @@ from pulsespec.sequences.shot import assemble
 _DESIGNS: dict[str, Callable[[Protocol, Scanner, Frame], Design]] = {
     "press": press.design,
     "steam": steam.design,
+    "mega-press": mega_press.design,
+    "semi-laser": semi_laser.design,
+    "mega-semi-laser": mega_semi_laser.design,
     "special": special.design,
     "spin-echo": spin_echo.design,
     "pulse-acquire": pulse_acquire.design,

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from pulsespec.errors import InputError
 
 _GRID_PER_TAP = 16
+_FLOOR = 1e-5
+"""Least squared magnitude of a polynomial that is to be factored, so that its logarithm exists."""
 _LARGEST_BETA = 0.99995
 """|B| stays below one so that the logarithm of A exists; costs 1e-4 of a 180's efficiency."""
 
@@ -89,6 +91,25 @@ def design(
     return SlrPulse(rotation, width_hz(offset, profile(b1_hz, 1 / samples, offset)))
 
 
+def minimum_phase_rotation(
+    flip_rad: float, time_bandwidth: float, transition: float, samples: int
+) -> NDArray[np.float64]:
+    """Return the hard pulses of a selective pulse whose B has minimum phase, the largest lobe last; (n,).
+
+    The squared magnitude of B is a linear-phase filter of 2 n - 1 taps, lifted above zero by its own ripple.
+    """
+    length = 2 * samples - 1
+    taps = _linear_phase_filter(length, 2 * time_bandwidth, transition, 10.0)
+    grid = _grid(length)
+    squared = np.fft.fft(np.roll(np.pad(taps, (0, grid - length)), -(samples - 1))).real
+    squared = squared - min(float(squared.min()), 0.0) + _FLOOR
+    squared /= squared.max()
+    factor = _from_magnitude(np.sqrt(squared), samples) * min(np.sin(flip_rad / 2), _LARGEST_BETA)
+    peak = np.abs(np.fft.fft(factor, _grid(samples))).max()
+    factor *= min(1.0, _LARGEST_BETA / peak)
+    return inverse_transform(factor[::-1].copy())
+
+
 def _linear_phase_filter(
     samples: int, time_bandwidth: float, transition: float, stopband_weight: float
 ) -> NDArray[np.float64]:
@@ -140,15 +161,25 @@ def _minimum_phase(beta: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the minimum-phase polynomial with |A|^2 = 1 - |B|^2 on the unit circle, by the cepstrum."""
     n = beta.size
     grid = _grid(n)
-    magnitude = np.sqrt(1 - np.abs(np.fft.fft(beta, grid)) ** 2)
+    return _from_magnitude(np.sqrt(1 - np.abs(np.fft.fft(beta, grid)) ** 2), n)
+
+
+def _from_magnitude(magnitude: NDArray[np.float64], taps: int) -> NDArray[np.float64]:
+    """Return the minimum-phase polynomial of a magnitude on the unit circle, by the cepstrum; (taps,)."""
+    grid = magnitude.size
     cepstrum = np.fft.ifft(np.log(magnitude)).real
     fold = np.zeros(grid)
     fold[0], fold[1 : grid // 2], fold[grid // 2] = 1, 2, 1
-    return np.asarray(np.fft.ifft(np.exp(np.fft.fft(cepstrum * fold))).real[:n])
+    return np.asarray(np.fft.ifft(np.exp(np.fft.fft(cepstrum * fold))).real[:taps])
 
 
 def cayley_klein(
-    b1_hz: NDArray[np.complex128] | NDArray[np.float64], dwell_s: float, offset_hz: NDArray[np.float64]
+    b1_hz: NDArray[np.complex128] | NDArray[np.float64],
+    dwell_s: float,
+    offset_hz: NDArray[np.float64],
+    *,
+    modulation: NDArray[np.float64] | None = None,
+    shift_hz: float = 0.0,
 ) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
     """Return what a piecewise constant pulse does to spins at `offset_hz`, in the frame of its carrier.
 
@@ -164,10 +195,18 @@ def cayley_klein(
         Length of a sample.
     offset_hz
         Offset from the carrier, any shape; positive is a higher frequency.
+    modulation
+        Factor of the offset at the n + 1 edges of the samples, for offsets that come from position under a
+        gradient that changes; by default 1.
+    shift_hz
+        Offset that does not follow the modulation, such as a chemical shift.
 
     """
+    factor = np.ones(np.size(b1_hz)) if modulation is None else (modulation[1:] + modulation[:-1]) / 2
+    positions = np.asarray(offset_hz, float)
     a, b = np.ones(np.shape(offset_hz), complex), np.zeros(np.shape(offset_hz), complex)
-    for b1 in np.asarray(b1_hz, complex):
+    for b1, scale in zip(np.asarray(b1_hz, complex), factor, strict=True):
+        offset_hz = scale * positions + shift_hz
         effective = np.sqrt(np.abs(b1) ** 2 + offset_hz**2)
         half = np.pi * dwell_s * effective
         sinc = np.pi * dwell_s * np.sinc(half / np.pi)
