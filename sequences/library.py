@@ -55,9 +55,9 @@ def build(protocol: Protocol, scanner: Scanner) -> pypulseq.Sequence:
 
 def design(protocol: Protocol, scanner: Scanner) -> Design:
     """Return the localisation of a protocol as a scanner plays it; raises what `build` raises."""
-    if abs(scanner.b0_t / protocol.field_t - 1) > _FIELD_TOLERANCE:
+    if abs(scanner.field_t / protocol.field_t - 1) > _FIELD_TOLERANCE:
         raise SequenceError(
-            f"{protocol.name}: is for {protocol.field_t:g} T, and {scanner.name} has {scanner.b0_t:.4g} T"
+            f"{protocol.name}: is for {protocol.field_t:g} T, and {scanner.name} has {scanner.field_t:.4g} T"
         )
     if scanner.nucleus != protocol.nucleus:
         raise SequenceError(

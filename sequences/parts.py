@@ -118,11 +118,6 @@ def _slice_gradients(played: Played, direction: NDArray[np.float64], scanner: Sc
     return events
 
 
-def fixed_geometry_labels() -> list[Any]:
-    """Return the labels that keep an interpreter from moving, turning or scaling what the file fixes."""
-    return labels({"NOPOS": 1, "NOROT": 1, "NOSCL": 1})
-
-
 def labels(values: Mapping[str, int]) -> list[Any]:
     """Return the events that set labels."""
     return [pypulseq.make_label(label, "SET", value) for label, value in values.items()]

@@ -130,7 +130,7 @@ def peak_b1_hz(protocol: Protocol, scanner: Scanner) -> float:
     asked_ut = protocol.pulses.max_b1_ut
     if asked_ut is None:
         return _B1_MARGIN * scanner.max_b1_hz
-    if asked_ut > scanner.max_b1_ut:
+    if scanner.max_b1_ut is not None and asked_ut > scanner.max_b1_ut:
         raise SequenceError(
             f"{protocol.name}: pulses.max_b1_ut = {asked_ut} is more than "
             f"the {scanner.max_b1_ut} uT of {scanner.name}"

@@ -54,11 +54,14 @@ def assemble(protocol: Protocol, scanner: Scanner, design: Design, frame: Frame)
     maker = _Maker(protocol, scanner, design, frame, prepared, _Registry(sequence))
     for key, value in definitions(protocol, scanner, design, frame).items():
         sequence.set_definition(key, value)
-    start = parts.fixed_geometry_labels()
+    start = {"NOPOS": 1, "NOROT": 1, "NOSCL": 1}
+    segments: dict[Kind, int] = {}
     for kind, place in shots(protocol, design):
+        if scanner.needs_trid:
+            start["TRID"] = segments.setdefault(kind, len(segments) + 1)
         for block in maker.shot(kind, place):
-            sequence.add_block(*block, *start)
-            start = []
+            sequence.add_block(*block, *parts.labels(start))
+            start = {}
     return sequence
 
 
@@ -101,7 +104,7 @@ def definitions(protocol: Protocol, scanner: Scanner, design: Design, frame: Fra
         }
     return {
         "Name": protocol.sequence,
-        "B0": scanner.b0_t,
+        "B0": scanner.field_t,
         "Nucleus": protocol.nucleus,
         **design.times_s,
         "TR": protocol.tr_ms * 1e-3,
