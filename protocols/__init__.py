@@ -3,10 +3,13 @@
 from pulsespec.protocols.library import list_protocols, load_protocol, protocol_hash
 from pulsespec.protocols.schema import (
     Adiabatic,
+    Band,
     CarrierPpm,
     Crushers,
     Editing,
     Encoding,
+    Inversion,
+    OuterVolume,
     Protocol,
     Pulses,
     SelectivePulse,
@@ -16,10 +19,13 @@ from pulsespec.protocols.schema import (
 
 __all__ = [
     "Adiabatic",
+    "Band",
     "CarrierPpm",
     "Crushers",
     "Editing",
     "Encoding",
+    "Inversion",
+    "OuterVolume",
     "Protocol",
     "Pulses",
     "SelectivePulse",

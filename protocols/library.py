@@ -13,7 +13,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from pulsespec.errors import ProtocolError
-from pulsespec.protocols.schema import Protocol
+from pulsespec.protocols.schema import SCHEMES, Protocol
 
 
 def list_protocols() -> list[str]:
@@ -21,7 +21,7 @@ def list_protocols() -> list[str]:
     return sorted(
         entry.name.removesuffix(".toml")
         for entry in files("pulsespec.protocols").iterdir()
-        if entry.name.endswith(".toml")
+        if entry.name.endswith(".toml") and entry.name != SCHEMES
     )
 
 

@@ -1,6 +1,9 @@
 """What a protocol may say: frozen, with units in the keys, and nothing it does not know."""
 
-from typing import Annotated, Literal, Self
+import functools
+import tomllib
+from importlib.resources import files
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -67,9 +70,26 @@ class Crushers(_Section):
     """Dephasing of one crusher over the voxel along each axis."""
 
 
-class WaterSuppression(_Section):
-    """Frequency-selective pulses with spoilers before the excitation, after VAPOR (Tkac et al., MRM 1999)."""
+SCHEMES = "suppression.toml"
+"""The file of the schemes of water suppression."""
 
+
+@functools.cache
+def _schemes() -> dict[str, Any]:
+    return tomllib.loads((files("pulsespec.protocols") / SCHEMES).read_text(encoding="utf-8"))
+
+
+def scheme_values(scheme: str, field_t: float) -> dict[str, Any]:
+    """Return the values of a scheme of water suppression at the nominal field nearest to `field_t`."""
+    fields = {float(key.replace("_", ".")): value for key, value in _schemes()[scheme].items()}
+    return dict(fields[min(fields, key=lambda known: abs(known - field_t))])
+
+
+class WaterSuppression(_Section):
+    """Frequency-selective pulses with spoilers before the excitation: a scheme, or values of one's own."""
+
+    scheme: Literal["vapor", "wet", "chess"] | None = None
+    """Gives all values that are left out, for the field of the protocol."""
     pulse_ms: Positive
     time_bandwidth: Annotated[float, Field(gt=1, le=20)]
     transition: Annotated[float, Field(gt=0, lt=1)]
@@ -86,6 +106,47 @@ class WaterSuppression(_Section):
                 "expected one delay for each pulse"
             )
         return self
+
+
+class Band(_Section):
+    """A slab to saturate beside the sides of the voxel."""
+
+    normal: Direction
+    """Where it lies from the voxel's centre, along the voxel's axes; a unit vector."""
+    distance_mm: Positive
+    """From the voxel's centre to its near edge."""
+
+
+class OuterVolume(_Section):
+    """Saturation of slabs around the voxel, for lipids and for what refocusing pulses excite elsewhere."""
+
+    sides: Annotated[
+        tuple[Literal["+x", "-x", "+y", "-y", "+z", "-z"], ...], Field(max_length=6, strict=False)
+    ] = ("+x", "-x", "+y", "-y", "+z", "-z")
+    bands: Annotated[tuple[Band, ...], Field(max_length=8, strict=False)] = ()
+    """Slabs of any direction beside those at the sides."""
+    thickness_mm: Positive = 40.0
+    gap_mm: Annotated[float, Field(ge=0, le=100)] = 5.0
+    """Between a side of the voxel and its slab."""
+    pulse: SelectivePulse = SelectivePulse(time_bandwidth=10.0, transition=0.3)
+    flip_deg: FlipDeg = 95.0
+    carrier_ppm: Ppm = 1.3
+
+    @model_validator(mode="after")
+    def _at_most_eight(self) -> Self:
+        if not 1 <= len(self.sides) + len(self.bands) <= 8:
+            raise ValueError(f"sides and bands are {len(self.sides) + len(self.bands)}: expected 1 to 8")
+        return self
+
+
+class Inversion(_Section):
+    """A non-selective adiabatic inversion before the excitation, as for the nulling of lipids."""
+
+    ti_ms: Positive
+    """From its centre to that of the excitation."""
+    pulse_ms: Positive = 10.0
+    bandwidth_hz: Positive = 1500.0
+    carrier_ppm: Ppm = 2.0
 
 
 class Editing(_Section):
@@ -211,6 +272,22 @@ class Protocol(_Section):
     encoding: Encoding | None = None
     train: Train | None = None
     water_suppression: WaterSuppression | None = None
+    outer_volume: OuterVolume | None = None
+    inversion: Inversion | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _scheme_gives_values(cls, values: Any) -> Any:
+        section = values.get("water_suppression") if isinstance(values, dict) else None
+        field_t = values.get("field_t") if isinstance(values, dict) else None
+        if (
+            isinstance(section, dict)
+            and section.get("scheme") in _schemes()
+            and isinstance(field_t, float | int)
+        ):
+            given = scheme_values(section["scheme"], float(field_t))
+            return values | {"water_suppression": given | section}
+        return values
 
     @model_validator(mode="after")
     def _values_agree(self) -> Self:

@@ -250,11 +250,14 @@ def everywhere(pulse: Pulse, scanner: Scanner) -> Played:
     return _played(pulse, None, 0.0, 0.0, scanner)
 
 
+def scaled(pulse: Pulse, factor: float) -> Pulse:
+    """Return a pulse with another B1."""
+    return dataclasses.replace(pulse, b1_hz=pulse.b1_hz * factor)
+
+
 def silent(played: Played) -> Played:
     """Return a pulse at a billionth of its B1: the block keeps its structure, which interpreters rely on."""
-    return dataclasses.replace(
-        played, pulse=dataclasses.replace(played.pulse, b1_hz=played.pulse.b1_hz * _SILENT)
-    )
+    return dataclasses.replace(played, pulse=scaled(played.pulse, _SILENT))
 
 
 def _played(pulse: Pulse, axis: Axis | None, gradient: float, slewing_s: float, scanner: Scanner) -> Played:
