@@ -149,6 +149,17 @@ class Inversion(_Section):
     carrier_ppm: Ppm = 2.0
 
 
+class FlipSeries(_Section):
+    """Hard pulses of several flip angles before the localisation of water, to measure B1 in the voxel."""
+
+    flips_deg: Annotated[
+        tuple[Annotated[float, Field(ge=0, le=360)], ...], Field(min_length=3, max_length=32, strict=False)
+    ]
+    """One for each condition."""
+    pulse_us: Positive
+    carrier_ppm: Ppm = 4.65
+
+
 class Editing(_Section):
     """Frequency-selective editing pulses and the conditions in which they are played."""
 
@@ -274,6 +285,7 @@ class Protocol(_Section):
     water_suppression: WaterSuppression | None = None
     outer_volume: OuterVolume | None = None
     inversion: Inversion | None = None
+    flip_series: FlipSeries | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -309,6 +321,8 @@ class Protocol(_Section):
         if self.phase_cycle not in steps:
             allowed = " or ".join(str(step) for step in steps)
             raise ValueError(f"phase_cycle is {self.phase_cycle}: {self.sequence} has {allowed}")
+        if self.flip_series is not None and (self.averages or self.editing is not None):
+            raise ValueError("flip_series: expected a calibration that measures water alone, without editing")
         if self.train is not None and self.encoding is None:
             raise ValueError("train: expected an encoding too, for its matrix and field of view")
         if self.train is not None and self.points % self.train.interleaves:

@@ -188,7 +188,7 @@ def plan(
     for equation in (echo_time, *equations):
         _require_raster(protocol, scanner, equation, 2 if refocused and equation is echo_time else 1)
     wanted = echo if te_s == 0 else [*echo, echo_time]
-    distances = _solve(shortest, wanted, raster, time if te_s == 0 else prefer)
+    distances = _solve(shortest, wanted, raster, tuple(time) if te_s == 0 else prefer)
     if distances is None:
         raise SequenceError(_too_short(protocol, scanner, shortest, wanted))
     gaps, delay = spacing.gaps(distances)

@@ -17,15 +17,17 @@ import pypulseq
 
 from pulsespec.conventions import gamma_hz_per_t
 from pulsespec.errors import SequenceError
-from pulsespec.protocols import OuterVolume, Protocol, WaterSuppression
+from pulsespec.protocols import FlipSeries, OuterVolume, Protocol, WaterSuppression
 from pulsespec.sequences import parts
 from pulsespec.sequences.adiabatic import hyperbolic_secant
 from pulsespec.sequences.geometry import Frame
 from pulsespec.sequences.pulses import (
+    SILENT,
     Played,
     Pulse,
     ceil_to,
     everywhere,
+    hard,
     on_slice,
     peak_b1_hz,
     scaled,
@@ -97,11 +99,12 @@ class _Item:
 
 
 def preparation(
-    protocol: Protocol, scanner: Scanner, frame: Frame, before_excitation_s: float
+    protocol: Protocol, scanner: Scanner, frame: Frame, before_excitation_s: float, condition: int = 0
 ) -> tuple[PreparedBlock, ...]:
     """Return the blocks before the localisation, in the order in which they are played.
 
-    `before_excitation_s` is the time from the start of the localisation to the excitation's centre.
+    `before_excitation_s` is the time from the start of the localisation to the excitation's centre;
+    `condition` chooses the flip angle of a series.
 
     Raises
     ------
@@ -117,6 +120,8 @@ def preparation(
         blocks = _bands(protocol, protocol.outer_volume, scanner, frame)
         items.append(_placed(protocol, blocks, items, -before_excitation_s))
         items.sort(key=lambda item: item.start_s)
+    if protocol.flip_series is not None:
+        items.append(_flip(protocol.flip_series, scanner, frame, -before_excitation_s, condition))
     return _joined(protocol, scanner, items, -before_excitation_s)
 
 
@@ -124,6 +129,8 @@ def _joined(
     protocol: Protocol, scanner: Scanner, items: Sequence[_Item], end_s: float
 ) -> tuple[PreparedBlock, ...]:
     """Return the blocks of all items, the last of each as long as it takes to the next item."""
+    if not items:
+        return ()
     blocks: list[PreparedBlock] = []
     for item, next_start_s, next_name in zip(
         items,
@@ -222,6 +229,22 @@ def _inversion(protocol: Protocol, scanner: Scanner, frame: Frame) -> _Item:
     )
     name = f"inversion (ti_ms = {settings.ti_ms:g})"
     return _Item(name, -settings.ti_ms * 1e-3 - played.before_s, blocks)
+
+
+def _flip(settings: FlipSeries, scanner: Scanner, frame: Frame, end_s: float, condition: int) -> _Item:
+    """Return the hard pulse of one condition and its spoiler, right before the localisation."""
+    largest = hard(
+        "flip series", "preparation", np.deg2rad(max(settings.flips_deg)), settings.pulse_us * 1e-6, scanner
+    )
+    share = settings.flips_deg[condition] / max(settings.flips_deg)
+    played = everywhere(scaled(largest, max(share, SILENT)), scanner)
+    carrier_hz = shift_hz(settings.carrier_ppm, scanner)
+    blocks = (
+        _pulse(played, frame, carrier_hz, scanner, in_water=True),
+        _spoiler(SPOILERS[-1], _SPOILER_S, frame, scanner),
+    )
+    length_s = _Item("", 0.0, blocks).end_s
+    return _Item("flip_series", end_s - length_s, blocks)
 
 
 def _bands(

@@ -16,7 +16,8 @@ from pulsespec.sequences import slr
 from pulsespec.sequences.scanner import Scanner
 
 _B1_MARGIN = 0.98
-_SILENT = 1e-9
+SILENT = 1e-9
+"""Share of its B1 at which a pulse that is left out is played."""
 _STEP_S = 10e-6
 """Aim for the length of a sample of a slice-selective pulse."""
 
@@ -257,7 +258,7 @@ def scaled(pulse: Pulse, factor: float) -> Pulse:
 
 def silent(played: Played) -> Played:
     """Return a pulse at a billionth of its B1: the block keeps its structure, which interpreters rely on."""
-    return dataclasses.replace(played, pulse=scaled(played.pulse, _SILENT))
+    return dataclasses.replace(played, pulse=scaled(played.pulse, SILENT))
 
 
 def _played(pulse: Pulse, axis: Axis | None, gradient: float, slewing_s: float, scanner: Scanner) -> Played:

@@ -50,7 +50,10 @@ def assemble(protocol: Protocol, scanner: Scanner, design: Design, frame: Frame)
     """
     before_s = excitation_s(design)
     sequence = pypulseq.Sequence(scanner.opts)
-    prepared = preparation(protocol, scanner, frame, before_s)
+    flips = protocol.flip_series.flips_deg if protocol.flip_series else ()
+    prepared = tuple(
+        preparation(protocol, scanner, frame, before_s, condition) for condition in range(max(1, len(flips)))
+    )
     maker = _Maker(protocol, scanner, design, frame, prepared, _Registry(sequence))
     for key, value in definitions(protocol, scanner, design, frame).items():
         sequence.set_definition(key, value)
@@ -74,7 +77,9 @@ def shots(protocol: Protocol, design: Design) -> Iterator[tuple[Kind, Place]]:
         (True, protocol.water_dummies, protocol.water_averages),
     ]
     for water, dummies, averages in kinds:
-        conditions = 1 if water else design.conditions
+        conditions = design.conditions
+        if water:
+            conditions = len(protocol.flip_series.flips_deg) if protocol.flip_series else 1
         if averages:
             for _ in range(dummies):
                 yield Kind(water, 0, dummy=True), Place(0, middle, 0)
@@ -102,6 +107,8 @@ def definitions(protocol: Protocol, scanner: Scanner, design: Design, frame: Fra
             "Matrix": list(protocol.encoding.matrix),
             "FOV": [mm * 1e-3 for mm in protocol.encoding.fov_mm],
         }
+    if protocol.flip_series is not None:
+        image = {"PreparationFlips": list(protocol.flip_series.flips_deg)}
     return {
         "Name": protocol.sequence,
         "B0": scanner.field_t,
@@ -157,15 +164,18 @@ class _Maker:
     scanner: Scanner
     design: Design
     frame: Frame
-    prepared: tuple[PreparedBlock, ...]
+    prepared: tuple[tuple[PreparedBlock, ...], ...]
     registry: _Registry
 
     def shot(self, kind: Kind, place: Place) -> list[list[Any]]:
         """Return the blocks of one repetition; a dummy has no readout."""
         step = self.design.cycle[place.average % len(self.design.cycle)]
         blocks = [
-            self.registry(("preparation", k, kind.water), partial(block.select, kind.water))
-            for k, block in enumerate(self.prepared)
+            self.registry(
+                ("preparation", k, kind.water, kind.condition if len(self.prepared) > 1 else 0),
+                partial(block.select, kind.water),
+            )
+            for k, block in enumerate(self.prepared[kind.condition % len(self.prepared)])
         ]
         blocks += self._acquire(self.design, kind, step, place)
         water = self.water

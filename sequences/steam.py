@@ -23,10 +23,11 @@ from pulsespec.errors import SequenceError
 from pulsespec.protocols import Protocol
 from pulsespec.sequences.design import Areas, Cycle, Design, Equation, Slot, crusher_unit, cycled, plan
 from pulsespec.sequences.geometry import Frame
-from pulsespec.sequences.pulses import Played, excitation, on_slice, peak_b1_hz
+from pulsespec.sequences.pulses import Axis, Played, excitation, on_slice, peak_b1_hz
 from pulsespec.sequences.scanner import Scanner
 
 ORDERS = (1, 0, -1)
+AXES: tuple[Axis, ...] = ("z", "y", "x")
 SPOILER = (1.5, -1.5, -1.5)
 """In units of the crusher: far from 0, from the crusher, from twice and from minus the crusher."""
 
@@ -39,7 +40,7 @@ def pulses(protocol: Protocol, scanner: Scanner) -> tuple[Played, ...]:
     made = [excitation(name, shape, b1, scanner, backwards=name == "storage") for name in names]
     return tuple(
         on_slice(pulse, axis, width, scanner)
-        for pulse, axis, width in zip(made, ("z", "y", "x"), thickness, strict=True)
+        for pulse, axis, width in zip(made, AXES, thickness, strict=True)
     )
 
 

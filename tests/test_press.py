@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 
 import bloch
 import numpy as np
@@ -13,7 +14,7 @@ from pulsespec.protocols import list_protocols, load_protocol, protocol_hash
 from pulsespec.sequences import build, load_scanner, slr, write_sequence
 from pulsespec.sequences.press import phase_cycle, pulses
 
-PRESS = [name for name in list_protocols() if name.startswith("press")]
+PRESS = [name for name in list_protocols() if re.fullmatch(r"press-.*te\d+", name)]
 SCANNER = {1.5: "siemens-aera", 3.0: "siemens-prisma", 7.0: "siemens-terra"}
 PRISMA = load_scanner("siemens-prisma")
 
@@ -208,7 +209,7 @@ def test_definitions_say_what_readers_need(exported):
     assert found["ProtocolName"] == protocol.name
     assert found["ProtocolHash"] == protocol_hash(protocol)
     assert found["Scanner"] == PRISMA.name
-    numbers = {"B0": 2.894, "TE": 0.03, "TR": 2.0, "SpectralWidth": 4000, "CarrierPPM": 2.7}
+    numbers = {"B0": 2.894, "TE": 0.03, "TR": 2.0, "SpectralWidth": 2500, "CarrierPPM": 2.7}
     numbers |= {"WaterCarrierPPM": 4.65, "ReceiverPPM": 4.65}
     for key, value in numbers.items():
         assert float(found[key]) == pytest.approx(value)
