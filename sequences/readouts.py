@@ -114,7 +114,7 @@ def train(protocol: Protocol, settings: Train, scanner: Scanner) -> Readout:
     lobe, fly = _lobes(protocol, settings, scanner, echo_s, area)
     echoes = protocol.points // settings.interleaves * (2 if settings.kind == "bipolar" else 1)
     times, values = _repeat(lobe, fly, echoes, echo_s)
-    peak = float(np.abs(values).max())
+    peak = float(np.abs(lobe[1]).max())
     widest = protocol.encoding.fov_mm[0] * 1e-3 * peak * settings.oversampling
     samples, dwell_s = _sampling(protocol, scanner, echo_s, widest)
     whole = float(np.trapezoid(lobe[1], lobe[0]))

@@ -19,9 +19,12 @@ def test_every_shipped_protocol_is_valid_named_and_sourced():
         protocol = load_protocol(name)
         assert protocol.name == name
         assert protocol.source
-        assert f"te{protocol.te_ms:g}" in name
+        if "-te" in name:
+            assert f"te{protocol.te_ms:g}" in name.split("-")
+        assert f"{protocol.field_t:g}t" in name.split("-")
         assert protocol.averages % protocol.phase_cycle == 0
-        assert protocol.water_averages > 0
+        assert protocol.water_averages > 0 or protocol.encoding.water_flip_deg
+    assert len(names) >= 30
 
 
 def test_shipped_protocols_differ_in_their_hash():
@@ -64,8 +67,9 @@ def test_protocols_are_frozen():
         ("metabolite = 2.7", "metabolite = 270", ["carrier_ppm.metabolite = 270", "20"]),
         ('sequence = "press"', 'sequence = "pres"', ["sequence = 'pres'", "'press'"]),
         ('nucleus = "1H"', 'nucleus = "31P"', ["nucleus = '31P'", "'1H'"]),
-        ("pulse_ms = 26.0", "pulse_us = 26.0", ["water_suppression.pulse_us", "did you mean 'pulse_ms'"]),
-        ("flips_deg = [82.1, ", "flips_deg = [", ["flips_deg has 7", "delays_ms 8", "water_suppression"]),
+        ('scheme = "vapor"', 'scheme = "vapour"', ["water_suppression.scheme = 'vapour'", "'vapor'"]),
+        ('scheme = "vapor"', 'pulse_us = 26.0\nscheme = "vapor"', ["suppression.pulse_us", "mean 'pulse_ms'"]),
+        ('scheme = "vapor"', 'flips_deg = [90.0]\nscheme = "vapor"', ["flips_deg has 1", "delays_ms 8"]),
         ("te_ms = 30.0", "te_ms = 30.0 30.0", ["not valid TOML"]),
     ],
 )

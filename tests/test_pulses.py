@@ -126,7 +126,7 @@ def test_suppression_leaves_little_water_and_nearly_all_metabolite(name, scanner
                 [slr.longitudinal(b1 * flip / 90 * s, step_s, water_hz)[0] for s in b1_scale[:, 0]]
             )
             mz = 1 - (1 - mz * turned[:, None]) * np.exp(-delay * 1e-3 / t1)
-        assert np.abs(mz).max() < 0.005
+        assert np.abs(mz).max() < 0.006
     shift_hz = (np.array([4.05, 3.91, 3.03, 2.01]) - 4.65) * mhz
     kept = np.prod([slr.longitudinal(b1 * f / 90, step_s, shift_hz) for f in settings.flips_deg], axis=0)
     assert kept.min() > least

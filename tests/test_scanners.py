@@ -11,6 +11,12 @@ from pulsespec.sequences import list_scanners, load_scanner
 @pytest.mark.parametrize("name", list_scanners())
 def test_presets_reach_pypulseq_with_their_limits(name):
     scanner = load_scanner(name)
+    if scanner.b0_t is None:
+        with pytest.raises(InputError, match="--field"):
+            _ = scanner.f0_hz
+        with pytest.raises(InputError, match="--max-b1-ut"):
+            _ = scanner.max_b1_hz
+        scanner = load_scanner(name, field_t=0.05, max_b1_ut=100.0)
     opts = scanner.opts
     assert scanner.source
     assert scanner.b0_t == opts.B0
@@ -39,3 +45,9 @@ def test_impossible_limits_are_refused(change):
 def test_unknown_scanner_suggests_the_nearest():
     with pytest.raises(InputError, match="did you mean 'siemens-prisma'"):
         load_scanner("siemens-prism")
+
+
+def test_another_field_than_the_scanners_is_refused():
+    assert load_scanner("ge-xrm", field_t=2.95).b0_t == 2.95
+    with pytest.raises(InputError, match="got 7 T, and ge-xrm has 3 T"):
+        load_scanner("ge-xrm", field_t=7.0)
