@@ -129,6 +129,7 @@ def train(protocol: Protocol, settings: Train, scanner: Scanner) -> Readout:
         step_s,
         (
             ("Readout", f"epsi-{settings.kind}"),
+            ("Prephasing", -whole / 2),
             ("EchoSpacing", echo_s),
             ("Echoes", echoes),
             ("EchoSamples", samples),

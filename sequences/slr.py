@@ -196,13 +196,15 @@ def cayley_klein(
     offset_hz
         Offset from the carrier, any shape; positive is a higher frequency.
     modulation
-        Factor of the offset at the n + 1 edges of the samples, for offsets that come from position under a
-        gradient that changes; by default 1.
+        Factor of the offset at the n + 1 edges of the samples, or in their n middles, for offsets that come from
+        position under a gradient that changes; by default 1.
     shift_hz
         Offset that does not follow the modulation, such as a chemical shift.
 
     """
-    factor = np.ones(np.size(b1_hz)) if modulation is None else (modulation[1:] + modulation[:-1]) / 2
+    factor = np.ones(np.size(b1_hz)) if modulation is None else modulation
+    if factor.size == np.size(b1_hz) + 1:
+        factor = (factor[1:] + factor[:-1]) / 2
     positions = np.asarray(offset_hz, float)
     a, b = np.ones(np.shape(offset_hz), complex), np.zeros(np.shape(offset_hz), complex)
     for b1, scale in zip(np.asarray(b1_hz, complex), factor, strict=True):
