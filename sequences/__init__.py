@@ -2,11 +2,13 @@
 
 from pulsespec.sequences.bandwidths import Displacement
 from pulsespec.sequences.checks import Violation, check
-from pulsespec.sequences.library import build, design, displacement, write_sequence
+from pulsespec.sequences.library import build, design, displacement, purity, write_sequence
+from pulsespec.sequences.purity import Purity, require_pure
 from pulsespec.sequences.scanner import Scanner, list_scanners, load_scanner
 
 __all__ = [
     "Displacement",
+    "Purity",
     "Scanner",
     "Violation",
     "build",
@@ -15,5 +17,7 @@ __all__ = [
     "displacement",
     "list_scanners",
     "load_scanner",
+    "purity",
+    "require_pure",
     "write_sequence",
 ]

@@ -1,5 +1,6 @@
 """From a protocol and a scanner to a sequence, and from a sequence to a file."""
 
+import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,8 @@ from pulsespec.sequences import (
 from pulsespec.sequences.bandwidths import Displacement, displacements
 from pulsespec.sequences.design import Design
 from pulsespec.sequences.geometry import Frame
+from pulsespec.sequences.purity import Purity, central
+from pulsespec.sequences.purity import purity as purity_of_file
 from pulsespec.sequences.scanner import Scanner
 from pulsespec.sequences.shot import assemble
 
@@ -64,6 +67,14 @@ def design(protocol: Protocol, scanner: Scanner) -> Design:
             f"{protocol.name}: is for {protocol.nucleus}, and {scanner.name} is set for {scanner.nucleus}"
         )
     return _DESIGNS[protocol.sequence](protocol, scanner, frame_of(protocol))
+
+
+def purity(protocol: Protocol, scanner: Scanner) -> Purity:
+    """Return the weight of unwanted pathways in what `build` makes of a protocol, from its written file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "central.seq"
+        write_sequence(build(central(protocol), scanner), path)
+        return purity_of_file(path)
 
 
 def displacement(protocol: Protocol, scanner: Scanner) -> tuple[Displacement, ...]:

@@ -23,15 +23,15 @@ from pulsespec.sequences.semi_laser import pulses, turns
 
 ORDERS = (-1, 1, 1, -1, 1, -1, -1)
 CRUSHERS = (
-    (0.0, -1.0, 0.0),
-    (-1.0, -0.5, -1.0),
-    (0.0, -0.5, -1.0),
-    (1.0, -0.5, 1.0),
-    (1.0, -0.5, -1.0),
-    (-0.5, -1.0, 1.0),
+    (0.5, -1.0, -0.5),
+    (-0.75, -1.0, -0.5),
+    (0.75, 1.0, -0.5),
+    (-1.0, 0.5, -1.0),
+    (-0.5, -0.5, 1.0),
+    (0.5, -0.5, -1.0),
 )
-"""Of the pulses after the excitation. Found by a search over multiples of a half: of all pathways but the
-wanted one, each sees at least a whole crusher along one axis."""
+"""Of the pulses after the excitation. Found by a search over multiples of a quarter: of all pathways but the
+wanted one, each is dephased along two axes at least, or by a whole crusher along one."""
 
 
 def design(protocol: Protocol, scanner: Scanner, frame: Frame) -> Design:

@@ -11,7 +11,7 @@ the size of a head: the slab that a refocusing pulse excites reaches to its ends
 pathway by the mean of its phase factors. Crushed is not zero, and nothing is assumed of what crushers do.
 
 Pathways of water that begin in a pulse of the suppression go through all pulses that follow; those that begin in
-outer-volume bands or an inversion are not counted.
+outer-volume bands are not counted.
 """
 
 import dataclasses
@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsespec.errors import SequenceError
+from pulsespec.protocols import Protocol
 from pulsespec.sequences.slr import cayley_klein
 from pulsespec.simulator.timeline import Pulse, Shot, Timeline, read_timeline
 
@@ -141,6 +142,22 @@ def require_pure(found: Purity, name: str) -> None:
         )
 
 
+def central(protocol: Protocol) -> Protocol:
+    """Return a protocol with one phase cycle of the centre of k-space: all that `purity` looks at."""
+    averages = min(protocol.averages, protocol.phase_cycle)
+    changes: dict[str, object] = {"averages": averages, "dummies": 0, "water_dummies": 0}
+    changes["water_averages"] = min(protocol.water_averages, 0 if averages else protocol.phase_cycle)
+    if protocol.encoding is not None:
+        nx, ny, nz = protocol.encoding.matrix
+        fx, fy, fz = protocol.encoding.fov_mm
+        matrix = (nx if protocol.train else min(nx, 2), min(ny, 2), min(nz, 2))
+        fov = (fx * matrix[0] / nx, fy * matrix[1] / ny, fz * matrix[2] / nz)
+        changes["encoding"] = protocol.encoding.model_copy(
+            update={"matrix": matrix, "fov_mm": fov, "water_flip_deg": None}
+        )
+    return protocol.model_copy(update=changes)
+
+
 def _wanted(timeline: Timeline) -> tuple[int, ...]:
     if "Pathway" not in timeline.definitions:
         raise SequenceError(f"{timeline.name or 'sequence'}: has no Pathway definition")
@@ -252,6 +269,9 @@ class _Resonance:
     def begun_before(self, longitudinal: Vector) -> tuple[float, float]:
         """Return the water that began in a pulse of the suppression, and the sum of what was left out.
 
+        These are up to a million pathways whose phases have nothing to do with each other: their signals add
+        up by their squares.
+
         `longitudinal` is that of water before each of those pulses. Both are over unsuppressed water along the
         wanted pathway.
         """
@@ -268,9 +288,9 @@ class _Resonance:
                 k = moments[chosen] + self._moment(shot, orders)
                 factor = abs(self._cycle(shot, (entry, *orders)))
                 if factor > _ALIVE:
-                    weight = np.abs(spectra.amplitudes(entry, orders, k)) * factor
-                    total += float(np.sum(weight * np.abs(values[chosen])))
-        return total / self.reference, dropped
+                    signal = np.abs(spectra.amplitudes(entry, orders, k) * values[chosen]) * factor
+                    total += float(np.sum(signal**2))
+        return float(np.sqrt(total)) / self.reference, dropped
 
     def _prefixes(
         self, shot: Shot, number: dict[int, int], longitudinal: Vector

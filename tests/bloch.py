@@ -4,6 +4,10 @@ import numpy as np
 import pypulseq
 
 
+LOCALISED_S = 0.25
+"""Longer than any localisation lasts: an excitation after that begins another repetition."""
+
+
 def rotate(m, axis_hz, time_s):
     """Turn vectors m (..., 3) about -axis (precession exp(+i w t) for positive z offset is about +z)."""
     size = np.linalg.norm(axis_hz, axis=-1, keepdims=True)
@@ -24,14 +28,19 @@ def pulse(b1_hz, step_s, offset_hz):
 
 
 def shots(path):
-    """Return, for each readout, the blocks from the excitation on."""
+    """Return, for each readout, the blocks from the excitation on; pulses of STEAM belong to the first."""
     sequence = pypulseq.Sequence(pypulseq.Opts(B0=1.0))
     sequence.read(str(path))
-    found, current = [], None
+    found, current, began, now = [], None, 0.0, 0.0
     for number in sequence.block_events:
         block = sequence.get_block(number)
-        if block.rf is not None and block.rf.use == "excitation":
-            current = []
+        now += block.block_duration
+        if (
+            block.rf is not None
+            and block.rf.use == "excitation"
+            and (current is None or now - began > LOCALISED_S)
+        ):
+            current, began = [], now
         if current is not None:
             current.append(block)
             if block.adc is not None:
@@ -41,11 +50,14 @@ def shots(path):
 
 
 def area(gradient, start_s, end_s):
-    """Return the area of a trapezoid between two times of its block."""
+    """Return the area of a gradient between two times of its block."""
     if gradient is None:
         return 0.0
-    steps = [gradient.delay, gradient.rise_time, gradient.flat_time, gradient.fall_time]
-    corners, values = np.cumsum(steps), gradient.amplitude * np.array([0, 1, 1, 0])
+    if gradient.type == "trap":
+        steps = [gradient.delay, gradient.rise_time, gradient.flat_time, gradient.fall_time]
+        corners, values = np.cumsum(steps), gradient.amplitude * np.array([0, 1, 1, 0])
+    else:
+        corners, values = gradient.delay + gradient.tt, gradient.waveform
     grid = np.unique(np.concatenate([[start_s, end_s], corners.clip(start_s, end_s)]))
     return float(np.trapezoid(np.interp(grid, corners, values, left=0, right=0), grid))
 
