@@ -1,12 +1,14 @@
 """The library of pulse sequences: protocols in, Pulseq files out."""
 
 from pulsespec.sequences.bandwidths import Displacement
-from pulsespec.sequences.checks import Violation, check
+from pulsespec.sequences.checks import RULES, check
 from pulsespec.sequences.library import build, design, displacement, purity, write_sequence
 from pulsespec.sequences.purity import Purity, require_pure
 from pulsespec.sequences.scanner import Scanner, list_scanners, load_scanner
+from pulsespec.sequences.violations import Violation
 
 __all__ = [
+    "RULES",
     "Displacement",
     "Purity",
     "Scanner",

@@ -1,7 +1,8 @@
 """Whether a scanner can play a sequence: every rule that is known to stop one, each with its own name."""
 
+import dataclasses
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,58 +11,119 @@ import pypulseq
 
 from pulsespec.conventions import gamma_hz_per_t
 from pulsespec.errors import SequenceError
+from pulsespec.sequences.check_whole import (
+    Blocks,
+    check_energy,
+    check_labels,
+    check_resonances,
+    check_segments,
+    check_size,
+    check_stimulation,
+)
+from pulsespec.sequences.corners import corners
+from pulsespec.sequences.gradient_file import GradientFile, read_gradient_file
 from pulsespec.sequences.pulses import on_raster
 from pulsespec.sequences.scanner import Scanner
+from pulsespec.sequences.violations import Violation
 
 _SLACK = 1e-6
 _TIME_SLACK_S = 1e-9
 _FIELD_TOLERANCE = 1e-3
+_USE_SINCE_MINOR = 5
 _AXES = ("gx", "gy", "gz")
 
 
-@dataclass(frozen=True)
-class Violation:
-    """One rule that a sequence breaks, at the first block where it does."""
+RULES = (
+    "max_b1",
+    "max_gradient",
+    "max_slew",
+    "gradient_raster",
+    "gradient_ends",
+    "block_raster",
+    "block_length",
+    "rf_raster",
+    "rf_dead_time",
+    "rf_ringdown",
+    "rf_use",
+    "adc_raster",
+    "adc_start",
+    "adc_dead_time",
+    "adc_samples",
+    "adc_lengths",
+    "no_adc",
+    "field",
+    "definitions",
+    "file_size",
+    "repetitions",
+    "geometry_labels",
+    "label_repeated",
+    "label_flag",
+    "label_counter",
+    "segment_label",
+    "segment_structure",
+    "rf_energy",
+    "duty_cycle",
+    "stimulation",
+    "resonance",
+)
+"""Every rule there is. Those whose limit is not known of a scanner do not run."""
 
-    rule: str
-    """Name of the rule, such as `max_b1` or `adc_raster`."""
-    block: int
-    """Number of the block, from 1; 0 for the sequence as a whole."""
-    message: str
-    """What came and what was expected."""
 
+def check(source: Any, scanner: Scanner, *, gradient_file: Path | None = None) -> list[Violation]:
+    """Return every rule of the scanner (`RULES`) that a sequence, or the `.seq` file of that path, breaks.
 
-def check(sequence: Any, scanner: Scanner) -> list[Violation]:
-    """Return every rule of the scanner that a sequence, or the `.seq` file of that path, breaks.
-
-    Rules: `max_b1`, `max_gradient`, `max_slew`, `gradient_raster`, `gradient_ends`, `block_raster`,
-    `block_length`, `rf_raster`, `rf_dead_time`, `rf_ringdown`, `rf_use`, `adc_raster`, `adc_start`,
-    `adc_dead_time`, `adc_samples`, `adc_lengths`, `no_adc`, `field`, `definitions`. A rule that many blocks
-    break is reported once for each distinct block.
+    A rule that many blocks break is reported once for each distinct block. Nerve stimulation follows
+    `stimulation`, or the SAFE model where a Siemens `gradient_file` of one's own scanner gives its parameters;
+    that file also has the forbidden bands of the gradients.
 
     Raises
     ------
     SequenceError
         The file cannot be read as Pulseq.
+    InputError
+        The gradient file cannot be read.
 
     """
-    if isinstance(sequence, str | Path):
-        sequence = _read(Path(sequence), scanner)
+    path = Path(source) if isinstance(source, str | Path) else None
+    sequence = source if path is None else _read(path, scanner)
+    blocks = Blocks(sequence)
+    named_use = path is None or not _is_old(path)
     found = list(_check_whole(sequence, scanner))
+    found += _check_blocks(sequence, blocks, scanner, named_use)
+    found += check_size(sequence, path, blocks, scanner)
+    found += check_labels(sequence, blocks)
+    if scanner.needs_trid:
+        found += check_segments(sequence, blocks)
+    found += check_energy(blocks, scanner)
+    own = None if gradient_file is None else read_gradient_file(gradient_file)
+    if own is not None and own.hardware is not None:
+        found += _safe(sequence, own.hardware)
+    else:
+        found += check_stimulation(blocks, scanner)
+    found += check_resonances(blocks, _bands(scanner, own))
+    return found
+
+
+def _check_blocks(sequence: Any, blocks: Blocks, scanner: Scanner, named_use: bool) -> list[Violation]:
+    """Return what single blocks and their borders break."""
+    found: list[Violation] = []
     seen: dict[tuple[Any, ...], dict[str, float]] = {}
     lengths: dict[int, int] = {}
     ends = dict.fromkeys(_AXES, 0.0)
     number = 0
-    for number, ids in sequence.block_events.items():
-        duration_s = float(sequence.block_durations[number])
-        key = (round(duration_s * 1e9), *(int(i) for i in ids[1:6]), *ends.values())
+    for index, number in enumerate(blocks.numbers):
+        duration_s = float(blocks.durations[index])
+        key = (round(duration_s * 1e9), *blocks.ids[index][:5], *ends.values())
         if key in seen:  # an equal block has been checked, after gradients that ended at the same values
             ends = dict(seen[key])
             continue
-        block = sequence.get_block(number)
-        found += _joints(block, number, ends, scanner)
+        block = blocks[index]
+        here = list(_joints(block, number, duration_s, ends, scanner))
         seen[key] = dict(ends)
-        found += _check_block(block, number, duration_s, scanner)
+        here += _check_block(block, number, duration_s, scanner)
+        if not named_use:
+            here = [violation for violation in here if violation.rule != "rf_use"]
+        found += [dataclasses.replace(one, time_s=float(blocks.starts[index])) for one in here]
         if block.adc is not None:
             lengths.setdefault(int(block.adc.num_samples), number)
     if any(ends.values()):
@@ -72,6 +134,30 @@ def check(sequence: Any, scanner: Scanner) -> list[Violation]:
         message = f"readouts of {sorted(lengths)} samples in one file: expected one length"
         found.append(Violation("adc_lengths", max(lengths.values()), message))
     return found
+
+
+def _is_old(path: Path) -> bool:
+    """Return whether a file is of a version that has no `use` of pulses: before 1.5."""
+    with path.open("rb") as file:
+        head = file.read(400)
+    minor = re.search(rb"minor\s+(\d+)", head)
+    return minor is not None and int(minor.group(1)) < _USE_SINCE_MINOR
+
+
+def _bands(scanner: Scanner, own: GradientFile | None) -> list[tuple[str, tuple[float, float]]]:
+    """Return axis and band in Hz of everything that is forbidden."""
+    if own is not None:
+        return [(axis, band) for axis in _AXES for band in own.bands_hz]
+    known = scanner.forbidden_hz or ()
+    return [(axis, band) for axis, bands in zip(_AXES, known, strict=False) for band in bands]
+
+
+def _safe(sequence: Any, hardware: Any) -> Iterator[Violation]:
+    """Yield whether the SAFE model of pypulseq finds more than its limit."""
+    fine, norm, _, _ = sequence.calculate_pns(hardware, do_plots=False)
+    if not fine:
+        message = f"nerve stimulation of {float(np.max(norm)):.0%} of the limit (SAFE): expected at most 100%"
+        yield Violation("stimulation", 0, message)
 
 
 def _read(path: Path, scanner: Scanner) -> Any:
@@ -186,7 +272,7 @@ def adc_segments(samples: int, dwell_s: float, scanner: Scanner) -> tuple[int, i
 def _check_gradient(
     gradient: Any, axis: str, number: int, duration_s: float, scanner: Scanner
 ) -> Iterator[Violation]:
-    times, values = _corners(gradient)
+    times, values = corners(gradient)
     to_mt_per_m = 1e3 / gamma_hz_per_t(scanner.nucleus)
     peak = float(np.abs(values).max()) * to_mt_per_m
     if peak > scanner.max_grad_mt_per_m * (1 + _SLACK):
@@ -208,28 +294,18 @@ def _check_gradient(
         yield Violation("block_length", number, f"{axis} lasts longer than its block")
 
 
-def _corners(gradient: Any) -> tuple[Any, Any]:
-    """Return times in s from the start of the block and values in Hz/m at the corners of a gradient."""
-    if gradient.type == "trap":
-        steps = [gradient.delay, gradient.rise_time, gradient.flat_time, gradient.fall_time]
-        return np.cumsum(steps), gradient.amplitude * np.array([0.0, 1.0, 1.0, 0.0])
-    times, values = np.asarray(gradient.tt, float), np.asarray(gradient.waveform, float)
-    if times[0] > _TIME_SLACK_S:
-        times = np.concatenate([[0.0], times, [gradient.shape_dur]])
-        values = np.concatenate([[gradient.first], values, [gradient.last]])
-    return times + gradient.delay, values
-
-
-def _joints(block: Any, number: int, ends: dict[str, float], scanner: Scanner) -> Iterator[Violation]:
+def _joints(
+    block: Any, number: int, duration_s: float, ends: dict[str, float], scanner: Scanner
+) -> Iterator[Violation]:
     """Yield where a gradient jumps at the border to the block before; `ends` is brought up to date."""
     step = scanner.max_slew_hz_per_m_per_s * scanner.grad_raster_s * (1 + _SLACK)
     for axis in _AXES:
         gradient = getattr(block, axis)
         first = last = 0.0
         if gradient is not None:
-            times, values = _corners(gradient)
+            times, values = corners(gradient)
             first = float(values[0]) if times[0] < _TIME_SLACK_S else 0.0
-            whole = times[-1] > float(block.block_duration) - _TIME_SLACK_S
+            whole = times[-1] > duration_s - _TIME_SLACK_S
             last = float(values[-1]) if whole else 0.0
             if (not whole and abs(values[-1]) > step) or (times[0] > _TIME_SLACK_S and abs(values[0]) > step):
                 yield Violation(

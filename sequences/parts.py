@@ -12,19 +12,31 @@ from pulsespec.sequences.geometry import Frame
 from pulsespec.sequences.pulses import Played, ceil_to, rf_event
 from pulsespec.sequences.scanner import Scanner
 
-_GRADIENT_SHARE, _GRADIENT_CAP_T_PER_M = 0.8, 40e-3
+_GRADIENT_SHARE, _GRADIENT_CAP_T_PER_M = 0.8, 30e-3
 _SLEW_SHARE, _SLEW_CAP_T_PER_M_PER_S = 0.7, 140.0
+_STIMULATION_SHARE = 0.85
+"""Of the threshold: what a ramp may use of it, for another follows."""
 _NOTHING = 1e-9
 """Share of a gradient below which an axis is left out."""
 
 
 def gentle(scanner: Scanner) -> tuple[float, float]:
-    """Return amplitude in Hz/m and slew rate in Hz/m/s for spoilers and crushers: less than the limits."""
+    """Return amplitude in Hz/m and slew rate in Hz/m/s for spoilers and crushers: less than the limits.
+
+    Where a model of nerve stimulation is known of the scanner, a ramp to that amplitude on three axes at once
+    stays below the threshold: a ramp of length T to the gradient G stimulates by L G / (r (c + T)), with the
+    symbols of `stimulation`.
+    """
     gamma = gamma_hz_per_t(scanner.nucleus)
-    return (
-        min(_GRADIENT_SHARE * scanner.max_grad_hz_per_m, _GRADIENT_CAP_T_PER_M * gamma),
-        min(_SLEW_SHARE * scanner.max_slew_hz_per_m_per_s, _SLEW_CAP_T_PER_M_PER_S * gamma),
-    )
+    amplitude = min(_GRADIENT_SHARE * scanner.max_grad_mt_per_m * 1e-3, _GRADIENT_CAP_T_PER_M)
+    slew = min(_SLEW_SHARE * scanner.max_slew_t_per_m_per_s, _SLEW_CAP_T_PER_M_PER_S)
+    rheobase, chronaxie = scanner.stimulation_rheobase_t_per_s, scanner.stimulation_chronaxie_s
+    if rheobase is not None and chronaxie is not None and scanner.stimulation_length_m is not None:
+        allowed = _STIMULATION_SHARE * rheobase / scanner.stimulation_length_m / np.sqrt(3)
+        ramp_s = amplitude / allowed - chronaxie
+        if ramp_s > 0:
+            slew = min(slew, amplitude / ramp_s)
+    return amplitude * gamma, slew * gamma
 
 
 def shortest_lobe_s(areas_per_m: Sequence[float], frame: Frame, scanner: Scanner) -> float:
@@ -41,8 +53,19 @@ def shortest_lobe_s(areas_per_m: Sequence[float], frame: Frame, scanner: Scanner
     return 2 * ramp + ceil_to(area / amplitude - ramp, raster)
 
 
-def lobes(areas_per_m: Sequence[float], duration_s: float, frame: Frame, scanner: Scanner) -> list[Any]:
-    """Return a trapezoid an axis, of equal duration, with areas along the voxel's axes in cycles/m."""
+def lobes(
+    areas_per_m: Sequence[float],
+    duration_s: float,
+    frame: Frame,
+    scanner: Scanner,
+    *,
+    every_axis: bool = False,
+) -> list[Any]:
+    """Return a trapezoid an axis, of equal duration, with areas along the voxel's axes in cycles/m.
+
+    Axes without an area are left out unless `every_axis`, for shots that differ in areas must have the same
+    events.
+    """
     amplitude, slew = gentle(scanner)
     ramp = min(ceil_to(amplitude / slew, scanner.grad_raster_s), duration_s / 2)
     ramp = np.floor(ramp / scanner.grad_raster_s + 1e-6) * scanner.grad_raster_s
@@ -57,7 +80,7 @@ def lobes(areas_per_m: Sequence[float], duration_s: float, frame: Frame, scanner
             system=scanner.opts,
         )
         for axis, area in zip("xyz", areas, strict=True)
-        if abs(area) > _NOTHING * np.abs(areas).max()
+        if every_axis or abs(area) > _NOTHING * np.abs(areas).max()
     ]
 
 

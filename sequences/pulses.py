@@ -16,8 +16,8 @@ from pulsespec.sequences import slr
 from pulsespec.sequences.scanner import Scanner
 
 _B1_MARGIN = 0.98
-SILENT = 1e-9
-"""Share of its B1 at which a pulse that is left out is played."""
+SILENT = 2.0**-30
+"""Share of its B1 at which a pulse that is left out is played: a power of two, so that its shape is the same."""
 _STEP_S = 10e-6
 """Aim for the length of a sample of a slice-selective pulse."""
 
@@ -257,7 +257,7 @@ def scaled(pulse: Pulse, factor: float) -> Pulse:
 
 
 def silent(played: Played) -> Played:
-    """Return a pulse at a billionth of its B1: the block keeps its structure, which interpreters rely on."""
+    """Return a pulse at next to none of its B1: the block keeps its structure, which interpreters rely on."""
     return dataclasses.replace(played, pulse=scaled(played.pulse, SILENT))
 
 

@@ -57,6 +57,10 @@ class Scanner:
     """Largest file that is known to run."""
     max_repetitions: int | None = None
     """Number of repetitions above which the interpreter is known to fail."""
+    max_b1_rms_ut: float | None = None
+    """Largest B1 as root of its mean square over the sequence."""
+    max_grad_rms_mt_per_m: float | None = None
+    """Largest root of the mean square of one gradient over the sequence."""
     stimulation_rheobase_t_per_s: float | None = None
     stimulation_chronaxie_s: float | None = None
     stimulation_length_m: float | None = None

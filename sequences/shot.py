@@ -227,8 +227,9 @@ class _Maker:
                 areas = (x + design.readout.prephasing_per_m, y, z)
                 gap_s += place.interleave * design.readout.interleave_s
             if gap_s > 0:
-                make = partial(parts.lobes, areas, lobe_s, self.frame, self.scanner)
-                lobes = self.registry((areas, lobe_s), make) if lobe_s else []
+                varies = k == last and self.protocol.encoding is not None
+                make = partial(parts.lobes, areas, lobe_s, self.frame, self.scanner, every_axis=varies)
+                lobes = self.registry((areas, lobe_s, varies), make) if lobe_s else []
                 blocks.append([*lobes, pypulseq.make_delay(gap_s)])
         return blocks
 
