@@ -5,7 +5,7 @@ import functools
 import hashlib
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
@@ -50,6 +50,18 @@ def load_protocol(name_or_path: str | Path) -> Protocol:
     except (OSError, UnicodeDecodeError) as error:
         raise ProtocolError(f"{path}: cannot be read as text ({error})") from error
     return _parse(text, str(path))
+
+
+def change(protocol: Protocol, changes: Mapping[str, Any]) -> Protocol:
+    """Return a protocol with other values, validated as a file of its own would be.
+
+    Raises `ProtocolError` where a value is not allowed.
+    """
+    values = protocol.model_dump(mode="json") | dict(changes)
+    try:
+        return Protocol.model_validate(values)
+    except ValidationError as error:
+        raise ProtocolError("; ".join(_explain(protocol.name, one) for one in error.errors())) from error
 
 
 def protocol_hash(protocol: Protocol) -> str:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from pulsespec.errors import SequenceError
 from pulsespec.protocols import Protocol
-from pulsespec.sequences.slr import cayley_klein
+from pulsespec.sequences.voxel import GRID_M, Profile, Transfer, Vector, Voxel, wanted_pathway
 from pulsespec.simulator.timeline import Pulse, Shot, Timeline, read_timeline
 
 METABOLITES_PPM = (2.0, 3.0, 3.9)
@@ -39,20 +39,12 @@ _WATER_T1_S = (0.8, 1.5, 4.0)
 _TISSUE_T1_S = 1.2
 """T1 of water while the suppression is played; it changes what each of its pulses excites but little."""
 _B1_SCALES = (0.8, 1.0, 1.2)
-_OBJECT_M = 0.2
-_GRID_M = 5e-5
-_SPAN_M = 0.3
 _PADDING = 6
 """Zeros beside a profile, in its lengths: how finely its spectrum is sampled."""
 _ORDERS = (-1, 0, 1)
 _NO_SIGNAL = 1e-12
 _ALIVE = 1e-7
 """Pathways whose largest possible weight is below this are left out; their sum is reported."""
-
-Vector = NDArray[np.float64]
-Profile = NDArray[np.complex128]
-Transfer = dict[tuple[int, int], Profile]
-"""T for each pair of new and old order."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +88,7 @@ def purity(source: Path | Timeline) -> Purity:
 
     """
     timeline = source if isinstance(source, Timeline) else read_timeline(Path(source))
-    wanted = _wanted(timeline)
+    wanted = wanted_pathway(timeline)
     shots = _central(timeline.select(water_reference=False), wanted)
     if not shots:
         shots = _central(timeline.select(water_reference=True), wanted)
@@ -158,12 +150,6 @@ def central(protocol: Protocol) -> Protocol:
     return protocol.model_copy(update=changes)
 
 
-def _wanted(timeline: Timeline) -> tuple[int, ...]:
-    if "Pathway" not in timeline.definitions:
-        raise SequenceError(f"{timeline.name or 'sequence'}: has no Pathway definition")
-    return tuple(int(order) for order in np.ravel(timeline.definitions["Pathway"]))
-
-
 def _central(shots: Sequence[Shot], wanted: tuple[int, ...]) -> list[Shot]:
     """Return the shots at the centre of k-space, those of one interleave: all that add up to one signal."""
     if not shots:
@@ -183,69 +169,13 @@ def _central(shots: Sequence[Shot], wanted: tuple[int, ...]) -> list[Shot]:
     ]
 
 
-@dataclass(frozen=True)
-class _Voxel:
-    """The axes along which pulses select, and the object along each of them."""
-
-    axes: Vector
-    """Axes of the voxel in gradient coordinates, columns; (3, 3)."""
-    positions: Vector
-    """Cell centres along each axis in m from the isocentre; (3, n)."""
-    density: Vector
-    """Of the object along an axis, times the length of a cell; (n,)."""
-
-    @classmethod
-    def of(cls, timeline: Timeline) -> "_Voxel":
-        """Return the voxel that the definitions of a file describe."""
-        axes = np.ravel(timeline.definitions.get("VoxelOrientation", np.eye(3))).reshape(3, 3).astype(float)
-        centre = np.ravel(timeline.definitions.get("VoxelPosition", np.zeros(3))).astype(float)
-        n = round(_SPAN_M / _GRID_M)
-        line = (np.arange(n) + 0.5) * _GRID_M - _SPAN_M / 2
-        density = np.exp(-((2 * line / _OBJECT_M) ** 4)) * _GRID_M
-        return cls(axes, (axes.T @ centre)[:, None] + line, density)
-
-    def axis_of(self, pulse: Pulse) -> int | None:
-        """Return the axis of the voxel along which a pulse selects; `None` for a pulse without a gradient."""
-        size = np.abs(pulse.rf.gradient_hz_per_m @ self.axes).max(axis=0)
-        if size.max() < 1.0:
-            return None
-        axis = int(np.argmax(size))
-        if np.delete(size, axis).max() > 1e-3 * size[axis]:
-            raise SequenceError("purity: a pulse selects along no axis of the voxel")
-        return axis
-
-    def transfer(self, pulse: Pulse, spin_hz: float) -> Transfer:
-        """Return T for (new, old) order: along the axis of the pulse (n,), or (1,) for a pulse without."""
-        axis, rf = self.axis_of(pulse), pulse.rf
-        shift_hz, step_s = spin_hz - rf.offset_hz, rf.duration_s / rf.b1_hz.size
-        if axis is None:
-            a, b = cayley_klein(rf.b1_hz, step_s, np.zeros(1), shift_hz=shift_hz)
-        else:
-            gradient = rf.gradient_hz_per_m @ self.axes[:, axis]
-            peak = gradient[int(np.argmax(np.abs(gradient)))]
-            offset = self.positions[axis] * peak
-            a, b = cayley_klein(rf.b1_hz, step_s, offset, modulation=gradient / peak, shift_hz=shift_hz)
-        excite, store = 2 * np.conj(a) * b, -np.conj(a * b)
-        return {
-            (-1, -1): np.conj(a) ** 2,
-            (-1, 0): excite,
-            (-1, 1): -(b**2),
-            (0, -1): store,
-            (0, 0): (np.abs(a) ** 2 - np.abs(b) ** 2).astype(complex),
-            (0, 1): np.conj(store),
-            (1, -1): -np.conj(b**2),
-            (1, 0): np.conj(excite),
-            (1, 1): a**2,
-        }
-
-
 class _Resonance:
     """All pathways of one resonance through shots that add up."""
 
     def __init__(
         self, timeline: Timeline, shots: Sequence[Shot], wanted: tuple[int, ...], ppm: float
     ) -> None:
-        self.wanted, self.shots, self.voxel = wanted, shots, _Voxel.of(timeline)
+        self.wanted, self.shots, self.voxel = wanted, shots, Voxel.of(timeline)
         self.spin_hz = (ppm - timeline.reference_ppm) * 1e-6 * timeline.f0_hz
         self.suffixes = [(*orders, -1) for orders in product(_ORDERS, repeat=len(wanted) - 1)]
         self.prephasing = float(np.ravel(timeline.definitions.get("Prephasing", 0.0))[0])
@@ -343,7 +273,7 @@ class _Resonance:
 class _Spectra:
     """The integrals over position of the transfers of a localisation, as functions of the moment."""
 
-    def __init__(self, voxel: _Voxel, pulses: list[tuple[int | None, Transfer]]) -> None:
+    def __init__(self, voxel: Voxel, pulses: list[tuple[int | None, Transfer]]) -> None:
         self.voxel, self.pulses = voxel, pulses
         self._spectra: dict[tuple[object, ...], Profile] = {}
 
@@ -374,11 +304,11 @@ class _Spectra:
                 np.fft.ifftshift(np.pad(profile, _PADDING * x.size // 2))
             )
         spectrum = self._spectra[(steps, axis)]
-        step = 1 / (spectrum.size * _GRID_M)
+        step = 1 / (spectrum.size * GRID_M)
         index = k_per_m / step
         low = np.floor(index).astype(np.int64)
         share = index - low
-        outside = np.abs(k_per_m) > 0.5 / _GRID_M
+        outside = np.abs(k_per_m) > 0.5 / GRID_M
         value = (1 - share) * spectrum[low % spectrum.size] + share * spectrum[(low + 1) % spectrum.size]
         # Only the phase that the place of the voxel gives is left out: it is the same for all of a pathway.
         return np.where(outside, 0.0, value)

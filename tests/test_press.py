@@ -137,10 +137,7 @@ def test_phase_cycle_keeps_these_pathways(steps, survivors):
     for one, two in itertools.product((-1, 0, 1), repeat=2):
         # A pulse of phase p turns an order by d with the phase -d p; what is received is order -1.
         change = (one, two - one, -1 - two)
-        weights = [
-            np.exp(-1j * (np.dot(change, step.pulses) + step.receiver))
-            for step in phase_cycle(steps)
-        ]
+        weights = [np.exp(-1j * (np.dot(change, step.pulses) + step.receiver)) for step in phase_cycle(steps)]
         if abs(np.mean(weights)) > 1e-9:
             kept.append((one, two))
             if (one, two) == (-1, 1):

@@ -68,7 +68,11 @@ def test_protocols_are_frozen():
         ('sequence = "press"', 'sequence = "pres"', ["sequence = 'pres'", "'press'"]),
         ('nucleus = "1H"', 'nucleus = "31P"', ["nucleus = '31P'", "'1H'"]),
         ('scheme = "vapor"', 'scheme = "vapour"', ["water_suppression.scheme = 'vapour'", "'vapor'"]),
-        ('scheme = "vapor"', 'pulse_us = 26.0\nscheme = "vapor"', ["suppression.pulse_us", "mean 'pulse_ms'"]),
+        (
+            'scheme = "vapor"',
+            'pulse_us = 26.0\nscheme = "vapor"',
+            ["suppression.pulse_us", "mean 'pulse_ms'"],
+        ),
         ('scheme = "vapor"', 'flips_deg = [90.0]\nscheme = "vapor"', ["flips_deg has 1", "delays_ms 8"]),
         ("te_ms = 30.0", "te_ms = 30.0 30.0", ["not valid TOML"]),
     ],

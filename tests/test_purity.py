@@ -10,8 +10,9 @@ import pytest
 from pulsespec.errors import SequenceError
 from pulsespec.protocols import list_protocols, load_protocol
 from pulsespec.sequences import build, load_scanner, purity, require_pure, write_sequence
-from pulsespec.sequences.purity import PathwayWeight, Purity, _Voxel, central
+from pulsespec.sequences.purity import PathwayWeight, Purity, central
 from pulsespec.sequences.purity import purity as of_file
+from pulsespec.sequences.voxel import Voxel
 from pulsespec.simulator.timeline import read_timeline
 
 SCANNER = {1.5: "siemens-aera", 3.0: "siemens-skyra", 7.0: "siemens-terra"}
@@ -34,7 +35,7 @@ def test_pathways_add_up_to_what_the_bloch_equation_gives(tmp_path, name):
     timeline = read_timeline(path)
     (shot,) = timeline.select(water_reference=False)
     spin_hz = (2.2 - 4.65) * 1e-6 * timeline.f0_hz
-    voxel = _Voxel.of(timeline)
+    voxel = Voxel.of(timeline)
     rng = np.random.default_rng(1)
     inside = rng.uniform(-0.015, 0.015, (3, 12)) + voxel.positions.mean(axis=1)[:, None]
     voxel = dataclasses.replace(voxel, positions=inside)

@@ -1,6 +1,7 @@
 """The command line: `pulsespec VERB`. It reads arguments, calls the functions of the verbs and prints.
 
-Exit codes: 0 done; 1 a fault of the program, with its traceback; 2 wrong usage or input, with one line that
+Exit codes: 0 done; 1 a sequence that a scanner cannot play (`check`), or a fault of the program, with its
+traceback; 2 wrong usage or input, with one line that
 says what to change.
 """
 
@@ -14,7 +15,7 @@ import typer
 from pulsespec import __version__, analysis, commands
 from pulsespec import demo as virtual
 from pulsespec.console import Console
-from pulsespec.errors import PulsespecError
+from pulsespec.errors import InputError, PulsespecError
 
 app = typer.Typer(
     name="pulsespec",
@@ -105,12 +106,49 @@ def export(
     protocol: Annotated[str, typer.Argument(help="Name of a shipped protocol, or a TOML file.")],
     scanner: Annotated[str, typer.Option("--scanner", help="A name of `pulsespec scanners`.")],
     output: Output,
+    voxel_mm: Annotated[str | None, typer.Option("--voxel-mm", help="Extent x,y,z of the voxel.")] = None,
+    position_mm: Annotated[
+        str | None,
+        typer.Option("--position-mm", help="Centre x,y,z from the isocentre, along the gradients."),
+    ] = None,
+    orientation: Annotated[
+        str | None,
+        typer.Option("--orientation", help="Angles about x,y,z in degrees, or the nine numbers of the axes."),
+    ] = None,
+    from_image: Annotated[
+        Path | None, typer.Option("--from-image", help="NIfTI mask or spectrum that gives the voxel.")
+    ] = None,
+    patient_position: Annotated[str, typer.Option("--patient-position", help="HFS or HFP.")] = "HFS",
+    field: FieldT = None,
+    max_b1_ut: Annotated[
+        float | None, typer.Option("--max-b1-ut", min=0.01, help="Largest B1, where it is not the scanner's.")
+    ] = None,
+    pulseq: Annotated[str, typer.Option("--pulseq", help="Version of the file: 1.5 or 1.4.1.")] = "1.5",
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Build the sequence of a protocol and write it as a Pulseq .seq file."""
-    made = commands.export(protocol, scanner, output, overwrite=overwrite, dry_run=dry_run)
+    """Build the sequence of a protocol, check it, and write it as a Pulseq .seq file."""
+    if pulseq not in ("1.5", "1.4.1"):
+        raise InputError(f"--pulseq: got {pulseq!r}, expected 1.5 or 1.4.1")
+    geometry = commands.Geometry(
+        voxel_mm=_numbers("--voxel-mm", voxel_mm, 3),
+        position_mm=_numbers("--position-mm", position_mm, 3),
+        orientation=_numbers("--orientation", orientation, 3, 9),
+        image=from_image,
+        patient_position=patient_position,
+    )
+    made = commands.export(
+        protocol,
+        scanner,
+        output,
+        geometry=None if geometry == commands.Geometry() else geometry,
+        field_t=field,
+        max_b1_ut=max_b1_ut,
+        v141=pulseq == "1.4.1",
+        overwrite=overwrite,
+        dry_run=dry_run,
+    )
     console = Console(as_json)
     if not as_json:
         written = "would write" if dry_run else "wrote"
@@ -118,19 +156,65 @@ def export(
     console.table(made["displacement"], made)
 
 
+def _numbers(option: str, text: str | None, *lengths: int) -> tuple[float, ...] | None:
+    """Return the numbers of an option that takes several, separated by commas."""
+    if text is None:
+        return None
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) not in lengths:
+        count = " or ".join(str(length) for length in lengths)
+        raise InputError(f"{option}: got {text!r}, expected {count} numbers separated by commas")
+    return values
+
+
 @app.command()
 def check(
     sequence: Annotated[Path, typer.Argument(help="A .seq file.")],
     scanner: Annotated[str, typer.Option("--scanner", help="A name of `pulsespec scanners`.")],
+    field: FieldT = None,
+    gradient_file: Annotated[
+        Path | None,
+        typer.Option("--gradient-file", help="Siemens .asc file of the scanner: stimulation, resonances."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check whether a scanner can play a .seq file; exit code 2 where it cannot."""
-    broken = commands.check(sequence, scanner)
+    """Check whether a scanner can play a .seq file; exit code 1 where it cannot."""
+    broken = commands.check(sequence, scanner, field_t=field, gradient_file=gradient_file)
     console = Console(as_json)
     if broken:
         console.table(broken)
-        raise typer.Exit(2)
+        raise typer.Exit(1)
     console.result([], f"{sequence}: {scanner} can play it")
+
+
+@app.command()
+def plot(
+    sequence: Annotated[Path, typer.Argument(help="A .seq file.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Picture (.png, .svg, .pdf) or page (.html).")
+    ],
+    report: Annotated[bool, typer.Option("--report", help="One page: pulses, profiles, timing.")] = False,
+    shot: Annotated[int, typer.Option("--shot", min=0, help="Number of the readout to draw, from 0.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw one shot of a .seq file, or with --report write a page about it."""
+    commands.plot(sequence, output, report=report, shot=shot, overwrite=overwrite)
+    Console().result(None, f"wrote {output}")
+
+
+@app.command()
+def calibrate(
+    raw: Annotated[Path, typer.Argument(help="Raw data of a calibration protocol.")],
+    sequence: Annotated[Path, typer.Option("--seq", help="The .seq that acquired it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Read a calibration: the frequency and linewidth of water, or the B1 in the voxel."""
+    found = commands.calibrate(raw, sequence)
+    text = ", ".join(f"{key} {value:.6g}" for key, value in found.items() if isinstance(value, float))
+    Console(as_json).result(found, text)
 
 
 @app.command()

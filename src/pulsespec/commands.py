@@ -73,45 +73,117 @@ def scanner_for(protocol: "Protocol", name: str | None = None, f0_hz: float | No
     return dataclasses.replace(scanner, b0_t=field_from_larmor(f0_hz, protocol.nucleus))
 
 
+@dataclasses.dataclass(frozen=True)
+class Geometry:
+    """Where a voxel is to be, in the place of what the protocol says; `None` leaves that."""
+
+    voxel_mm: tuple[float, ...] | None = None
+    position_mm: tuple[float, ...] | None = None
+    orientation: tuple[float, ...] | None = None
+    """Three angles in degrees or nine numbers: see `pulsespec.sequences.geometry`."""
+    image: Path | None = None
+    """A NIfTI mask or spectrum that gives all three."""
+    patient_position: str = "HFS"
+
+
+def place(protocol: "Protocol", geometry: Geometry, vendor: str) -> "Protocol":
+    """Return a protocol with the geometry that was asked for."""
+    from pulsespec.protocols import change
+    from pulsespec.sequences.geometry import frame_from_image, frame_from_numbers
+
+    changes: dict[str, Any] = {}
+    if geometry.image is not None:
+        if geometry.position_mm or geometry.orientation:
+            raise InputError("--from-image: got --position-mm or --orientation too, expected one of them")
+        frame, size_mm = frame_from_image(
+            geometry.image, vendor=vendor, patient_position=geometry.patient_position
+        )
+        changes = {"voxel_mm": size_mm}
+    else:
+        position_mm = geometry.position_mm or protocol.position_mm
+        orientation = geometry.orientation or [value for axis in protocol.orientation for value in axis]
+        frame = frame_from_numbers(orientation, position_mm)
+    changes["orientation"] = [[float(value) for value in axis] for axis in frame.rotation.T]
+    changes["position_mm"] = [float(m) * 1e3 for m in frame.position_m]
+    if geometry.voxel_mm:
+        changes["voxel_mm"] = geometry.voxel_mm
+    return change(protocol, changes)
+
+
 def export(
-    protocol: str, scanner: str, output: Path, *, overwrite: bool = False, dry_run: bool = False
+    protocol: str,
+    scanner: str,
+    output: Path,
+    *,
+    geometry: Geometry | None = None,
+    field_t: float | None = None,
+    max_b1_ut: float | None = None,
+    v141: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Build a protocol's sequence for a scanner, check it against the scanner's limits and write it.
+    """Build a protocol for a scanner, check it and write it as a Pulseq `.seq` file.
 
     Raises
     ------
     SequenceError
-        The sequence cannot be built, or breaks a rule of the scanner.
+        The sequence cannot be built, breaks a rule of the scanner, or lets through more of unwanted coherence
+        pathways than it may.
 
     """
     from pulsespec.protocols import load_protocol
-    from pulsespec.sequences import build, check, displacement, load_scanner, write_sequence
+    from pulsespec.sequences import (
+        build,
+        check,
+        displacement,
+        load_scanner,
+        purity,
+        require_pure,
+        write_sequence,
+    )
 
-    chosen, machine = load_protocol(protocol), load_scanner(scanner)
+    chosen = load_protocol(protocol)
+    machine = load_scanner(scanner, field_t=field_t, max_b1_ut=max_b1_ut)
+    if machine.b0_t is None:
+        machine = dataclasses.replace(machine, b0_t=chosen.field_t)
+    chosen = chosen if geometry is None else place(chosen, geometry, machine.vendor)
     refuse_existing(output, overwrite)
     sequence = build(chosen, machine)
     broken = check(sequence, machine)
     if broken:
         listed = "; ".join(f"{violation.rule}: {violation.message}" for violation in broken[:3])
         raise SequenceError(f"{protocol} on {scanner}: {listed}")
+    pathways = purity(chosen, machine)
+    require_pure(pathways, f"{protocol} on {scanner}")
     if not dry_run:
-        write_sequence(sequence, output, overwrite=overwrite)
+        write_sequence(sequence, output, overwrite=overwrite, v141=v141)
     return {
         "protocol": chosen.name,
         "scanner": machine.name,
         "output": str(output),
         "te_ms": chosen.te_ms,
-        "duration_s": float(sequence.duration()[0]),
+        "duration_s": float(sum(sequence.block_durations.values())),
         "displacement": [dataclasses.asdict(pulse) for pulse in displacement(chosen, machine)],
+        "pathways": {
+            "unwanted_metabolites": pathways.metabolite_sum,
+            "unwanted_water": pathways.water_sum,
+            "suppressed_water": pathways.water_residual,
+            "largest": [dataclasses.asdict(row) for row in pathways.rows[:5]],
+        },
     }
 
 
-def check(sequence: Path, scanner: str) -> list[dict[str, Any]]:
+def check(
+    sequence: Path, scanner: str, *, field_t: float | None = None, gradient_file: Path | None = None
+) -> list[dict[str, Any]]:
     """Return every rule of `scanner` that the `.seq` file breaks, one row each."""
     from pulsespec.sequences import check, load_scanner
 
     require_file(sequence)
-    return [dataclasses.asdict(violation) for violation in check(sequence, load_scanner(scanner))]
+    if gradient_file is not None:
+        require_file(gradient_file)
+    machine = load_scanner(scanner, field_t=field_t)
+    return [dataclasses.asdict(one) for one in check(sequence, machine, gradient_file=gradient_file)]
 
 
 def require_file(path: Path) -> None:
