@@ -17,8 +17,6 @@ RESONANCES_PPM = {"Lac": 1.31, "NAA": 2.01, "Cr": 3.03, "Cho": 3.2, "Ins": 3.56,
 _STEP_HZ = 2.0
 """Half of the step of a derivative by frequency."""
 _HALF = 0.5
-_NEAR_M = 2e-3
-"""Half of the part of a slice, around its middle, whose phase decides when the echo is."""
 
 
 @dataclass(frozen=True)
@@ -205,14 +203,12 @@ def _times(sight: _Sight, carrier_ppm: float) -> tuple[float, float, float]:
 
 
 def _slope_s(sight: _Sight, number: int, spin_hz: float) -> float:
-    """Return the change of phase with frequency, in turns a Hz, that a pulse gives to the middle of its slice."""
+    """Return the change of phase with frequency, in turns a Hz, that a pulse gives to its slice."""
     pulse, change = sight.pulses[number], sight.changes[number]
     if change == (0, 0):
         return 0.0
     low, high = (sight.voxel.transfer(pulse, spin_hz + shift)[change] for shift in (-_STEP_HZ, _STEP_HZ))
     turned = high * np.conj(low)
-    axis = sight.axis(pulse)
-    if axis is not None:
-        x_m = sight.voxel.positions[axis]
-        turned = turned[np.abs(x_m - _middle(x_m, np.sqrt(np.abs(turned)))) < _NEAR_M]
+    size = np.sqrt(np.abs(turned))
+    turned = turned[size >= _HALF * size.max()]
     return float(np.angle(np.sum(turned))) / (2 * np.pi) / (2 * _STEP_HZ)

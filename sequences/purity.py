@@ -14,7 +14,6 @@ Pathways of water that begin in a pulse of the suppression go through all pulses
 outer-volume bands are not counted.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 
 from pulsespec.errors import SequenceError
 from pulsespec.protocols import Protocol
+from pulsespec.sequences.suppression import longitudinal
 from pulsespec.sequences.voxel import GRID_M, Profile, Transfer, Vector, Voxel, wanted_pathway
 from pulsespec.simulator.timeline import Pulse, Shot, Timeline, read_timeline
 
@@ -104,12 +104,14 @@ def purity(source: Path | Timeline) -> Purity:
         before = shots[0].pulses[: -len(wanted)]
         if any(at_water.voxel.axis_of(pulse) is None for pulse in before):
             left = [
-                abs(_longitudinal(before, at_water, t1_s, scale)[-1])
+                abs(longitudinal(before, at_water.voxel, at_water.spin_hz, t1_s, scale)[-1])
                 for t1_s in _WATER_T1_S
                 for scale in _B1_SCALES
             ]
             residual = max(left)
-            begun, dropped = at_water.begun_before(_longitudinal(before, at_water, _TISSUE_T1_S, 1.0))
+            begun, dropped = at_water.begun_before(
+                longitudinal(before, at_water.voxel, at_water.spin_hz, _TISSUE_T1_S)
+            )
             water_sum = water_sum * residual + begun
     return Purity(timeline.name, wanted, tuple(rows), metabolite_sum, water_sum, residual, dropped)
 
@@ -312,21 +314,3 @@ class _Spectra:
         value = (1 - share) * spectrum[low % spectrum.size] + share * spectrum[(low + 1) % spectrum.size]
         # Only the phase that the place of the voxel gives is left out: it is the same for all of a pathway.
         return np.where(outside, 0.0, value)
-
-
-def _longitudinal(pulses: Sequence[Pulse], resonance: _Resonance, t1_s: float, scale: float) -> Vector:
-    """Return longitudinal water before each pulse without a gradient and, last, at the excitation.
-
-    Each pulse turns it in its middle; slabs elsewhere leave the voxel alone.
-    """
-    found, mz = [], 1.0
-    for pulse in pulses:
-        half_s = pulse.rf.duration_s / 2
-        mz = 1 - (1 - mz) * float(np.exp(-half_s / t1_s))
-        if resonance.voxel.axis_of(pulse) is None:
-            found.append(mz)
-            rf = dataclasses.replace(pulse.rf, b1_hz=pulse.rf.b1_hz * scale)
-            turned = resonance.voxel.transfer(dataclasses.replace(pulse, rf=rf), resonance.spin_hz)
-            mz *= float(turned[(0, 0)][0].real)
-        mz = 1 - (1 - mz) * float(np.exp(-(half_s + pulse.delay_s) / t1_s))
-    return np.array([*found, mz])

@@ -186,6 +186,36 @@ def check(
     return [dataclasses.asdict(one) for one in check(sequence, machine, gradient_file=gradient_file)]
 
 
+def plot(
+    sequence: Path, output: Path, *, report: bool = False, shot: int = 0, overwrite: bool = False
+) -> None:
+    """Draw one shot of a `.seq` file, or with `report` write one page about it."""
+    from pulsespec.files import atomic_path
+    from pulsespec.sequences.diagram import figure
+    from pulsespec.sequences.report import write_report
+
+    require_file(sequence)
+    formats = (".html",) if report else (".png", ".svg", ".pdf")
+    if output.suffix not in formats:
+        raise InputError(f"{output}: expected a name that ends in {' or '.join(formats)}")
+    if report:
+        write_report(sequence, output, overwrite=overwrite)
+        return
+    refuse_existing(output, overwrite)
+    drawn = figure(sequence, shot=shot)
+    with atomic_path(output, overwrite) as temporary:
+        drawn.savefig(temporary, format=output.suffix[1:], dpi=130)
+
+
+def calibrate(raw: Path, sequence: Path) -> dict[str, Any]:
+    """Return what a calibration says: frequency and linewidth of water, or the B1 in the voxel."""
+    from pulsespec.recon.calibration import calibrate
+
+    require_file(raw)
+    require_file(sequence)
+    return calibrate(raw, sequence)
+
+
 def require_file(path: Path) -> None:
     """Raise `InputError` where `path` is not a file."""
     if not path.is_file():
