@@ -4,7 +4,7 @@ r"""What a repetition plays before its localisation: water suppression, outer-vo
         |<---------------------------- TI ------------------------------------------->|
 
 Each of them is an item with a time relative to the centre of the excitation; what is left between two items is
-a pause. The bands stand in the last gap of the suppression that has room for them.
+a pause. The bands stand in the last gap of the suppression that has room for them, or before a short one.
 """
 
 from collections.abc import Sequence
@@ -39,6 +39,9 @@ from pulsespec.sequences.pulses import (
 from pulsespec.sequences.scanner import Scanner
 
 _SPOILER_S, _BAND_SPOILER_S, _SPOILER_T_PER_M = 3.4e-3, 1.6e-3, 25e-3
+_BANDS_HOLD_S = 0.2
+"""How long before the excitation bands may end: a lipid of T1 0.29 s, nulled by as long an inversion time, has
+then regained a half."""
 _SUPPRESSION_STEP_S = 50e-6
 """Aim for the length of a step of a suppression pulse, whose band is narrow."""
 
@@ -92,6 +95,10 @@ class _Item:
     start_s: float
     """From the centre of the excitation; negative."""
     blocks: tuple[PreparedBlock, ...]
+    key: str = ""
+    """What in the protocol moves it, and all of its section that comes before, further from the excitation."""
+    value_ms: float = 0.0
+    """The value of that key."""
 
     @property
     def end_s(self) -> float:
@@ -140,9 +147,10 @@ def _joined(
     ):
         rest_s = round((next_start_s - item.end_s) / scanner.block_raster_s) * scanner.block_raster_s
         if rest_s < -1e-9:
+            least_ms = np.ceil((item.value_ms - rest_s * 1e3) * 100 - 1e-6) / 100
             raise SequenceError(
                 f"{protocol.name}: {item.name} ends {-rest_s * 1e3:.2f} ms after {next_name} starts: "
-                f"expected that much more time between them"
+                f"expected {item.key} of at least {least_ms:.2f}, got {item.value_ms:g}"
             )
         last = item.blocks[-1]
         pause = pypulseq.make_delay(float(pypulseq.calc_duration(*last.events)) + rest_s)
@@ -193,8 +201,8 @@ def _suppression(protocol: Protocol, scanner: Scanner, frame: Frame) -> list[_It
             _pulse(played, frame, carrier_hz, scanner, in_water=False),
             _spoiler(spoiler, _SPOILER_S, frame, scanner),
         )
-        name = f"water_suppression, pulse {k + 1} (delays_ms[{k}] = {delay:g})"
-        items.append(_Item(name, centre_s - played.before_s, blocks))
+        name, key = f"pulse {k + 1} of water_suppression", f"water_suppression.delays_ms[{k}]"
+        items.append(_Item(name, centre_s - played.before_s, blocks, key, delay))
         centre_s += delay * 1e-3
     return items
 
@@ -227,8 +235,8 @@ def _inversion(protocol: Protocol, scanner: Scanner, frame: Frame) -> _Item:
         _pulse(played, frame, shift_hz(settings.carrier_ppm, scanner), scanner, in_water=True),
         _spoiler((1.0, 1.0, 1.0), _SPOILER_S, frame, scanner),
     )
-    name = f"inversion (ti_ms = {settings.ti_ms:g})"
-    return _Item(name, -settings.ti_ms * 1e-3 - played.before_s, blocks)
+    start_s = -settings.ti_ms * 1e-3 - played.before_s
+    return _Item("inversion", start_s, blocks, "inversion.ti_ms", settings.ti_ms)
 
 
 def _flip(settings: FlipSeries, scanner: Scanner, frame: Frame, end_s: float, condition: int) -> _Item:
@@ -297,16 +305,19 @@ def _turned(normal: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np
 def _placed(
     protocol: Protocol, blocks: tuple[PreparedBlock, ...], items: Sequence[_Item], end_s: float
 ) -> _Item:
-    """Return the bands in the last gap between the items that has room, or before all of them."""
+    """Return the bands in the last gap between the items that has room, or before all of them.
+
+    Before them they must still end within `_BANDS_HOLD_S` of the excitation.
+    """
     length_s = _Item("outer_volume", 0.0, blocks).end_s
-    gaps = [*((one.end_s, other.start_s) for one, other in pairwise(items))]
-    if items:
-        gaps.append((items[-1].end_s, end_s))
-    else:
+    if not items:
         return _Item("outer_volume", end_s - length_s, blocks)
+    gaps = [*((one.end_s, other.start_s) for one, other in pairwise(items)), (items[-1].end_s, end_s)]
     for start_s, stop_s in reversed(gaps):
         if stop_s - start_s >= length_s - 1e-9:
             return _Item("outer_volume", stop_s - length_s, blocks)
+    if items[0].start_s >= -_BANDS_HOLD_S:
+        return _Item("outer_volume", items[0].start_s - length_s, blocks)
     longest = max(stop_s - start_s for start_s, stop_s in gaps)
     raise SequenceError(
         f"{protocol.name}: outer_volume: its bands take {length_s * 1e3:.1f} ms, and the longest gap of the "

@@ -175,7 +175,8 @@ def _pathways(found: Purity) -> _Section:
         }
         for row in found.rows[:_SHOWN_PATHWAYS]
     ]
-    note = f"Signal over that of the wanted pathway, with the phase cycle. Sum for metabolites {found.metabolite_sum:.1e}"
+    note = "Signal over that of the wanted pathway, with the phase cycle. "
+    note += f"Sum for metabolites {found.metabolite_sum:.1e}"
     if found.water_residual is not None:
         note += (
             f"; of water with the suppression {found.water_sum:.1e}, while the suppression leaves "

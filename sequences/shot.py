@@ -101,12 +101,14 @@ def excitation_s(design: Design) -> float:
 
 def definitions(protocol: Protocol, scanner: Scanner, design: Design, frame: Frame) -> dict[str, Any]:
     """Return what the readers of the file need to know."""
-    image = {}
+    image: dict[str, Any] = {}
     if protocol.encoding is not None:
         image = {
             "Matrix": list(protocol.encoding.matrix),
             "FOV": [mm * 1e-3 for mm in protocol.encoding.fov_mm],
         }
+        if protocol.encoding.water_flip_deg is not None:
+            image["WaterPathway"] = list(pulse_acquire.ORDERS)
     if protocol.flip_series is not None:
         image = {"PreparationFlips": list(protocol.flip_series.flips_deg)}
     return {
