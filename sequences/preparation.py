@@ -122,13 +122,13 @@ def preparation(
     items = _suppression(protocol, scanner, frame)
     if protocol.inversion is not None:
         items.append(_inversion(protocol, scanner, frame))
+    if protocol.flip_series is not None:
+        items.append(_flip(protocol.flip_series, scanner, frame, -before_excitation_s, condition))
     items.sort(key=lambda item: item.start_s)
     if protocol.outer_volume is not None:
         blocks = _bands(protocol, protocol.outer_volume, scanner, frame)
         items.append(_placed(protocol, blocks, items, -before_excitation_s))
         items.sort(key=lambda item: item.start_s)
-    if protocol.flip_series is not None:
-        items.append(_flip(protocol.flip_series, scanner, frame, -before_excitation_s, condition))
     return _joined(protocol, scanner, items, -before_excitation_s)
 
 
@@ -271,9 +271,9 @@ def _bands(
     carrier_hz = shift_hz(settings.carrier_ppm, scanner)
     blocks = []
     for (normal, distance_m), spoiler in zip(band_positions(protocol, settings), BAND_SPOILERS, strict=False):
-        placed = Frame(
-            _turned(frame.rotation @ normal), frame.position_m + frame.rotation @ normal * distance_m
-        )
+        # The gradient rises towards the voxel: what resonates above the lipids has its band further outside.
+        outwards = frame.rotation @ normal
+        placed = Frame(_turned(-outwards), frame.position_m + outwards * distance_m)
         blocks.append(_pulse(played, placed, carrier_hz, scanner, in_water=True))
         blocks.append(_spoiler(spoiler, _BAND_SPOILER_S, frame, scanner))
     return tuple(blocks)
