@@ -21,10 +21,10 @@ from pulsespec.protocols import FlipSeries, OuterVolume, Protocol, WaterSuppress
 from pulsespec.sequences import parts
 from pulsespec.sequences.adiabatic import hyperbolic_secant
 from pulsespec.sequences.geometry import Frame
+from pulsespec.sequences.pulse import Pulse
 from pulsespec.sequences.pulses import (
     SILENT,
     Played,
-    Pulse,
     ceil_to,
     everywhere,
     hard,

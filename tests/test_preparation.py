@@ -9,12 +9,13 @@ import pytest
 from pulsespec.errors import SequenceError
 from pulsespec.protocols import FlipSeries, Inversion, OuterVolume, load_protocol
 from pulsespec.protocols.schema import Band
-from pulsespec.sequences import build, load_scanner
+from pulsespec.sequences import build, load_scanner, write_sequence
 from pulsespec.sequences.geometry import Frame
 from pulsespec.sequences.library import frame_of
 from pulsespec.sequences.preparation import preparation
 from pulsespec.sequences.purity import central
 from pulsespec.sequences.steady_state import longitudinal_at_excitation
+from pulsespec.simulator.timeline import read_timeline
 
 BEFORE_S = 2e-3
 SCANNER = {3.0: "siemens-prisma", 7.0: "siemens-terra"}
@@ -29,6 +30,12 @@ def with_suppression(protocol, **changes):
     return protocol.model_copy(
         update={"water_suppression": protocol.water_suppression.model_copy(update=changes)}
     )
+
+
+def timeline(folder, protocol, scanner):
+    path = folder / "x.seq"
+    write_sequence(build(protocol, scanner), path, overwrite=True)
+    return read_timeline(path)
 
 
 def pulses(blocks):
@@ -132,7 +139,7 @@ def test_bands_stand_in_the_last_gap_that_has_room_or_before_a_short_suppression
 def test_bands_that_have_no_room_are_an_error():
     protocol = of("press-3t-te30", outer_volume=OuterVolume())
     crowded = with_suppression(protocol, delays_ms=(40.0,) * 8)
-    with pytest.raises(SequenceError, match="outer_volume: its bands take .* expected fewer bands"):
+    with pytest.raises(SequenceError, match=r"outer_volume: its bands take .* expected fewer bands"):
         preparation(crowded, load_scanner("siemens-prisma"), Frame.identity(), BEFORE_S)
 
 
@@ -158,12 +165,14 @@ SIDES = {
 @pytest.mark.parametrize(
     "place", [{}, {"orientation": TURNED, "position_mm": (12.0, -7.0, 20.0)}], ids=["straight", "turned"]
 )
-def test_lipids_in_every_band_are_saturated_and_those_in_the_voxel_are_not(place):
+def test_lipids_in_every_band_are_saturated_and_those_in_the_voxel_are_not(tmp_path, place):
     protocol = central(of("press-3t-te30-ovs", water_suppression=None, **place))
     scanner = load_scanner("siemens-prisma")
 
+    made = timeline(tmp_path, protocol, scanner)
+
     def lipids(position_m):
-        return longitudinal_at_excitation(protocol, scanner, 1.3, [0.3], position_m=position_m).item()
+        return longitudinal_at_excitation(made, None, 1.3, [0.3], position_m=position_m).item()
 
     for direction in SIDES.values():
         # 20 mm voxel, 5 mm gap, 40 mm thick: the band is from 15 to 55 mm; half of the signal at its edges.
@@ -187,20 +196,21 @@ def test_a_band_of_any_direction_lies_where_its_normal_points():
 
 
 @pytest.mark.parametrize("name", ["press-3t-te30", "press-7t-te30"])
-def test_bands_of_metabolites_lie_further_from_the_voxel_than_those_of_lipids(name):
+def test_bands_of_metabolites_lie_further_from_the_voxel_than_those_of_lipids(tmp_path, name):
     protocol = central(of(name, water_suppression=None, outer_volume=OuterVolume()))
     scanner = load_scanner(SCANNER[protocol.field_t])
-    alone = protocol.model_copy(update={"outer_volume": None})
+    alone = timeline(tmp_path, protocol.model_copy(update={"outer_volume": None}), scanner)
+    banded = timeline(tmp_path, protocol, scanner)
     for direction in SIDES.values():
         edge, band = (tuple(at * d for d in direction) for at in (0.0099, 0.017))
         for ppm in (2.01, 3.03, 4.05):
             kept, full = (
-                longitudinal_at_excitation(one, scanner, ppm, [1.2], position_m=edge).item()
-                for one in (protocol, alone)
+                longitudinal_at_excitation(one, None, ppm, [1.2], position_m=edge).item()
+                for one in (banded, alone)
             )
             assert kept == pytest.approx(full, rel=0.01)
         lipid, metabolite = (
-            longitudinal_at_excitation(protocol, scanner, ppm, [1.2], position_m=band).item()
+            longitudinal_at_excitation(banded, None, ppm, [1.2], position_m=band).item()
             for ppm in (1.3, 4.05)
         )
         assert metabolite > lipid + 0.2
@@ -218,5 +228,5 @@ def test_inversion_nulls_lipids_at_its_time():
 
 def test_a_pulse_that_needs_too_much_b1_is_an_error():
     protocol = with_suppression(of("press-3t-te30"), pulse_ms=2.0, flips_deg=(360.0,) * 8)
-    with pytest.raises(SequenceError, match="flips_deg.* needs too much B1"):
+    with pytest.raises(SequenceError, match=r"flips_deg.* needs too much B1"):
         build(protocol, load_scanner("siemens-prisma"))
