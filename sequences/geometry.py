@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -92,12 +93,17 @@ def frame_from_image(
             f"(known: {known}): give --position-mm and --orientation in gradient coordinates instead"
         )
     try:
-        image = nibabel.load(path)
+        image: Any = nibabel.load(path)
     except (OSError, nibabel.filebasedimages.ImageFileError) as error:
         raise InputError(f"{path}: cannot be read as NIfTI ({error})") from error
-    affine = np.asarray(image.affine, float)
+    if not isinstance(image, nibabel.nifti1.Nifti1Pair):
+        raise InputError(f"{path}: got an image of type {type(image).__name__}, expected NIfTI")
+    if not int(image.header["sform_code"]) and not int(image.header["qform_code"]):
+        raise InputError(f"{path}: does not say where it lies (sform and qform are unset)")
+    affine: NDArray[np.float64] = np.asarray(image.affine, np.float64)
     size = np.linalg.norm(affine[:3, :3], axis=0)
-    axes = affine[:3, :3] / size
+    # An axis without length is at right angles to nothing.
+    axes = affine[:3, :3] / np.where(size > 0, size, 1.0)
     if np.abs(axes.T @ axes - np.eye(3)).max() > _SQUARE:
         raise InputError(f"{path}: the axes of the image are not at right angles")
     shape = image.shape[:3]
@@ -111,13 +117,17 @@ def frame_from_image(
         if not inside.size:
             raise InputError(f"{path}: the mask is empty")
         low, high = inside.min(axis=0), inside.max(axis=0)
-    centre_ras_mm = affine[:3, :3] @ ((low + high) / 2) + affine[:3, 3]
+    centre_ras_mm: NDArray[np.float64] = np.asarray(affine[:3, :3] @ ((low + high) / 2) + affine[:3, 3])
     to_device = _DEVICE_FROM_LPS[(vendor, patient_position)] @ np.diag([-1.0, -1.0, 1.0])
     rotation = to_device @ axes
     if np.linalg.det(rotation) < 0:
         rotation[:, 2] *= -1  # a box is the same with an axis turned around
     x_mm, y_mm, z_mm = (float(mm) for mm in (high - low + 1) * size)
-    return Frame(_orthonormal(rotation), to_device @ centre_ras_mm * 1e-3), (x_mm, y_mm, z_mm)
+    return Frame(_orthonormal(rotation), np.asarray(to_device @ centre_ras_mm * 1e-3, np.float64)), (
+        x_mm,
+        y_mm,
+        z_mm,
+    )
 
 
 def _orthonormal(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
