@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pulsespec.conventions import gamma_hz_per_t
 from pulsespec.errors import InputError, SequenceError
+from pulsespec.files import attempt
 from pulsespec.sequences.corners import corners
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def figure(path: Path, *, shot: int = 0) -> "Figure":
     made = Figure(figsize=(12, 9), layout="constrained")
     title = f"{window.definitions.get('ProtocolName', path.name)} on {window.definitions.get('Scanner', '?')}"
     made.suptitle(title, fontsize=13)
-    above, below = made.subfigures(2, 1, height_ratios=[2, 5])
+    above, below = np.ravel(np.asarray(made.subfigures(2, 1, height_ratios=[2, 5])))
     whole = above.subplots(2, 1, sharex=True)
     _overview(whole, window, end)
     rows = below.subplots(6, 1, sharex=True, height_ratios=[2, 1, 1, 1, 0.6, 1.2])
@@ -74,13 +75,12 @@ def figure(path: Path, *, shot: int = 0) -> "Figure":
 
 def _window(path: Path, shot: int) -> _Window:
     sequence = pypulseq.Sequence(pypulseq.Opts(B0=1.0))
-    try:
-        sequence.read(str(path))
-    except Exception as error:  # pypulseq raises whatever the damage makes of it
-        raise SequenceError(f"{path}: cannot be read as a Pulseq file ({error})") from error
+    _, words = attempt(lambda: sequence.read(str(path)))
+    if words:
+        raise SequenceError(f"{path}: cannot be read as a Pulseq file ({words})")
     numbers = list(sequence.block_events)
     readouts = [k for k, n in enumerate(numbers) if sequence.block_events[n][5]]
-    if shot >= len(readouts):
+    if not 0 <= shot < len(readouts):
         raise InputError(f"--shot: got {shot}, and {path} has {len(readouts)} readouts, counted from 0")
     last = readouts[shot]
     first = readouts[shot - 1] + 1 if shot else 0
@@ -153,7 +153,8 @@ def _pulse(axes: "Axes", rf: Any, start: float, window: _Window) -> None:
     b1 = _b1_ut(rf, window)
     t = (start + rf.delay + np.asarray(rf.t)) * 1e3
     real = np.abs(b1.imag).max(initial=0) < 1e-6 * max(np.abs(b1).max(initial=0), 1e-12)
-    axes.plot(t, b1.real if real else np.abs(b1), color=_COLOURS["rf"], lw=1.2)
+    drawn: NDArray[np.float64] = np.asarray(b1.real if real else np.abs(b1), np.float64)
+    axes.plot(t, drawn, color=_COLOURS["rf"], lw=1.2)
     axes.axhline(0, color="0.8", lw=0.6)
     centre = (start + rf.delay + rf.center) * 1e3
     top = float(np.abs(b1).max(initial=0))
