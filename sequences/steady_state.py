@@ -2,7 +2,7 @@
 
 All pulses of a repetition are played to one place as the written file has them, with recovery during and
 between them. Spoilers and crushers are taken to leave no transverse magnetisation; what they do leave is
-weighed in `purity`.
+weighed in `purity`. The water that an image measures beside the metabolites, by a small flip angle, is left out.
 """
 
 import tempfile
@@ -86,7 +86,7 @@ def longitudinal_at_excitation(
         raise InputError(f"t1_s: got {t1.tolist()}, expected positive times")
     shots = timeline.select(water_reference=water_reference)
     if not shots:
-        raise SequenceError(f"{timeline.name}: has no shots of a {'water reference' * water_reference}")
+        raise SequenceError(f"{timeline.name}: has no shots with REF = {int(water_reference)}")
     tr_s = timeline.seconds("TR")
     if tr_s is None:
         raise SequenceError(f"{timeline.name}: has no TR definition")
@@ -118,7 +118,8 @@ def _timeline(source: Protocol | Path | Timeline, scanner: Scanner | None) -> Ti
         raise InputError("scanner: got None, expected the scanner that plays the protocol")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "central.seq"
-        write_sequence(build(central(source), scanner), path)
+        few = {"water_averages": min(source.water_averages, source.phase_cycle)}
+        write_sequence(build(central(source).model_copy(update=few), scanner), path)
         return read_timeline(path)
 
 
