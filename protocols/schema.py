@@ -41,6 +41,14 @@ class SelectivePulse(_Section):
     """Of minimum phase, with its centre near its end, for the shortest echo times; excitations only."""
 
 
+class ImportedPulse(_Section):
+    """A slice-selective pulse from a file: Siemens `.pta`, or amplitude and phase (rad) in two columns."""
+
+    file: Annotated[str, Field(min_length=1)]
+    """Path, from where the program is started."""
+    duration_ms: Positive
+
+
 class Adiabatic(_Section):
     """The adiabatic full passages of semi-LASER: GOIA-WURST."""
 
@@ -54,8 +62,8 @@ class Adiabatic(_Section):
 class Pulses(_Section):
     """The slice-selective pulses and how hard the transmitter is driven."""
 
-    excitation: SelectivePulse = SelectivePulse(time_bandwidth=8.0, transition=0.45)
-    refocusing: SelectivePulse = SelectivePulse(time_bandwidth=5.0, transition=0.45)
+    excitation: SelectivePulse | ImportedPulse = SelectivePulse(time_bandwidth=8.0, transition=0.45)
+    refocusing: SelectivePulse | ImportedPulse = SelectivePulse(time_bandwidth=5.0, transition=0.45)
     adiabatic: Adiabatic | None = None
     hard_us: Positive | None = None
     """Length of a block pulse without a gradient, in place of the excitation; pulse-acquire only."""

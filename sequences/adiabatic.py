@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsespec.errors import SequenceError
-from pulsespec.sequences.pulses import Pulse
+from pulsespec.sequences.pulse import Pulse
 from pulsespec.sequences.slr import cayley_klein, width_hz
 
 _REQUIRED = 0.92

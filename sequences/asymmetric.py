@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from pulsespec.errors import SequenceError
 from pulsespec.sequences import slr
-from pulsespec.sequences.pulses import Pulse
+from pulsespec.sequences.pulse import Pulse
 
 
 def asymmetric_excitation(

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from pulsespec.errors import SequenceError
-from pulsespec.sequences.pulses import Pulse
+from pulsespec.sequences.pulse import Pulse
 from pulsespec.sequences.slr import longitudinal, width_hz
 
 _TRUNCATION = 0.01

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pulsespec.conventions import gamma_hz_per_t
-from pulsespec.sequences.pulses import Pulse
+from pulsespec.sequences.pulse import Pulse
 from pulsespec.sequences.slr import cayley_klein
 
 if TYPE_CHECKING:

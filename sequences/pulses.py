@@ -3,7 +3,8 @@
 import dataclasses
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pypulseq
@@ -11,46 +12,18 @@ from numpy.typing import NDArray
 
 from pulsespec.conventions import RECEIVER_PPM, gamma_hz_per_t
 from pulsespec.errors import SequenceError
-from pulsespec.protocols import Protocol, SelectivePulse
+from pulsespec.protocols import ImportedPulse, Protocol, SelectivePulse
 from pulsespec.sequences import slr
+from pulsespec.sequences.asymmetric import asymmetric_excitation
+from pulsespec.sequences.pulse import Axis, Pulse, Use
 from pulsespec.sequences.scanner import Scanner
+from pulsespec.sequences.vendor_pulses import read_pulse
 
 _B1_MARGIN = 0.98
 SILENT = 2.0**-30
 """Share of its B1 at which a pulse that is left out is played: a power of two, so that its shape is the same."""
 _STEP_S = 10e-6
 """Aim for the length of a sample of a slice-selective pulse."""
-
-Axis = Literal["x", "y", "z"]
-Use = Literal["excitation", "refocusing", "inversion", "saturation", "preparation"]
-"""What a pulse is for, in the words of Pulseq."""
-
-
-@dataclass(frozen=True)
-class Pulse:
-    """A pulse as it is played, without its gradient, its carrier and its phase."""
-
-    name: str
-    use: Use
-    b1_hz: NDArray[np.complex128]
-    """gamma B1 / 2 pi of each of n equal steps; shape (n,)."""
-    duration_s: float
-    bandwidth_hz: float
-    """Full width at half maximum of the simulated profile; with `modulation`, at the peak gradient."""
-    centre_s: float
-    """From the start of the pulse to the point from or to which spins seem to precess freely."""
-    modulation: NDArray[np.float64] | None = None
-    """Gradient over peak gradient at the n + 1 edges of the steps; `None` for a constant gradient."""
-
-    @property
-    def step_s(self) -> float:
-        """Length of a step."""
-        return self.duration_s / self.b1_hz.size
-
-    @property
-    def peak_hz(self) -> float:
-        """Largest gamma B1 / 2 pi."""
-        return float(np.abs(self.b1_hz).max())
 
 
 @dataclass(frozen=True)
@@ -142,12 +115,12 @@ def peak_b1_hz(protocol: Protocol, scanner: Scanner) -> float:
 def selective(
     name: str,
     use: Use,
-    shape: SelectivePulse,
+    shape: SelectivePulse | ImportedPulse,
     max_b1_hz: float,
     scanner: Scanner,
     flip_rad: float | None = None,
 ) -> Pulse:
-    """Design the shortest SLR pulse of a shape that stays below `max_b1_hz`, on the gradient's raster.
+    """Design the shortest SLR pulse of a shape that stays below `max_b1_hz`, or take that of a file.
 
     The flip angle is 180 degrees for refocusing and inversion, else 90, unless `flip_rad` says another. The
     centre of an excitation is the one from which its profile dephases, that of the others their middle.
@@ -156,24 +129,36 @@ def selective(
     if flip_rad is None:
         flip_rad = np.pi if turning else np.pi / 2
     step_s = selective_step_s(scanner)
+    if isinstance(shape, ImportedPulse):
+        pulse = read_pulse(
+            shape.file, duration_s=shape.duration_ms * 1e-3, step_s=step_s, use=use, flip_rad=flip_rad
+        )
+        pulse = dataclasses.replace(pulse, name=name)
+        if pulse.peak_hz > max_b1_hz:
+            longer_ms = pulse.duration_s * pulse.peak_hz / max_b1_hz * 1e3
+            raise SequenceError(
+                f"{name} pulse: {shape.file} in {shape.duration_ms:g} ms needs {pulse.peak_hz:.0f} Hz of B1, and "
+                f"{max_b1_hz:.0f} may be used: expected at least {longer_ms:.2f} ms"
+            )
+        return pulse
     # A small flip angle keeps the length, and so the bandwidth, of 90 degrees.
     trial = slr_design(max(flip_rad, np.pi / 2), shape.time_bandwidth, shape.transition, 256)
     samples = 2 * int(np.ceil(trial.shortest_s(max_b1_hz) / (2 * step_s)))
     while True:
-        pulse = slr_design(flip_rad, shape.time_bandwidth, shape.transition, samples)
+        made = slr_design(flip_rad, shape.time_bandwidth, shape.transition, samples)
         duration_s = samples * step_s
-        if np.abs(pulse.b1_hz(duration_s)).max() <= max_b1_hz:
+        if np.abs(made.b1_hz(duration_s)).max() <= max_b1_hz:
             break
         samples += 2
-    bandwidth_hz = pulse.time_bandwidth / duration_s
-    b1_hz = pulse.b1_hz(duration_s)
+    bandwidth_hz = made.time_bandwidth / duration_s
+    b1_hz = made.b1_hz(duration_s)
     after = duration_s / 2 if turning else _isodelay_s(b1_hz, step_s, bandwidth_hz)
     return Pulse(name, use, b1_hz.astype(complex), duration_s, bandwidth_hz, round(duration_s - after, 10))
 
 
 def excitation(
     name: str,
-    shape: SelectivePulse,
+    shape: SelectivePulse | ImportedPulse,
     max_b1_hz: float,
     scanner: Scanner,
     *,
@@ -185,9 +170,7 @@ def excitation(
     An excitation of minimum phase has its centre near its end, one played backwards near its start: the
     latter stores what the former has excited.
     """
-    if shape.asymmetric:
-        from pulsespec.sequences.asymmetric import asymmetric_excitation
-
+    if isinstance(shape, SelectivePulse) and shape.asymmetric:
         step_s = selective_step_s(scanner)
         pulse = asymmetric_excitation(
             flip_rad, shape.time_bandwidth, shape.transition, step_s=step_s, max_b1_hz=max_b1_hz

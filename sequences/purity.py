@@ -159,7 +159,7 @@ def _central(shots: Sequence[Shot], wanted: tuple[int, ...]) -> list[Shot]:
 
     def moment(shot: Shot) -> Vector:
         pulses = shot.pulses[-len(wanted) :]
-        return np.sum([o * p.moment_per_m for o, p in zip(wanted, pulses, strict=True)], axis=0)
+        return np.asarray(np.sum([o * p.moment_per_m for o, p in zip(wanted, pulses, strict=True)], axis=0))
 
     size = [float(np.linalg.norm(moment(shot))) for shot in shots]
     nearest = shots[int(np.argmin(size))]
@@ -234,7 +234,7 @@ class _Resonance:
             if id(pulse) in number:
                 table = {key: complex(one[0]) for key, one in self._transfer(pulse).items()}
                 grown = [
-                    np.array([v * table[(new, old)] for v, old in zip(values, orders, strict=True)])
+                    np.array([v * table[(new, int(old))] for v, old in zip(values, orders, strict=True)])
                     for new in _ORDERS
                 ]
                 start = longitudinal[number[id(pulse)]]
@@ -252,7 +252,7 @@ class _Resonance:
         """Return the moment of a pathway along the voxel's axes, without what a train begins with; (3,)."""
         pulses = shot.pulses[-len(self.wanted) :]
         moment = np.sum([o * p.moment_per_m for o, p in zip(orders, pulses, strict=True)], axis=0)
-        return np.asarray(moment @ self.voxel.axes) - orders[-1] * np.array([self.prephasing, 0.0, 0.0])
+        return np.asarray(moment @ self.voxel.axes - orders[-1] * np.array([self.prephasing, 0.0, 0.0]))
 
     def _cycle(self, shot: Shot, orders: tuple[int, ...]) -> complex:
         """Return the mean phase factor of a pathway, from the order before the localisation on."""

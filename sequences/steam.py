@@ -23,7 +23,8 @@ from pulsespec.errors import SequenceError
 from pulsespec.protocols import Protocol
 from pulsespec.sequences.design import Areas, Cycle, Design, Equation, Slot, crusher_unit, cycled, plan
 from pulsespec.sequences.geometry import Frame
-from pulsespec.sequences.pulses import Axis, Played, excitation, on_slice, peak_b1_hz
+from pulsespec.sequences.pulse import Axis
+from pulsespec.sequences.pulses import Played, excitation, on_slice, peak_b1_hz
 from pulsespec.sequences.scanner import Scanner
 
 ORDERS = (1, 0, -1)

@@ -20,6 +20,9 @@ from pulsespec.errors import SequenceError
 _AXES = ("gx", "gy", "gz")
 _LABELS = ("LIN", "PAR", "PHS", "SLC", "SEG", "ECO", "REV", "SET", "AVG", "REF")
 
+_REFOCUSING_TURNS = 0.375
+"""A pulse without a use is taken to refocus above this flip angle, in turns."""
+
 Floats = NDArray[np.float64]
 
 
@@ -73,9 +76,7 @@ def echoes(train: Train, direction: Floats) -> tuple[Echo, ...]:
     edges = np.flatnonzero(np.diff(sign)) + 1
     bounds = np.concatenate([[0], edges, [sign.size]])
     return tuple(
-        Echo(slice(int(low), int(high)), int(sign[low]))
-        for low, high in pairwise(bounds)
-        if sign[low]
+        Echo(slice(int(low), int(high)), int(sign[low])) for low, high in pairwise(bounds) if sign[low]
     )
 
 
@@ -83,8 +84,9 @@ def read_trajectory(path: Path) -> Trajectory:
     """Return where every sample of a `.seq` (Pulseq 1.4 or 1.5) lies in k-space.
 
     The wanted pathway is the definition `Pathway` (`WaterPathway` for readouts with the flag `REF`, where the
-    file has it): the order after each of the last pulses before a readout. Without it, the last pulse is taken
-    to excite.
+    file has it): the order after each of the last pulses before a readout. Without it, the last excitation before
+    the readout begins it and the pulses since then refocus, by their use or, where that is not said, by a flip
+    angle above 135 degrees.
 
     Raises
     ------
@@ -105,10 +107,13 @@ def read_trajectory(path: Path) -> Trajectory:
     labels = _labels(sequence, len(readouts))
     at_start, pulses = blocks.moments()
     times = [time for _, time, _ in pulses]
-    offsets, starts, kinds, trains = [], [], [], {}
+    offsets, starts, kinds = [], [], []
+    trains: dict[tuple[int, ...], tuple[int, int]] = {}
     for number, index in enumerate(readouts):
-        wanted = _pathway(sequence, bool(labels["REF"][number]))
         last = int(np.searchsorted(times, blocks.starts[index] + 1e-12))
+        wanted = _pathway(sequence, bool(labels["REF"][number]))
+        if not wanted:
+            wanted = _spin_echo([blocks.block(block).rf for block, _, _ in pulses[:last]])
         if last < len(wanted):
             raise SequenceError(
                 f"{path}: readout {number + 1} has {last} pulses before it, and a pathway of more"
@@ -133,7 +138,19 @@ def read_trajectory(path: Path) -> Trajectory:
 def _pathway(sequence: Any, water: bool) -> list[int]:
     definitions = sequence.definitions
     key = "WaterPathway" if water and "WaterPathway" in definitions else "Pathway"
-    return [int(order) for order in np.ravel(definitions.get(key, -1))]
+    return [int(order) for order in np.ravel(definitions.get(key, ()))]
+
+
+def _spin_echo(pulses: list[Any]) -> list[int]:
+    """Return the orders from the last excitation on, each pulse after it taken to refocus."""
+    orders = [-1]
+    for rf in reversed(pulses):
+        flip_turns = abs(np.trapezoid(rf.signal, rf.t))
+        undefined = rf.use not in ("refocusing", "excitation")
+        if rf.use == "excitation" or (undefined and flip_turns < _REFOCUSING_TURNS):
+            break
+        orders.insert(0, -orders[0])
+    return orders
 
 
 def _labels(sequence: Any, count: int) -> dict[str, NDArray[np.int64]]:
@@ -187,7 +204,9 @@ class _Blocks:
         """Return the samples of the readout of a block."""
         block = self.block(index)
         adc = block.adc
-        times_s = float(adc.delay) + (np.arange(int(adc.num_samples)) + 0.5) * float(adc.dwell)
+        times_s = np.asarray(
+            float(adc.delay) + (np.arange(int(adc.num_samples)) + 0.5) * float(adc.dwell), np.float64
+        )
         k = np.stack([_integral(getattr(block, name), times_s) for name in _AXES], axis=1)
         gradient = np.stack([_value(getattr(block, name), times_s) for name in _AXES], axis=1)
         return Train(k, times_s, gradient)

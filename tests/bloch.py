@@ -3,7 +3,6 @@
 import numpy as np
 import pypulseq
 
-
 LOCALISED_S = 0.25
 """Longer than any localisation lasts: an excitation after that begins another repetition."""
 
