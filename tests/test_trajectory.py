@@ -122,6 +122,32 @@ def test_a_voxel_without_encoding_is_read_at_the_centre(tmp_path):
         assert np.abs(found.k_per_m(0)).max() < 0.05 * voxel
 
 
+@pytest.mark.parametrize("use", ["refocusing", "undefined"])
+def test_without_a_pathway_pulses_since_the_excitation_refocus(tmp_path, use):
+    system = pypulseq.Opts(B0=3.0)
+    sequence = pypulseq.Sequence(system)
+    roles = ("excitation", use) if use == "refocusing" else (use, use)
+    for turn, (flip, role) in enumerate(zip((90, 180), roles, strict=True)):
+        sequence.add_block(
+            pypulseq.make_block_pulse(np.deg2rad(flip), duration=1e-3, use=role, system=system)
+        )
+        areas = ((30.0, -7.0), (50.0, 0.0))[turn]
+        trapezoids = zip("xy", areas, strict=True)
+        sequence.add_block(
+            *(
+                pypulseq.make_trapezoid(axis, area=area, duration=2e-3, system=system)
+                for axis, area in trapezoids
+            )
+        )
+    sequence.add_block(pypulseq.make_adc(16, dwell=1e-5, system=system))
+    path = tmp_path / "echo.seq"
+    sequence.write(str(path))
+    found = read_trajectory(path)
+    expected = np.broadcast_to([50.0 - 30.0, 7.0, 0.0], (16, 3))
+    np.testing.assert_allclose(found.k_per_m(0), expected, atol=1e-4 * 50)
+    assert found.starts_s[0] == pytest.approx(sequence.duration()[0] - 160e-6 - 0.5e-3, abs=2e-4)
+
+
 # pypulseq leaves the file open where it fails.
 @pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
