@@ -8,7 +8,7 @@ import numpy as np
 
 from pulsespec.conventions import gamma_hz_per_t
 from pulsespec.sequences.slr import width_hz
-from pulsespec.sequences.voxel import Vector, Voxel, wanted_pathway
+from pulsespec.sequences.voxel import Profile, Transfer, Vector, Voxel, wanted_pathway
 from pulsespec.simulator.timeline import Pulse, Shot, Timeline, read_timeline
 
 RESONANCES_PPM = {"Lac": 1.31, "NAA": 2.01, "Cr": 3.03, "Cho": 3.2, "Ins": 3.56, "water": 4.65}
@@ -107,6 +107,7 @@ class _Sight:
     def __init__(self, timeline: Timeline, pulses: Sequence[Pulse], wanted: tuple[int, ...]) -> None:
         self.timeline, self.pulses = timeline, pulses
         self.voxel = Voxel.of(timeline)
+        self._transfers: dict[tuple[object, ...], Transfer] = {}
         self.changes = list(zip(wanted, (0, *wanted[:-1]), strict=True))
 
     def axis(self, pulse: Pulse) -> int | None:
@@ -115,12 +116,21 @@ class _Sight:
     def spin_hz(self, ppm: float) -> float:
         return (ppm - self.timeline.reference_ppm) * 1e-6 * self.timeline.f0_hz
 
+    def transfer(self, number: int, spin_hz: float) -> Profile:
+        """Return what a pulse makes of the wanted order; equal pulses are simulated once."""
+        pulse = self.pulses[number]
+        rf = pulse.rf
+        key = (rf.b1_hz.tobytes(), rf.gradient_hz_per_m.tobytes(), rf.offset_hz, rf.duration_s, spin_hz)
+        if key not in self._transfers:
+            self._transfers[key] = self.voxel.transfer(pulse, spin_hz)
+        return self._transfers[key][self.changes[number]]
+
     def profile(self, number: int, spin_hz: float) -> Vector:
         """Return what the wanted pathway keeps at one pulse; along its axis (n,).
 
         Of an inversion it is the part that shots with and without it differ by.
         """
-        turned = self.voxel.transfer(self.pulses[number], spin_hz)[self.changes[number]]
+        turned = self.transfer(number, spin_hz)
         if self.changes[number] == (0, 0):
             return np.asarray((1 - turned.real) / 2)
         return np.asarray(np.abs(turned))
@@ -204,10 +214,9 @@ def _times(sight: _Sight, carrier_ppm: float) -> tuple[float, float, float]:
 
 def _slope_s(sight: _Sight, number: int, spin_hz: float) -> float:
     """Return the change of phase with frequency, in turns a Hz, that a pulse gives to its slice."""
-    pulse, change = sight.pulses[number], sight.changes[number]
-    if change == (0, 0):
+    if sight.changes[number] == (0, 0):
         return 0.0
-    low, high = (sight.voxel.transfer(pulse, spin_hz + shift)[change] for shift in (-_STEP_HZ, _STEP_HZ))
+    low, high = (sight.transfer(number, spin_hz + shift) for shift in (-_STEP_HZ, _STEP_HZ))
     turned = high * np.conj(low)
     size = np.sqrt(np.abs(turned))
     turned = turned[size >= _HALF * size.max()]

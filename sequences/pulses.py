@@ -3,7 +3,6 @@
 import dataclasses
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np

@@ -107,7 +107,7 @@ def minimum_phase_rotation(
     factor = _from_magnitude(np.sqrt(squared), samples) * min(np.sin(flip_rad / 2), _LARGEST_BETA)
     peak = np.abs(np.fft.fft(factor, _grid(samples))).max()
     factor *= min(1.0, _LARGEST_BETA / peak)
-    return inverse_transform(factor[::-1].copy())
+    return inverse_transform(factor)
 
 
 def _linear_phase_filter(
