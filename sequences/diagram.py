@@ -102,7 +102,7 @@ def _readout_end(block: Any) -> float:
 
 def _b1_ut(rf: Any, window: _Window) -> NDArray[np.complex128]:
     gamma = gamma_hz_per_t(str(window.definitions.get("Nucleus", "1H")))
-    return np.asarray(rf.signal, complex) / gamma * 1e6
+    return np.asarray(np.asarray(rf.signal, np.complex128) / gamma * 1e6, np.complex128)
 
 
 def _overview(axes: Any, window: _Window, end: float) -> None:

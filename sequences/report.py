@@ -15,7 +15,7 @@ from pulsespec.files import atomic_path
 from pulsespec.sequences.diagram import figure
 from pulsespec.sequences.localisation import RESONANCES_PPM, Localisation, localisation
 from pulsespec.sequences.purity import Purity, purity
-from pulsespec.sequences.suppression import residual
+from pulsespec.sequences.steady_state import longitudinal_at_excitation, residual_water
 from pulsespec.simulator.timeline import Timeline, read_timeline
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _displacement(selected: Localisation) -> _Section:
 def _suppression(timeline: Timeline) -> _Section | None:
     if not timeline.select(water_reference=False):
         return None
-    left = residual(timeline, RESONANCES_PPM["water"], _T1_S, _B1)[..., 0]
+    left = residual_water(timeline, None, _T1_S, _B1, (0.0,))[..., 0]
     if np.ptp(left) < 1e-9:
         return None
     rows = [
@@ -156,14 +156,21 @@ def _suppression(timeline: Timeline) -> _Section | None:
         | {f"B1 {b1:.0%}": f"{value:+.2%}" for b1, value in zip(_B1, row, strict=True)}
         for t1, row in zip(_T1_S, left, strict=True)
     ]
-    kept = ", ".join(
-        f"{ppm:g} ppm {residual(timeline, ppm, [_METABOLITE_T1_S])[0, 0, 0]:.1%}"
-        for ppm in (4.05, 3.91, 3.56, 2.01)
-    )
+    kept = ", ".join(f"{ppm:g} ppm {_kept(timeline, ppm):.1%}" for ppm in (4.05, 3.91, 3.56, 2.01))
     note = (
-        f"Longitudinal water at the excitation over equilibrium. Of metabolites (T1 1.3 s) are left: {kept}."
+        "Longitudinal water at the excitation over equilibrium, in the steady state of TR. Of metabolites "
+        f"(T1 {_METABOLITE_T1_S:g} s) the preparation leaves: {kept}."
     )
     return _Section("Suppression of water", rows, note=note)
+
+
+def _kept(timeline: Timeline, ppm: float) -> float:
+    """Return what of a metabolite is left beside what the same shots without suppression have."""
+    with_it = longitudinal_at_excitation(timeline, None, ppm, (_METABOLITE_T1_S,))
+    if not timeline.select(water_reference=True):
+        return float(with_it[0, 0, 0])
+    without = longitudinal_at_excitation(timeline, None, ppm, (_METABOLITE_T1_S,), water_reference=True)
+    return float(with_it[0, 0, 0] / without[0, 0, 0])
 
 
 def _pathways(found: Purity) -> _Section:
