@@ -13,7 +13,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from pulsespec.errors import ProtocolError
-from pulsespec.protocols.schema import SCHEMES, Protocol
+from pulsespec.protocols.schema import SCHEMES, SORTS, Protocol
 
 
 def list_protocols() -> list[str]:
@@ -82,7 +82,7 @@ def _parse(text: str, origin: str) -> Protocol:
 
 
 def _explain(origin: str, error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"])
+    key = ".".join(str(part) for part in error["loc"] if part not in SORTS)
     if error["type"] == "extra_forbidden":
         allowed = _keys_beside(error["loc"])
         near = _nearest(str(error["loc"][-1]), allowed)
@@ -111,7 +111,11 @@ def _nearest(key: str, allowed: Sequence[str]) -> str | None:
 def _keys_beside(location: tuple[Any, ...]) -> list[str]:
     model: type[BaseModel] = Protocol
     for part in location[:-1]:
+        if part in SORTS:
+            model = SORTS[str(part)]
+            continue
         annotation = model.model_fields[str(part)].annotation
         candidates = [annotation, *get_args(annotation)]
-        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+        found = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        model = found[0] if found else model
     return sorted(model.model_fields)

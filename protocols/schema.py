@@ -6,7 +6,7 @@ from importlib.resources import files
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Ppm = Annotated[float, Field(ge=-10, le=20, allow_inf_nan=False)]
@@ -35,10 +35,20 @@ class SelectivePulse(_Section):
 
     time_bandwidth: Annotated[float, Field(gt=1, le=20)]
     """Bandwidth times duration."""
-    transition: Annotated[float, Field(gt=0, lt=1)]
+    transition: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Width of a transition band over the bandwidth."""
+    passband_ripple: Annotated[float, Field(gt=0, lt=0.5)] | None = None
+    stopband_ripple: Annotated[float, Field(gt=0, lt=0.5)] | None = None
+    """Allowed ripples, in the place of the transition, which then is as narrow as they let it be."""
     asymmetric: bool = False
     """Of minimum phase, with its centre near its end, for the shortest echo times; excitations only."""
+
+    @model_validator(mode="after")
+    def _width_or_ripples(self) -> Self:
+        ripples = (self.passband_ripple is None, self.stopband_ripple is None)
+        if ripples not in ((True, True), (False, False)) or (self.transition is None) == ripples[0]:
+            raise ValueError("expected either transition, or both passband_ripple and stopband_ripple")
+        return self
 
 
 class ImportedPulse(_Section):
@@ -47,6 +57,21 @@ class ImportedPulse(_Section):
     file: Annotated[str, Field(min_length=1)]
     """Path, from where the program is started."""
     duration_ms: Positive
+
+
+def _sort_of_pulse(value: Any) -> str:
+    """Return which of the two sorts of pulse is meant: one with a file is imported."""
+    imported = isinstance(value, ImportedPulse) or (isinstance(value, dict) and "file" in value)
+    return "imported" if imported else "designed"
+
+
+SORTS: dict[str, type[BaseModel]] = {"designed": SelectivePulse, "imported": ImportedPulse}
+"""Sorts of slice-selective pulses, by the name under which errors are reported."""
+
+SlicePulse = Annotated[
+    Annotated[SelectivePulse, Tag("designed")] | Annotated[ImportedPulse, Tag("imported")],
+    Discriminator(_sort_of_pulse),
+]
 
 
 class Adiabatic(_Section):
@@ -62,8 +87,8 @@ class Adiabatic(_Section):
 class Pulses(_Section):
     """The slice-selective pulses and how hard the transmitter is driven."""
 
-    excitation: SelectivePulse | ImportedPulse = SelectivePulse(time_bandwidth=8.0, transition=0.45)
-    refocusing: SelectivePulse | ImportedPulse = SelectivePulse(time_bandwidth=5.0, transition=0.45)
+    excitation: SlicePulse = SelectivePulse(time_bandwidth=8.0, transition=0.45)
+    refocusing: SlicePulse = SelectivePulse(time_bandwidth=5.0, transition=0.45)
     adiabatic: Adiabatic | None = None
     hard_us: Positive | None = None
     """Length of a block pulse without a gradient, in place of the excitation; pulse-acquire only."""

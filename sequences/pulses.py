@@ -140,11 +140,12 @@ def selective(
                 f"{max_b1_hz:.0f} may be used: expected at least {longer_ms:.2f} ms"
             )
         return pulse
+    transition = transition_of(shape, flip_rad)
     # A small flip angle keeps the length, and so the bandwidth, of 90 degrees.
-    trial = slr_design(max(flip_rad, np.pi / 2), shape.time_bandwidth, shape.transition, 256)
+    trial = slr_design(max(flip_rad, np.pi / 2), shape.time_bandwidth, transition, 256)
     samples = 2 * int(np.ceil(trial.shortest_s(max_b1_hz) / (2 * step_s)))
     while True:
-        made = slr_design(flip_rad, shape.time_bandwidth, shape.transition, samples)
+        made = slr_design(flip_rad, shape.time_bandwidth, transition, samples)
         duration_s = samples * step_s
         if np.abs(made.b1_hz(duration_s)).max() <= max_b1_hz:
             break
@@ -153,6 +154,17 @@ def selective(
     b1_hz = made.b1_hz(duration_s)
     after = duration_s / 2 if turning else _isodelay_s(b1_hz, step_s, bandwidth_hz)
     return Pulse(name, use, b1_hz.astype(complex), duration_s, bandwidth_hz, round(duration_s - after, 10))
+
+
+def transition_of(shape: SelectivePulse, flip_rad: float) -> float:
+    """Return the transition of a pulse: its own, or the narrowest that its ripples allow."""
+    if shape.transition is not None:
+        return shape.transition
+    assert shape.passband_ripple is not None
+    assert shape.stopband_ripple is not None
+    return slr.transition_of_ripples(
+        flip_rad, shape.time_bandwidth, shape.passband_ripple, shape.stopband_ripple
+    )
 
 
 def excitation(
@@ -172,7 +184,11 @@ def excitation(
     if isinstance(shape, SelectivePulse) and shape.asymmetric:
         step_s = selective_step_s(scanner)
         pulse = asymmetric_excitation(
-            flip_rad, shape.time_bandwidth, shape.transition, step_s=step_s, max_b1_hz=max_b1_hz
+            flip_rad,
+            shape.time_bandwidth,
+            transition_of(shape, flip_rad),
+            step_s=step_s,
+            max_b1_hz=max_b1_hz,
         )
         pulse = dataclasses.replace(pulse, name=name)
     else:

@@ -91,6 +91,48 @@ def design(
     return SlrPulse(rotation, width_hz(offset, profile(b1_hz, 1 / samples, offset)))
 
 
+def transition_of_ripples(flip_rad: float, time_bandwidth: float, passband: float, stopband: float) -> float:
+    """Return how narrow the transition of a linear-phase pulse can be for its allowed ripples.
+
+    Parameters
+    ----------
+    flip_rad
+        90 degrees or less for an excitation, more for a refocusing pulse.
+    time_bandwidth
+        Bandwidth times duration.
+    passband, stopband
+        Largest ripples of the magnetisation in and beside the slice, over what the pulse is to do.
+
+    Returns
+    -------
+    Width of a transition band over the bandwidth, by the relations of Pauly et al. 1991
+    (doi:10.1109/42.75611) for filters of equal ripples.
+
+    Raises
+    ------
+    InputError
+        A ripple is not between 0 and 0.5, or the time-bandwidth product is too small for them; the message
+        gives the least one.
+
+    """
+    if not 0 < passband < 0.5 or not 0 < stopband < 0.5:
+        raise InputError(f"ripples: got {passband} and {stopband}, expected more than 0 and less than 0.5")
+    if flip_rad > 0.75 * np.pi:
+        one, other = passband / 4, np.sqrt(stopband)
+    else:
+        one, other = np.sqrt(passband / 2), stopband / np.sqrt(2)
+    low, high = np.log10(one), np.log10(other)
+    product = (5.309e-3 * low**2 + 7.114e-2 * low - 4.761e-1) * high
+    product += -2.66e-3 * low**2 - 5.941e-1 * low - 4.278e-1
+    transition = float(product) / time_bandwidth
+    if transition >= 1:
+        raise InputError(
+            f"ripples of {passband} and {stopband} need a time-bandwidth product above {product:.2f}, got "
+            f"{time_bandwidth}"
+        )
+    return transition
+
+
 def minimum_phase_rotation(
     flip_rad: float, time_bandwidth: float, transition: float, samples: int
 ) -> NDArray[np.float64]:

@@ -67,6 +67,19 @@ def test_protocols_are_frozen():
         ("metabolite = 2.7", "metabolite = 270", ["carrier_ppm.metabolite = 270", "20"]),
         ('sequence = "press"', 'sequence = "pres"', ["sequence = 'pres'", "'press'"]),
         ('nucleus = "1H"', 'nucleus = "31P"', ["nucleus = '31P'", "'1H'"]),
+        ("{ time_bandwidth = 5.0, ", "{ bandwidth = 5.0, ", ["pulses.refocusing.time_bandwidth: is missing"]),
+        ("{ time_bandwidth = 5.0, ", "{ ", ["pulses.refocusing.time_bandwidth"]),
+        (
+            "transition = 0.45 }",
+            "transitions = 0.45 }",
+            ["unknown key; did you mean 'transition'", "passband"],
+        ),
+        ("transition = 0.45 }", "passband_ripple = 0.01 }", ["expected either transition, or both"]),
+        (
+            "{ time_bandwidth = 5.0, transition = 0.45 }",
+            '{ file = "x.pta" }',
+            ["refocusing.duration_ms: is mis"],
+        ),
         ('scheme = "vapor"', 'scheme = "vapour"', ["water_suppression.scheme = 'vapour'", "'vapor'"]),
         (
             'scheme = "vapor"',

@@ -130,3 +130,24 @@ def test_suppression_leaves_little_water_and_nearly_all_metabolite(name, scanner
     shift_hz = (np.array([4.05, 3.91, 3.03, 2.01]) - 4.65) * mhz
     kept = np.prod([slr.longitudinal(b1 * f / 90, step_s, shift_hz) for f in settings.flips_deg], axis=0)
     assert kept.min() > least
+
+
+@pytest.mark.parametrize(("flip_rad", "time_bandwidth"), [(np.pi / 2, 8.0), (np.pi, 6.0)])
+def test_ripples_decide_the_transition(flip_rad, time_bandwidth):
+    loose = slr.transition_of_ripples(flip_rad, time_bandwidth, 0.05, 0.05)
+    tight = slr.transition_of_ripples(flip_rad, time_bandwidth, 0.01, 0.01)
+    assert 0 < loose < tight < 1
+    pulse = slr.design(flip_rad, time_bandwidth, tight, samples=256)
+    b1_hz = pulse.b1_hz(1.0)
+    profile = slr.refocused if flip_rad == np.pi else slr.excited
+    inside = np.linspace(-0.5, 0.5, 101) * time_bandwidth * (1 - tight) * 0.9
+    beyond = np.linspace(0.5, 2.0, 201) * time_bandwidth * (1 + tight) * 1.05
+    assert np.abs(1 - np.abs(profile(b1_hz, 1 / 256, inside))).max() < 0.05
+    assert np.abs(profile(b1_hz, 1 / 256, beyond)).max() < 0.07
+
+
+def test_ripples_that_cannot_be_had_say_what_can():
+    with pytest.raises(InputError, match="time-bandwidth product above"):
+        slr.transition_of_ripples(np.pi / 2, 1.5, 0.001, 0.001)
+    with pytest.raises(InputError, match=r"less than 0\.5"):
+        slr.transition_of_ripples(np.pi / 2, 8.0, 0.6, 0.01)
