@@ -11,7 +11,10 @@ from pulsespec import cli, commands
 from pulsespec.console import to_json
 from pulsespec.conventions import larmor_hz
 from pulsespec.errors import InputError
+from pulsespec.recon.nifti import write_nifti
+from pulsespec.recon.transients import Transients
 from pulsespec.simulator import Basis
+from pulsespec.simulator.timeline import read_timeline
 
 
 @pytest.fixture
@@ -63,8 +66,54 @@ def test_export_says_what_it_made(pulsespec, tmp_path):
 
 def test_check_names_the_broken_rule(pulsespec, press):
     code, out, _ = pulsespec("check", press, "--scanner", "siemens-terra", "--json")
-    assert code == 2
-    assert "field" in {row["rule"] for row in json.loads(out)}
+    assert code == 1
+    rows = json.loads(out)
+    assert "field" in {row["rule"] for row in rows}
+    assert {"rule", "block", "message", "time_s"} == set(rows[0])
+
+
+def test_export_puts_the_voxel_where_it_is_asked_to(pulsespec, tmp_path):
+    path = tmp_path / "x.seq"
+    geometry = ("--voxel-mm", "25,20,15", "--position-mm", "-5,12.5,30", "--orientation", "0,0,30")
+    code, out, _ = pulsespec(
+        "export", "press-3t-te35", "--scanner", "siemens-prisma", "-o", path, *geometry, "--json"
+    )
+    assert code == 0
+    assert json.loads(out)["pathways"]["unwanted_metabolites"] < 0.01
+    found = read_timeline(path)
+    np.testing.assert_allclose(found.voxel_m, [0.025, 0.02, 0.015])
+    np.testing.assert_allclose(found.definitions["VoxelPosition"], [-0.005, 0.0125, 0.03], atol=1e-6)
+    axes = np.reshape(found.definitions["VoxelOrientation"], (3, 3))
+    np.testing.assert_allclose(axes[:, 0], [np.cos(np.pi / 6), 0.5, 0.0], atol=1e-5)
+    refocusing = found.shots[0].pulses[-2]
+    along_y = refocusing.rf.gradient_hz_per_m[100]
+    np.testing.assert_allclose(along_y / np.linalg.norm(along_y), axes[:, 1], atol=1e-4)
+
+
+def test_export_writes_older_files_and_for_consoles(pulsespec, tmp_path):
+    path = tmp_path / "x.seq"
+    console = ("--scanner", "nexus-console", "--field", "3.0", "--max-b1-ut", "20", "--pulseq", "1.4.1")
+    assert pulsespec("export", "calibrate-frequency-3t", *console, "-o", path)[0] == 0
+    assert "minor 4" in path.read_text()
+
+
+def test_plot_draws_and_reports(pulsespec, press, tmp_path):
+    assert pulsespec("plot", press, "-o", tmp_path / "x.png")[0] == 0
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+    assert pulsespec("plot", press, "--report", "-o", tmp_path / "x.html")[0] == 0
+    assert "Chemical-shift displacement" in (tmp_path / "x.html").read_text()
+
+
+def test_calibrate_reads_a_water_line(pulsespec, tmp_path):
+    path = tmp_path / "x.seq"
+    assert pulsespec("export", "calibrate-frequency-3t", "--scanner", "siemens-prisma", "-o", path)[0] == 0
+    t = np.arange(2048) * 4e-4
+    data = np.exp(-(2j * np.pi * 11.0 + np.pi * 5.0) * t)[None]
+    raw = Transients(data=data, dims=("average", "t"), dwell_s=4e-4, f0_hz=123.2e6)
+    write_nifti(raw, tmp_path / "x.nii.gz")
+    code, out, _ = pulsespec("calibrate", tmp_path / "x.nii.gz", "--seq", path, "--json")
+    assert code == 0
+    assert json.loads(out)["offset_hz"] == pytest.approx(11.0, abs=0.01)
 
 
 def test_simulate_at_the_frequency_that_is_asked_for(pulsespec, press, tmp_path):

@@ -224,8 +224,8 @@ def test_frequencies_follow_the_field_of_the_data(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"te_ms": 14.0}, r"te_ms = 14 is too short .* at least 16\.\d\d"),
-        ({"te1_ms": 4.0}, r"te1_ms = 4 is too short .* at least 9\.\d\d"),
+        ({"te_ms": 14.0}, r"te_ms = 14 is too short .* at least 18\.\d\d"),
+        ({"te1_ms": 4.0}, r"te1_ms = 4 is too short .* at least 10\.\d\d"),
         ({"te_ms": 30.005}, r"te_ms = 30.005: expected a multiple of 0.02 ms"),
         ({"tr_ms": 1000.0}, r"tr_ms = 1000.0 is too short: expected at least 1\d\d\d"),
         ({"spectral_width_hz": 6000.0}, r"spectral_width_hz = 6000 .* nearest is"),
