@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsespec.conventions import gamma_hz_per_t
-from pulsespec.sequences.corners import sampled
 from pulsespec.sequences.scanner import Scanner
 from pulsespec.sequences.stimulation import LIMIT, stimulation
 from pulsespec.sequences.violations import Violation
+from pulsespec.simulator.blocks import corners
 
 _AXES = ("gx", "gy", "gz")
 _COUNTERS = ("SLC", "SEG", "REP", "AVG", "SET", "ECO", "PHS", "LIN", "PAR", "ACQ")
@@ -44,6 +44,18 @@ class Blocks:
     def __len__(self) -> int:
         """Return the number of blocks."""
         return len(self.numbers)
+
+
+def sampled(block: Any, step_s: float, duration_s: float) -> NDArray[np.float64]:
+    """Return the gradients of a block in Hz/m on a raster from its start to its end; shape (n + 1, 3)."""
+    times = np.arange(round(duration_s / step_s) + 1) * step_s
+    result = np.zeros((times.size, 3))
+    for axis, name in enumerate(("gx", "gy", "gz")):
+        gradient = getattr(block, name)
+        if gradient is not None:
+            at, values = corners(gradient)
+            result[:, axis] = np.interp(times, at, values, left=0.0, right=0.0)
+    return result
 
 
 def check_size(sequence: Any, path: Path | None, blocks: Blocks, scanner: Scanner) -> Iterator[Violation]:

@@ -20,11 +20,11 @@ from pulsespec.sequences.check_whole import (
     check_size,
     check_stimulation,
 )
-from pulsespec.sequences.corners import corners
 from pulsespec.sequences.gradient_file import GradientFile, read_gradient_file
 from pulsespec.sequences.pulses import on_raster
 from pulsespec.sequences.scanner import Scanner
 from pulsespec.sequences.violations import Violation
+from pulsespec.simulator.blocks import corners
 
 _SLACK = 1e-6
 _TIME_SLACK_S = 1e-9

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pulsespec.conventions import gamma_hz_per_t
 from pulsespec.errors import InputError, SequenceError
 from pulsespec.files import attempt
-from pulsespec.sequences.corners import corners
+from pulsespec.simulator.blocks import corners
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

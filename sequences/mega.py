@@ -9,11 +9,10 @@ HERMES (Chan et al., Magn Reson Med 2016;76:11-19) and HERCULES (Oeltzschner et 
 2019;185:181-190) are the same with four conditions, some of whose pulses have two bands.
 """
 
-from pulsespec.sequences.editing import editing_pulse
-
 from pulsespec.errors import SequenceError
 from pulsespec.protocols import Editing, Protocol
 from pulsespec.sequences.design import Equation, Slot
+from pulsespec.sequences.editing import editing_pulse
 from pulsespec.sequences.pulses import Played, everywhere, selective_step_s
 from pulsespec.sequences.scanner import Scanner
 

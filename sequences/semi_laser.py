@@ -16,10 +16,9 @@ middle, so that a bandwidth of 10 to 20 kHz fits into a few milliseconds of 15 u
 tenth of that of PRESS. The wanted pathway is (-1, +1, -1, +1, -1).
 """
 
-from pulsespec.sequences.adiabatic import goia_wurst
-
 from pulsespec.errors import SequenceError
 from pulsespec.protocols import Protocol
+from pulsespec.sequences.adiabatic import goia_wurst
 from pulsespec.sequences.design import Cycle, Design, Slot, crush, cycled, plan
 from pulsespec.sequences.geometry import Frame
 from pulsespec.sequences.pulses import Played, excitation, on_slice, peak_b1_hz, selective_step_s

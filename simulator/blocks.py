@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pulsespec.errors import SequenceError
 
 _GRADIENT_OFF_HZ_PER_M = 1e-6
+_TIME_SLACK_S = 1e-9
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Block:
 def read_block(sequence: Any, index: int, f0_hz: float) -> Block:
     """Convert block `index` of a pypulseq sequence; ppm offsets are resolved at `f0_hz`."""
     block = sequence.get_block(index)
-    gradients = tuple(_corners(getattr(block, f"g{axis}", None)) for axis in "xyz")
+    gradients = tuple(corners(getattr(block, f"g{axis}", None)) for axis in "xyz")
     rf, rf_key, rf_phase = _rf(getattr(block, "rf", None), gradients, f0_hz)
     adc = _adc(getattr(block, "adc", None), f0_hz)
     if adc and np.size(getattr(block.adc, "phase_modulation", ())):
@@ -84,7 +85,11 @@ def read_block(sequence: Any, index: int, f0_hz: float) -> Block:
     return Block(duration_s, rf, rf_phase, adc, gradients, key)
 
 
-def _corners(event: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def corners(event: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return times in s from the start of the block and values in Hz/m at the corners of a gradient event.
+
+    Both are empty where there is no event.
+    """
     if event is None:
         return np.empty(0), np.empty(0)
     if event.type == "trap":
@@ -92,7 +97,7 @@ def _corners(event: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return np.cumsum(steps), event.amplitude * np.array([0.0, 1.0, 1.0, 0.0])
     times = np.asarray(event.tt, dtype=float)
     values = np.asarray(event.waveform, dtype=float)
-    if times[0] > 0:  # samples in the middle of the raster: the ends are kept apart
+    if times[0] > _TIME_SLACK_S:  # samples in the middle of the raster: the ends are kept apart
         times = np.concatenate([[0.0], times, [float(event.shape_dur)]])
         values = np.concatenate([[float(event.first)], values, [float(event.last)]])
     return times + float(event.delay), values

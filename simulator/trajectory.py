@@ -16,6 +16,7 @@ import pypulseq
 from numpy.typing import NDArray
 
 from pulsespec.errors import SequenceError
+from pulsespec.simulator.blocks import corners
 
 _AXES = ("gx", "gy", "gz")
 _LABELS = ("LIN", "PAR", "PHS", "SLC", "SEG", "ECO", "REV", "SET", "AVG", "REF")
@@ -212,21 +213,10 @@ class _Blocks:
         return Train(k, times_s, gradient)
 
 
-def _corners(gradient: Any) -> tuple[Floats, Floats]:
-    if gradient.type == "trap":
-        steps = [gradient.delay, gradient.rise_time, gradient.flat_time, gradient.fall_time]
-        return np.cumsum(steps), gradient.amplitude * np.array([0.0, 1.0, 1.0, 0.0])
-    times, values = np.asarray(gradient.tt, float), np.asarray(gradient.waveform, float)
-    if times[0] > 0:  # samples in the middle of the raster: the ends are kept apart
-        times = np.concatenate([[0.0], times, [float(gradient.shape_dur)]])
-        values = np.concatenate([[float(gradient.first)], values, [float(gradient.last)]])
-    return times + float(gradient.delay), values
-
-
 def _value(gradient: Any, times_s: Floats) -> Floats:
     if gradient is None:
         return np.zeros(times_s.shape)
-    at, values = _corners(gradient)
+    at, values = corners(gradient)
     return np.asarray(np.interp(times_s, at, values, left=0.0, right=0.0))
 
 
@@ -234,7 +224,7 @@ def _integral(gradient: Any, times_s: Floats) -> Floats:
     """Return the moment of a gradient from the start of its block to each time; cycles/m."""
     if gradient is None:
         return np.zeros(times_s.shape)
-    at, values = _corners(gradient)
+    at, values = corners(gradient)
     before = np.concatenate([[0.0], np.cumsum(np.diff(at) * (values[1:] + values[:-1]) / 2)])
     inside = np.clip(times_s, at[0], at[-1])
     corner = np.clip(np.searchsorted(at, inside, side="right") - 1, 0, at.size - 2)
