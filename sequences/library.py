@@ -25,6 +25,8 @@ from pulsespec.sequences import (
 from pulsespec.sequences.bandwidths import Displacement, displacements
 from pulsespec.sequences.design import Design
 from pulsespec.sequences.geometry import Frame
+from pulsespec.sequences.preparation import preparation_pulses
+from pulsespec.sequences.pulse import Pulse
 from pulsespec.sequences.purity import Purity, central
 from pulsespec.sequences.purity import purity as purity_of_file
 from pulsespec.sequences.scanner import Scanner
@@ -80,6 +82,15 @@ def purity(protocol: Protocol, scanner: Scanner) -> Purity:
 def displacement(protocol: Protocol, scanner: Scanner) -> tuple[Displacement, ...]:
     """Return bandwidth, peak B1 and chemical-shift displacement of each selective pulse of a protocol."""
     return displacements(design(protocol, scanner), scanner)
+
+
+def pulses_of(protocol: Protocol, scanner: Scanner) -> tuple[Pulse, ...]:
+    """Return every kind of pulse that a protocol plays on a scanner, once, in the order of playing."""
+    made = list(preparation_pulses(protocol, scanner))
+    for slot in design(protocol, scanner).slots:
+        made += [played.pulse for played in slot.played]
+    distinct = {(pulse.b1_hz.tobytes(), pulse.duration_s): pulse for pulse in reversed(made)}
+    return tuple(reversed(distinct.values()))
 
 
 def frame_of(protocol: Protocol) -> Frame:

@@ -17,7 +17,7 @@ import pypulseq
 
 from pulsespec.conventions import gamma_hz_per_t
 from pulsespec.errors import SequenceError
-from pulsespec.protocols import FlipSeries, OuterVolume, Protocol, WaterSuppression
+from pulsespec.protocols import FlipSeries, Inversion, OuterVolume, Protocol, WaterSuppression
 from pulsespec.sequences import parts
 from pulsespec.sequences.adiabatic import hyperbolic_secant
 from pulsespec.sequences.geometry import Frame
@@ -224,13 +224,41 @@ def suppression_pulse(settings: WaterSuppression, scanner: Scanner) -> Pulse:
     )
 
 
+def preparation_pulses(protocol: Protocol, scanner: Scanner) -> tuple[Pulse, ...]:
+    """Return each kind of pulse that the preparation of a protocol plays, once."""
+    made = []
+    if protocol.water_suppression is not None:
+        made.append(suppression_pulse(protocol.water_suppression, scanner))
+    if protocol.inversion is not None:
+        made.append(inversion_pulse(protocol, protocol.inversion, scanner))
+    if protocol.outer_volume is not None:
+        made.append(band_pulse(protocol, protocol.outer_volume, scanner))
+    return tuple(made)
+
+
+def inversion_pulse(protocol: Protocol, settings: Inversion, scanner: Scanner) -> Pulse:
+    """Return the adiabatic inversion."""
+    step_s = selective_step_s(scanner)
+    samples = 2 * round(settings.pulse_ms * 1e-3 / step_s / 2)
+    return hyperbolic_secant(samples * step_s, settings.bandwidth_hz, step_s, peak_b1_hz(protocol, scanner))
+
+
+def band_pulse(protocol: Protocol, settings: OuterVolume, scanner: Scanner) -> Pulse:
+    """Return the pulse of the outer-volume bands."""
+    return selective(
+        "outer volume",
+        "saturation",
+        settings.pulse,
+        peak_b1_hz(protocol, scanner),
+        scanner,
+        np.deg2rad(settings.flip_deg),
+    )
+
+
 def _inversion(protocol: Protocol, scanner: Scanner, frame: Frame) -> _Item:
     settings = protocol.inversion
     assert settings is not None
-    step_s = selective_step_s(scanner)
-    samples = 2 * round(settings.pulse_ms * 1e-3 / step_s / 2)
-    pulse = hyperbolic_secant(samples * step_s, settings.bandwidth_hz, step_s, peak_b1_hz(protocol, scanner))
-    played = everywhere(pulse, scanner)
+    played = everywhere(inversion_pulse(protocol, settings, scanner), scanner)
     blocks = (
         _pulse(played, frame, shift_hz(settings.carrier_ppm, scanner), scanner, in_water=True),
         _spoiler((1.0, 1.0, 1.0), _SPOILER_S, frame, scanner),
@@ -259,15 +287,7 @@ def _bands(
     protocol: Protocol, settings: OuterVolume, scanner: Scanner, frame: Frame
 ) -> tuple[PreparedBlock, ...]:
     """Return the blocks of all outer-volume bands."""
-    pulse = selective(
-        "outer volume",
-        "saturation",
-        settings.pulse,
-        peak_b1_hz(protocol, scanner),
-        scanner,
-        np.deg2rad(settings.flip_deg),
-    )
-    played = on_slice(pulse, "z", settings.thickness_mm * 1e-3, scanner)
+    played = on_slice(band_pulse(protocol, settings, scanner), "z", settings.thickness_mm * 1e-3, scanner)
     carrier_hz = shift_hz(settings.carrier_ppm, scanner)
     blocks = []
     for (normal, distance_m), spoiler in zip(band_positions(protocol, settings), BAND_SPOILERS, strict=False):

@@ -104,6 +104,17 @@ def test_plot_draws_and_reports(pulsespec, press, tmp_path):
     assert "Chemical-shift displacement" in (tmp_path / "x.html").read_text()
 
 
+def test_pulses_are_listed_and_drawn(pulsespec, tmp_path):
+    arguments = ("pulses", "hermes-3t-gaba-gsh", "--scanner", "siemens-prisma")
+    code, out, _ = pulsespec(*arguments, "-o", tmp_path / "x.png", "--json")
+    rows = json.loads(out)
+    assert code == 0
+    assert {row["use"] for row in rows} == {"saturation", "excitation", "refocusing"}
+    assert sum("editing" in row["name"] for row in rows) == 2  # one band and two
+    assert all(0 < row["peak_b1_ut"] <= 20 for row in rows)
+    assert (tmp_path / "x.png").is_file()
+
+
 def test_calibrate_reads_a_water_line(pulsespec, tmp_path):
     path = tmp_path / "x.seq"
     assert pulsespec("export", "calibrate-frequency-3t", "--scanner", "siemens-prisma", "-o", path)[0] == 0

@@ -206,6 +206,20 @@ def plot(
 
 
 @app.command()
+def pulses(
+    protocol: Annotated[str, typer.Argument(help="Name of a shipped protocol, or a TOML file.")],
+    scanner: Annotated[str, typer.Option("--scanner", help="A name of `pulsespec scanners`.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Picture of shapes and profiles (.png, .svg, .pdf).")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the pulses of a protocol as a scanner plays them, and draw them with their profiles."""
+    Console(as_json).table(commands.pulses(protocol, scanner, output, overwrite=overwrite))
+
+
+@app.command()
 def calibrate(
     raw: Annotated[Path, typer.Argument(help="Raw data of a calibration protocol.")],
     sequence: Annotated[Path, typer.Option("--seq", help="The .seq that acquired it.")],

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from pulsespec.simulator import Basis
     from pulsespec.simulator.lcmodel import SampledBasis
 
+PICTURES = (".png", ".svg", ".pdf")
+"""Suffixes of the pictures that can be drawn."""
+
 DESIGN_SCANNERS = {1.5: "siemens-aera", 3.0: "siemens-prisma", 7.0: "siemens-terra"}
 """The scanner whose limits pulses are designed for where none is named, by nominal field in tesla."""
 
@@ -186,6 +189,32 @@ def check(
     return [dataclasses.asdict(one) for one in check(sequence, machine, gradient_file=gradient_file)]
 
 
+def pulses(
+    protocol: str, scanner: str, output: Path | None = None, *, overwrite: bool = False
+) -> list[dict[str, Any]]:
+    """Return what each pulse of a protocol needs on a scanner, one row each; draw them into `output` if given."""
+    from pulsespec.files import atomic_path
+    from pulsespec.protocols import load_protocol
+    from pulsespec.sequences import load_scanner, pulses_of
+    from pulsespec.sequences.pulse_table import describe, figure
+
+    machine = load_scanner(scanner)
+    made = pulses_of(load_protocol(protocol), machine)
+    if output is not None:
+        require_picture(output)
+        refuse_existing(output, overwrite)
+        drawn = figure(made, machine.nucleus)
+        with atomic_path(output, overwrite) as temporary:
+            drawn.savefig(temporary, format=output.suffix[1:], dpi=110)
+    return [dataclasses.asdict(describe(pulse, machine.nucleus)) for pulse in made]
+
+
+def require_picture(output: Path) -> None:
+    """Raise `InputError` where `output` has no suffix of a picture."""
+    if output.suffix not in PICTURES:
+        raise InputError(f"{output}: expected a name that ends in {' or '.join(PICTURES)}")
+
+
 def plot(
     sequence: Path, output: Path, *, report: bool = False, shot: int = 0, overwrite: bool = False
 ) -> None:
@@ -195,12 +224,12 @@ def plot(
     from pulsespec.sequences.report import write_report
 
     require_file(sequence)
-    formats = (".html",) if report else (".png", ".svg", ".pdf")
-    if output.suffix not in formats:
-        raise InputError(f"{output}: expected a name that ends in {' or '.join(formats)}")
+    if report and output.suffix != ".html":
+        raise InputError(f"{output}: expected a name that ends in .html")
     if report:
         write_report(sequence, output, overwrite=overwrite)
         return
+    require_picture(output)
     refuse_existing(output, overwrite)
     drawn = figure(sequence, shot=shot)
     with atomic_path(output, overwrite) as temporary:
