@@ -7,6 +7,7 @@ angle), completes it by the minimum-phase A with |A|^2 + |B|^2 = 1, and runs the
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from pulsespec.errors import InputError
 
 _GRID_PER_TAP = 16
+_TRANSITION_STEP = 0.01
 _FLOOR = 1e-5
 """Least squared magnitude of a polynomial that is to be factored, so that its logarithm exists."""
 _LARGEST_BETA = 0.99995
@@ -91,13 +93,17 @@ def design(
     return SlrPulse(rotation, width_hz(offset, profile(b1_hz, 1 / samples, offset)))
 
 
+@lru_cache(maxsize=64)
 def transition_of_ripples(flip_rad: float, time_bandwidth: float, passband: float, stopband: float) -> float:
-    """Return how narrow the transition of a linear-phase pulse can be for its allowed ripples.
+    """Return the narrowest transition at which the simulated profile keeps within its ripples.
+
+    The search begins at what Pauly et al. 1991 (doi:10.1109/42.75611) give for filters of equal ripples and
+    widens the transition until the least-squares design keeps them.
 
     Parameters
     ----------
     flip_rad
-        90 degrees or less for an excitation, more for a refocusing pulse.
+        Up to 135 degrees the profile is that of an excitation, beyond that of a refocusing pulse.
     time_bandwidth
         Bandwidth times duration.
     passband, stopband
@@ -105,32 +111,64 @@ def transition_of_ripples(flip_rad: float, time_bandwidth: float, passband: floa
 
     Returns
     -------
-    Width of a transition band over the bandwidth, by the relations of Pauly et al. 1991
-    (doi:10.1109/42.75611) for filters of equal ripples.
+    Width of a transition band over the bandwidth.
 
     Raises
     ------
     InputError
-        A ripple is not between 0 and 0.5, or the time-bandwidth product is too small for them; the message
-        gives the least one.
+        A ripple is not between 0 and 0.5, or no transition keeps within them at this time-bandwidth product.
 
     """
     if not 0 < passband < 0.5 or not 0 < stopband < 0.5:
         raise InputError(f"ripples: got {passband} and {stopband}, expected more than 0 and less than 0.5")
-    if flip_rad > 0.75 * np.pi:
-        one, other = passband / 4, np.sqrt(stopband)
-    else:
-        one, other = np.sqrt(passband / 2), stopband / np.sqrt(2)
-    low, high = np.log10(one), np.log10(other)
+    refocusing = flip_rad > 0.75 * np.pi
+    transition = max(_equal_ripples(refocusing, passband, stopband) / time_bandwidth, _TRANSITION_STEP)
+    while transition < 1:
+        if _keeps(
+            design(flip_rad, time_bandwidth, transition),
+            flip_rad,
+            time_bandwidth,
+            transition,
+            passband,
+            stopband,
+        ):
+            return transition
+        transition += _TRANSITION_STEP
+    raise InputError(
+        f"ripples of {passband} and {stopband}: not reached by a pulse of time-bandwidth product "
+        f"{time_bandwidth}; expected a larger one, or larger ripples"
+    )
+
+
+def _equal_ripples(refocusing: bool, passband: float, stopband: float) -> float:
+    """Return the product of transition and time-bandwidth for filters of equal ripples."""
+    pair = (passband / 4, np.sqrt(stopband)) if refocusing else (np.sqrt(passband / 2), stopband / np.sqrt(2))
+    low, high = (float(np.log10(one)) for one in pair)
     product = (5.309e-3 * low**2 + 7.114e-2 * low - 4.761e-1) * high
-    product += -2.66e-3 * low**2 - 5.941e-1 * low - 4.278e-1
-    transition = float(product) / time_bandwidth
-    if transition >= 1:
-        raise InputError(
-            f"ripples of {passband} and {stopband} need a time-bandwidth product above {product:.2f}, got "
-            f"{time_bandwidth}"
-        )
-    return transition
+    return product - 2.66e-3 * low**2 - 5.941e-1 * low - 4.278e-1
+
+
+def _keeps(
+    pulse: SlrPulse,
+    flip_rad: float,
+    time_bandwidth: float,
+    transition: float,
+    passband: float,
+    stopband: float,
+) -> bool:
+    """Return whether the profile of a pulse, beyond its transition bands, is within the ripples."""
+    b1_hz, step_s = pulse.b1_hz(1.0), 1.0 / pulse.samples
+    half = time_bandwidth / 2
+    inside, beyond = np.linspace(0, 1 - transition, 60) * half, np.linspace(1 + transition, 4, 200) * half
+    if flip_rad > 0.75 * np.pi:
+        kept, left, nominal = refocused(b1_hz, step_s, inside), refocused(b1_hz, step_s, beyond), 1.0
+    else:
+        kept, left = excited(b1_hz, step_s, inside), excited(b1_hz, step_s, beyond)
+        nominal = float(np.sin(flip_rad))
+    return bool(
+        np.abs(np.abs(kept) - nominal).max() <= passband * nominal
+        and np.abs(left).max() <= stopband * nominal
+    )
 
 
 def minimum_phase_rotation(
