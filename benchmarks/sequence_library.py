@@ -3,7 +3,9 @@
     python benchmarks/sequence_library.py [--few]
 
 Prints a table of pairs; an open console is given 20 uT of B1. With `--few` only one phase cycle and a few phase
-encodes of each protocol are built. Exit code 1 where a file that was built breaks a rule or the readers differ.
+encodes of each protocol are built. pypulseqpp reads every event of every file; where MRzeroCore is installed
+(`pip install -r benchmarks/requirements-verification.txt`, AGPL-3), it reads the files too: length, pulses, samples
+and the gradients' moments have to agree. Exit code 1 where a file that was built breaks a rule or readers differ.
 """
 
 import argparse
@@ -14,12 +16,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+import numpy as np
 from second_reader import require_agreement
 from test_library import few
 
 from pulsespec.errors import SequenceError
 from pulsespec.protocols import list_protocols, load_protocol
 from pulsespec.sequences import build, check, list_scanners, load_scanner, write_sequence
+from pulsespec.simulator.trajectory import sums
+
+try:
+    import MRzeroCore
+except ImportError:
+    MRzeroCore = None
 
 
 def main() -> int:
@@ -61,9 +70,27 @@ def one(protocol, scanner):
         size_mb = path.stat().st_size * 1e-6
         try:
             kinds = require_agreement(path)
+            if MRzeroCore is not None:
+                third_reader(path)
         except AssertionError as error:
             return "FAILS", f"readers differ: {str(error).splitlines()[0]}"
     return "plays", f"{len(sequence.block_events)} blocks of {kinds} kinds, {size_mb:.2f} MB"
+
+
+def third_reader(path):
+    """Raise `AssertionError` unless MRzero sees the pulses, samples, length and moments that we see."""
+    theirs = MRzeroCore.Sequence.import_file(str(path))
+    ours = sums(path)
+    samples = sum(int((part.adc_usage > 0).sum()) for part in theirs)
+    length_s = sum(float(part.event_time.double().sum()) for part in theirs)
+    moments = sum(part.gradm.double().sum(dim=0).numpy() for part in theirs)
+    assert len(theirs) == ours.pulses, f"MRzero sees {len(theirs)} pulses, expected {ours.pulses}"
+    assert samples == ours.samples, f"MRzero sees {samples} samples, expected {ours.samples}"
+    assert abs(length_s - ours.length_s) < 1e-3, f"MRzero lasts {length_s} s, expected {ours.length_s} s"
+    largest = max(1.0, float(np.abs(moments).max()))
+    assert np.abs(moments - ours.moment_per_m).max() < 1e-4 * largest, (
+        f"MRzero: {moments}, {ours.moment_per_m}"
+    )
 
 
 if __name__ == "__main__":

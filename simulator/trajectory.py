@@ -136,6 +136,33 @@ def read_trajectory(path: Path) -> Trajectory:
     )
 
 
+@dataclass(frozen=True)
+class Sums:
+    """What any reader must find in a file, from the centre of the first pulse to the last sample."""
+
+    pulses: int
+    samples: int
+    length_s: float
+    moment_per_m: Floats
+    """Area of all gradients along x, y, z; (3,)."""
+
+
+def sums(path: Path) -> Sums:
+    """Return pulses, samples, length and gradient moments of a `.seq`, for comparison with another reader."""
+    sequence = pypulseq.Sequence(pypulseq.Opts(B0=1.0))
+    sequence.read(str(path))
+    blocks = _Blocks(sequence)
+    at_start, pulses = blocks.moments()
+    readouts = [k for k, ids in enumerate(blocks.ids) if ids[4]]
+    samples = sum(int(blocks.block(k).adc.num_samples) for k in readouts)
+    last = readouts[-1]
+    adc = blocks.block(last).adc
+    until_s = float(adc.delay) + (int(adc.num_samples) - 0.5) * float(adc.dwell)
+    _, first_s, moment = pulses[0]
+    whole = at_start[last] + blocks.area(last, until_s)
+    return Sums(len(pulses), samples, float(blocks.starts[last]) + until_s - first_s, whole - moment)
+
+
 def _pathway(sequence: Any, water: bool) -> list[int]:
     definitions = sequence.definitions
     key = "WaterPathway" if water and "WaterPathway" in definitions else "Pathway"
@@ -182,17 +209,18 @@ class _Blocks:
 
         A pulse is its block, the time of its centre in s and the moment there.
         """
-        whole = np.array([self._area(k, float(self.durations[k])) for k in range(len(self.ids))])
+        whole = np.array([self.area(k, float(self.durations[k])) for k in range(len(self.ids))])
         at_start = np.concatenate([np.zeros((1, 3)), np.cumsum(whole, axis=0)])[:-1]
         pulses = []
         for k, ids in enumerate(self.ids):
             if ids[0]:
                 rf = self.block(k).rf
                 centre_s = float(rf.delay + rf.center)
-                pulses.append((k, float(self.starts[k]) + centre_s, at_start[k] + self._area(k, centre_s)))
+                pulses.append((k, float(self.starts[k]) + centre_s, at_start[k] + self.area(k, centre_s)))
         return at_start, pulses
 
-    def _area(self, index: int, until_s: float) -> Floats:
+    def area(self, index: int, until_s: float) -> Floats:
+        """Return the moment of a block from its start to a time; (3,)."""
         key = (self.ids[index][1:4], round(until_s * 1e9))
         if key not in self._areas:
             at = np.array([until_s])

@@ -9,7 +9,7 @@ from test_library import few
 
 from pulsespec.errors import SequenceError
 from pulsespec.sequences import build, load_scanner, write_sequence
-from pulsespec.simulator.trajectory import echoes, read_trajectory
+from pulsespec.simulator.trajectory import echoes, read_trajectory, sums
 
 SCANNER = {1.5: "siemens-aera", 3.0: "siemens-skyra", 7.0: "siemens-terra"}
 TURNED = ((0.8, 0.6, 0.0), (-0.6, 0.8, 0.0), (0.0, 0.0, 1.0))
@@ -156,3 +156,14 @@ def test_what_cannot_be_read_is_refused(tmp_path):
     path.write_text("nothing")
     with pytest.raises(SequenceError, match=r"bad\.seq"):
         read_trajectory(path)
+
+
+def test_sums_are_those_of_the_blocks(tmp_path):
+    _, path, sequence = written(tmp_path, "press-3t-te30", averages=16)
+    found = sums(path)
+    blocks = [sequence.get_block(number) for number in sequence.block_events]
+    assert found.pulses == sum(block.rf is not None for block in blocks)
+    assert found.samples == sum(block.adc.num_samples for block in blocks if block.adc is not None)
+    area = sum(block.gx.area for block in blocks if block.gx is not None)
+    assert found.moment_per_m[0] == pytest.approx(area, rel=1e-6)
+    assert found.length_s < sequence.duration()[0]
