@@ -1,8 +1,8 @@
 r"""What is played while samples are taken: nothing for an FID, an echo-planar train for spectroscopic images.
 
 A bipolar train crosses k-space along x forth and back (Mansfield, MRM 1984;1:370-386; whole brain: Maudsley
-et al., NMR Biomed 2009;22:... see `docs/protocols.md`); a flyback train comes back in between as fast as the
-gradient can, so that all its echoes run the same way (Cunningham et al., MRM 2005;54:1286-1289):
+et al., MRM 2009;61:548-559); a flyback train comes back in between as fast as the gradient can, so that all its
+echoes run the same way (Cunningham et al., MRM 2005;54:1286-1289):
 
     bipolar   /==\      /==\             flyback   /====\    /====\
              /    \    /    \                     /      \  /      \

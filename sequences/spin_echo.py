@@ -1,4 +1,4 @@
-r"""Spin echo of a slab: the localisation of whole-brain EPSI (Maudsley et al., NMR Biomed 2009;22:... ).
+r"""Spin echo of a slab: the localisation of whole-brain EPSI (Maudsley et al., MRM 2009;61:548-559).
 
     |<-- TE/2 -->|<-- TE/2 -->|
     RF  90          180            | echo
