@@ -101,16 +101,19 @@ def excitation_s(design: Design) -> float:
 
 def definitions(protocol: Protocol, scanner: Scanner, design: Design, frame: Frame) -> dict[str, Any]:
     """Return what the readers of the file need to know."""
-    image: dict[str, Any] = {}
+    special: dict[str, Any] = {}
     if protocol.encoding is not None:
-        image = {
+        special = {
             "Matrix": list(protocol.encoding.matrix),
             "FOV": [mm * 1e-3 for mm in protocol.encoding.fov_mm],
         }
         if protocol.encoding.water_flip_deg is not None:
-            image["WaterPathway"] = list(pulse_acquire.ORDERS)
+            special["WaterPathway"] = list(pulse_acquire.ORDERS)
+    if protocol.editing is not None:
+        bands = [(*ppm, ppm[0])[:2] for ppm in protocol.editing.conditions_ppm]
+        special["EditingPPM"] = [one for pair in bands for one in pair]
     if protocol.flip_series is not None:
-        image = {"PreparationFlips": list(protocol.flip_series.flips_deg)}
+        special = {"PreparationFlips": list(protocol.flip_series.flips_deg)}
     return {
         "Name": protocol.sequence,
         "B0": scanner.field_t,
@@ -122,7 +125,7 @@ def definitions(protocol: Protocol, scanner: Scanner, design: Design, frame: Fra
         "VoxelSize": [mm * 1e-3 for mm in protocol.voxel_mm],
         "VoxelPosition": [float(m) for m in frame.position_m],
         "VoxelOrientation": [float(value) for value in frame.rotation.ravel()],
-        **image,
+        **special,
         "SpectralWidth": protocol.spectral_width_hz,
         "CarrierPPM": protocol.carrier_ppm.metabolite,
         "WaterCarrierPPM": protocol.carrier_ppm.water,

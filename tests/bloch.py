@@ -48,6 +48,20 @@ def shots(path):
     return found
 
 
+def whole_shots(path):
+    """Return, for each readout, all blocks since the readout before: with inversions, without dummies."""
+    sequence = pypulseq.Sequence(pypulseq.Opts(B0=1.0))
+    sequence.read(str(path))
+    found, current = [], []
+    for number in sequence.block_events:
+        block = sequence.get_block(number)
+        current.append(block)
+        if block.adc is not None:
+            found.append(current)
+            current = []
+    return found
+
+
 def area(gradient, start_s, end_s):
     """Return the area of a gradient between two times of its block."""
     if gradient is None:
