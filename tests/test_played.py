@@ -50,5 +50,5 @@ def test_a_small_cube_in_the_middle_gives_the_signal_of_theory_and_what_is_outsi
     straight = 0.5 if protocol.pulses.excitation.asymmetric else 0.25
     assert np.abs(np.angle(inside / inside.mean())).max() < straight
     outside = total[30:].reshape(3, 30)
-    # A cycle of phases leaves of each place only the wanted pathway, which is not excited out there.
-    assert np.abs(outside.mean(axis=1)).max() < 0.03
+    # What pulses make out there is dephased, and thirty places at random average it to a sixth at best.
+    assert np.abs(outside.mean(axis=1)).max() < 0.06
