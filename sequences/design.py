@@ -301,7 +301,9 @@ class _Spacing:
         free_s = distances_s[-1] - self.slots[-1].first.after_s - self.readout.first_s
         raster = self.scanner.block_raster_s
         last = tidy(float(np.floor((free_s - self.wait_s) / raster + 1e-6) * raster))
-        return (*inner, last), max(tidy(free_s - last), self.wait_s)
+        return (*inner, last), max(
+            tidy(free_s - last), self.wait_s
+        ) + 0.0  # never -0, which some readers refuse
 
 
 def cycled(orders: Sequence[int], steps: Sequence[Sequence[float]]) -> tuple[Cycle, ...]:

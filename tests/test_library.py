@@ -79,3 +79,12 @@ def test_stated_shortest_echo_time_can_be_built(name):
 def test_protocols_are_for_a_field(scanner):
     with pytest.raises(SequenceError, match="is for 3 T"):
         build(load_protocol("press-3t-te30"), load_scanner(scanner))
+
+
+def test_no_number_is_minus_nothing(tmp_path):
+    # Strict readers refuse "-0" where a number of microseconds has to stand.
+    protocol = few("pulse-acquire-3t")
+    path = tmp_path / "x.seq"
+    write_sequence(build(protocol, machine(protocol, "nexus-console")), path)
+    rows = path.read_text().partition("[ADC]")[2].partition("\n\n")[0].split("\n")
+    assert all(" -0 " not in f"{row} " for row in rows)
