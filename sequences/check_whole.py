@@ -260,7 +260,8 @@ def check_resonances(
             for on, (low, high) in bands:
                 if on == name and low <= frequency <= high:
                     message = (
-                        f"{name} oscillates at {frequency:.0f} Hz: forbidden from {low:.0f} to {high:.0f} Hz"
+                        f"{name} oscillates at {frequency:.0f} Hz, in the band of the gradients' resonance: "
+                        f"expected below {low:.0f} or above {high:.0f} Hz"
                     )
                     yield _at(blocks, index, "resonance", message)
 

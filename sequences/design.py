@@ -6,7 +6,7 @@ be, how long its block is, and that the wanted pathway is refocused.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -79,8 +79,6 @@ class Design:
     times_s: Mapping[str, float]
     """Definitions of the file such as TE, TE1, TM."""
     conditions: int = 1
-    definitions: Mapping[str, object] = field(default_factory=dict)
-    """What else the sequence's readers need to know."""
 
     def __post_init__(self) -> None:
         moment = wanted_moment(self.slots, self.orders, self.crushers)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pulsespec.conventions import gamma_hz_per_t
 from pulsespec.errors import InputError, SequenceError
 from pulsespec.files import attempt
+from pulsespec.sequences.slr import longitudinal
 from pulsespec.simulator.blocks import corners
 
 if TYPE_CHECKING:
@@ -158,9 +159,23 @@ def _pulse(axes: "Axes", rf: Any, start: float, window: _Window) -> None:
     axes.axhline(0, color="0.8", lw=0.6)
     centre = (start + rf.delay + rf.center) * 1e3
     top = float(np.abs(b1).max(initial=0))
+    flip = _flip_deg(rf)
     axes.annotate(
-        rf.use, (centre, top), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=8, color="0.3"
+        f"{rf.use}\n{flip:.0f}°" if flip >= 1 else f"{rf.use}\n(silent)",
+        (centre, top),
+        xytext=(0, 4),
+        textcoords="offset points",
+        ha="center",
+        fontsize=8,
+        color="0.3",
     )
+
+
+def _flip_deg(rf: Any) -> float:
+    """Return the angle by which a pulse turns what resonates at its carrier."""
+    step_s = float(rf.t[1] - rf.t[0]) if len(rf.t) > 1 else float(rf.shape_dur)
+    left = float(longitudinal(np.asarray(rf.signal), step_s, np.zeros(1))[0])
+    return float(np.rad2deg(np.arccos(np.clip(left, -1, 1))))
 
 
 def _pathway(axes: "Axes", window: _Window, localised: list[int], orders: list[int], end: float) -> None:
@@ -196,8 +211,8 @@ def _times(axes: "Axes", window: _Window, begin: float) -> None:
     excitation = next(c for c, order in zip(centres, orders, strict=True) if order)
     te, tm = (float(np.ravel(window.definitions.get(key, 0.0))[0]) for key in ("TE", "TM"))
     top = axes.get_ylim()[1]
-    axes.set_ylim(axes.get_ylim()[0], 1.75 * top)
-    level = 1.45 * top
+    axes.set_ylim(axes.get_ylim()[0], 2.15 * top)
+    level = 1.85 * top
     spans = [
         (excitation, excitation + te + tm, f"TE {te * 1e3:g} ms" + (f" + TM {tm * 1e3:g} ms" if tm else ""))
     ]

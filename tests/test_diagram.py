@@ -28,8 +28,12 @@ def test_every_row_shows_the_file(tmp_path, name):
     rows = {axes.get_ylabel().split("\n")[0]: axes for axes in made.axes}
     assert {"B1 (uT)", "Gx", "Gy", "Gz", "ADC", "order"} <= set(rows)
     uses = [text.get_text() for text in rows["B1 (uT)"].texts]
-    expected = {"press": ["excitation", "refocusing", "refocusing"], "steam": ["excitation"] * 3}
-    assert [use for use in uses if use in ("excitation", "refocusing")] == expected[name.split("-")[0]]
+    pressed = [("excitation", 90), ("refocusing", 180), ("refocusing", 180)]
+    expected = {"press": pressed, "steam": [("excitation", 90)] * 3}[name.split("-")[0]]
+    found = [text.split("\n") for text in uses if "°" in text]
+    assert [use for use, _ in found] == [use for use, _ in expected]
+    for (_, angle), (_, nominal) in zip(found, expected, strict=True):
+        assert float(angle.rstrip("°")) == pytest.approx(nominal, abs=9)
     assert any(f"TE {timeline.seconds('TE') * 1e3:g} ms" in text for text in uses)
     (staircase,) = [line for line in rows["order"].lines if len(line.get_xdata()) > 2]
     levels = [value for value, _ in itertools.groupby(staircase.get_ydata())]
