@@ -9,10 +9,13 @@ HERMES (Chan et al., Magn Reson Med 2016;76:11-19) and HERCULES (Oeltzschner et 
 2019;185:181-190) are the same with four conditions, some of whose pulses have two bands.
 """
 
+from collections.abc import Sequence
+
 from pulsespec.errors import SequenceError
 from pulsespec.protocols import Editing, Protocol
-from pulsespec.sequences.design import Equation, Slot
+from pulsespec.sequences.design import Cycle, Design, Equation, Slot, crush, plan
 from pulsespec.sequences.editing import editing_pulse
+from pulsespec.sequences.geometry import Frame
 from pulsespec.sequences.pulses import Played, everywhere, selective_step_s
 from pulsespec.sequences.scanner import Scanner
 
@@ -45,6 +48,30 @@ def _pulse(protocol: Protocol, scanner: Scanner, bands_ppm: tuple[float, ...]) -
     return everywhere(pulse, scanner)
 
 
-def half_an_echo_apart(orders: tuple[int, ...], first: int, second: int) -> Equation:
+def edited(
+    protocol: Protocol,
+    scanner: Scanner,
+    frame: Frame,
+    slots: tuple[Slot, ...],
+    orders: tuple[int, ...],
+    crushers: Sequence[tuple[float, float, float]],
+    cycle: tuple[Cycle, ...],
+) -> Design:
+    """Return the design of a localisation with two editing slots, the ones that have several conditions."""
+    first, second = (k for k, slot in enumerate(slots) if len(slot.played) > 1)
+    return plan(
+        protocol,
+        scanner,
+        frame,
+        slots,
+        orders,
+        crush(protocol, slots, orders, crushers),
+        cycle,
+        equations=[_half_an_echo_apart(orders, first, second)],
+        conditions=len(require_editing(protocol).conditions_ppm),
+    )
+
+
+def _half_an_echo_apart(orders: tuple[int, ...], first: int, second: int) -> Equation:
     """Return the condition that the pulses `first` and `second` stand TE/2 apart."""
     return Equation(tuple(float(first <= k < second) - 0.5 * abs(order) for k, order in enumerate(orders)))

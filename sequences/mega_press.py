@@ -16,9 +16,9 @@ HERMES or HERCULES.
 """
 
 from pulsespec.protocols import Protocol
-from pulsespec.sequences.design import Cycle, Design, Slot, crush, cycled, plan
+from pulsespec.sequences.design import Cycle, Design, Slot, cycled
 from pulsespec.sequences.geometry import Frame
-from pulsespec.sequences.mega import editing_slot, half_an_echo_apart, require_editing
+from pulsespec.sequences.mega import edited, editing_slot
 from pulsespec.sequences.press import phase_cycle as press_cycle
 from pulsespec.sequences.press import pulses
 from pulsespec.sequences.scanner import Scanner
@@ -34,17 +34,8 @@ def design(protocol: Protocol, scanner: Scanner, frame: Frame) -> Design:
     excitation, first, second = (Slot((one,)) for one in pulses(protocol, scanner))
     editing = editing_slot(protocol, scanner)
     slots = (excitation, first, editing, second, editing)
-    return plan(
-        protocol,
-        scanner,
-        frame,
-        slots,
-        ORDERS,
-        crush(protocol, slots, ORDERS, CRUSHERS),
-        phase_cycle(protocol.phase_cycle),
-        equations=[half_an_echo_apart(ORDERS, 2, 4)],
-        conditions=len(require_editing(protocol).conditions_ppm),
-    )
+    cycle = phase_cycle(protocol.phase_cycle)
+    return edited(protocol, scanner, frame, slots, ORDERS, CRUSHERS, cycle)
 
 
 def phase_cycle(steps: int) -> tuple[Cycle, ...]:

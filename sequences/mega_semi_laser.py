@@ -15,9 +15,9 @@ pathway is (-1, +1, +1, -1, +1, -1, -1).
 """
 
 from pulsespec.protocols import Protocol
-from pulsespec.sequences.design import Cycle, Design, Slot, crush, cycled, plan
+from pulsespec.sequences.design import Cycle, Design, Slot, cycled
 from pulsespec.sequences.geometry import Frame
-from pulsespec.sequences.mega import editing_slot, half_an_echo_apart, require_editing
+from pulsespec.sequences.mega import edited, editing_slot
 from pulsespec.sequences.scanner import Scanner
 from pulsespec.sequences.semi_laser import pulses, turns
 
@@ -39,17 +39,8 @@ def design(protocol: Protocol, scanner: Scanner, frame: Frame) -> Design:
     excitation, y1, y2, x1, x2 = (Slot((one,)) for one in pulses(protocol, scanner))
     editing = editing_slot(protocol, scanner)
     slots = (excitation, y1, editing, y2, x1, x2, editing)
-    return plan(
-        protocol,
-        scanner,
-        frame,
-        slots,
-        ORDERS,
-        crush(protocol, slots, ORDERS, CRUSHERS),
-        phase_cycle(protocol.phase_cycle),
-        equations=[half_an_echo_apart(ORDERS, 2, 6)],
-        conditions=len(require_editing(protocol).conditions_ppm),
-    )
+    cycle = phase_cycle(protocol.phase_cycle)
+    return edited(protocol, scanner, frame, slots, ORDERS, CRUSHERS, cycle)
 
 
 def phase_cycle(steps: int) -> tuple[Cycle, ...]:
