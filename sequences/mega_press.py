@@ -19,8 +19,7 @@ from pulsespec.protocols import Protocol
 from pulsespec.sequences.design import Cycle, Design, Slot, cycled
 from pulsespec.sequences.geometry import Frame
 from pulsespec.sequences.mega import edited, editing_slot
-from pulsespec.sequences.press import phase_cycle as press_cycle
-from pulsespec.sequences.press import pulses
+from pulsespec.sequences.press import pulses, turns
 from pulsespec.sequences.scanner import Scanner
 
 ORDERS = (-1, 1, 1, -1, -1)
@@ -40,5 +39,4 @@ def design(protocol: Protocol, scanner: Scanner, frame: Frame) -> Design:
 
 def phase_cycle(steps: int) -> tuple[Cycle, ...]:
     """Return the cycle of PRESS; the editing pulses keep their phase."""
-    turns = [[round(phase / (3.141592653589793 / 2)) for phase in step.pulses] for step in press_cycle(steps)]
-    return cycled(ORDERS, [(a, b, 0, c, 0) for a, b, c in turns])
+    return cycled(ORDERS, [(0, first, 0, second, 0) for first, second in turns(steps)])

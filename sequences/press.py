@@ -73,18 +73,21 @@ def first_echo(protocol: Protocol, scanner: Scanner) -> list[Equation]:
     return [Equation((2.0, 0.0, 0.0), 2 * half_s, "te1_ms")]
 
 
-def phase_cycle(steps: int) -> tuple[Cycle, ...]:
-    """Return a cycle of 1, 4 or 16 steps in which the echo has the receiver's phase.
+def turns(steps: int) -> list[tuple[int, int]]:
+    """Return the phases, in quarters, of both refocusing pulses in a cycle of 1, 4 or 16 steps.
 
-    16 steps take both refocusing pulses through 0, 90, 180 and 270 degrees independently (EXORCYCLE,
-    Bodenhausen et al., J Magn Reson 1977;27:511-514): only coherence that both pulses invert adds up. 4 steps
-    take them in opposite directions at once.
+    16 steps take both through 0, 90, 180 and 270 degrees independently (EXORCYCLE, Bodenhausen et al., J Magn
+    Reson 1977;27:511-514): only coherence that both pulses invert adds up. 4 steps take them in opposite
+    directions at once.
     """
     if steps == 1:
-        turns = [(0, 0)]
-    elif steps == 4:
-        turns = [(k, (-k) % 4) for k in range(4)]
-    else:
-        # Each run of four steps is the cycle of four, and the runs differ by the phase of the second pulse.
-        turns = [(k, (run - k) % 4) for run in (0, 2, 1, 3) for k in range(4)]
-    return cycled(ORDERS, [(0, first, second) for first, second in turns])
+        return [(0, 0)]
+    if steps == 4:
+        return [(k, (-k) % 4) for k in range(4)]
+    # Each run of four steps is the cycle of four, and the runs differ by the phase of the second pulse.
+    return [(k, (run - k) % 4) for run in (0, 2, 1, 3) for k in range(4)]
+
+
+def phase_cycle(steps: int) -> tuple[Cycle, ...]:
+    """Return the steps of the phase cycle; the echo has the receiver's phase."""
+    return cycled(ORDERS, [(0, first, second) for first, second in turns(steps)])

@@ -21,6 +21,7 @@ from pulsespec.protocols import Protocol
 from pulsespec.sequences.adiabatic import goia_wurst
 from pulsespec.sequences.design import Cycle, Design, Slot, crush, cycled, plan
 from pulsespec.sequences.geometry import Frame
+from pulsespec.sequences.press import turns as press_turns
 from pulsespec.sequences.pulses import Played, excitation, on_slice, peak_b1_hz, selective_step_s
 from pulsespec.sequences.scanner import Scanner
 
@@ -58,13 +59,9 @@ def design(protocol: Protocol, scanner: Scanner, frame: Frame) -> Design:
 def turns(steps: int) -> list[tuple[int, int, int, int, int]]:
     """Return the phases, in quarters, of a cycle of 1, 4 or 16 steps: of the second and fourth passage.
 
-    Both are turned through 0, 90, 180 and 270 degrees, in opposite directions at once or independently.
+    They are turned as the refocusing pulses of PRESS are.
     """
-    if steps == 1:
-        return [(0, 0, 0, 0, 0)]
-    if steps == 4:
-        return [(0, 0, k, 0, (-k) % 4) for k in range(4)]
-    return [(0, 0, k, 0, (run - k) % 4) for run in (0, 2, 1, 3) for k in range(4)]
+    return [(0, 0, first, 0, second) for first, second in press_turns(steps)]
 
 
 def phase_cycle(steps: int) -> tuple[Cycle, ...]:
