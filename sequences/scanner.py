@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import functools
+import math
 import tomllib
 from importlib.resources import files
 from typing import Any
@@ -14,6 +15,7 @@ from pulsespec.errors import InputError
 
 _US_PER_S = 1e6
 _FIELD_TOLERANCE = 0.05
+_WAVEFORM_STEP_S = 4e-6
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,12 @@ class Scanner:
     """A segment has a multiple of this number of samples."""
     adc_segments_limit: int | None = None
     """Most segments of a readout."""
+    one_readout_length: bool = False
+    """Whether all readouts of a file must have as many samples."""
+    adc_delay_raster_s: float | None = None
+    """Raster of the start of a readout in its block; `None` where it is that of pulses."""
+    dead_times_span_blocks: bool = False
+    """Whether dead time and ringdown may lie in neighbouring blocks, and must only not overlap."""
     needs_trid: bool = False
     """Whether the interpreter wants a `TRID` label at the start of every segment."""
     segment_ringdown_s: float = 0.0
@@ -58,9 +66,9 @@ class Scanner:
     max_repetitions: int | None = None
     """Number of repetitions above which the interpreter is known to fail."""
     max_b1_rms_ut: float | None = None
-    """Largest B1 as root of its mean square over the sequence."""
+    """Largest B1 as root of its mean square over any ten seconds."""
     max_grad_rms_mt_per_m: float | None = None
-    """Largest root of the mean square of one gradient over the sequence."""
+    """Largest root of the mean square of one gradient over any ten seconds."""
     stimulation_rheobase_t_per_s: float | None = None
     stimulation_chronaxie_s: float | None = None
     stimulation_length_m: float | None = None
@@ -83,6 +91,11 @@ class Scanner:
         if self.b0_t is None:
             raise InputError(f"{self.name}: drives any magnet: say its field in tesla (--field)")
         return self.b0_t
+
+    @property
+    def waveform_step_s(self) -> float:
+        """Raster on which gradients are looked at as a whole: that of blocks, but not below 4 us."""
+        return math.ceil(_WAVEFORM_STEP_S / self.block_raster_s - 1e-9) * self.block_raster_s
 
     @property
     def f0_hz(self) -> float:

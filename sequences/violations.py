@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from pulsespec.sequences.block_table import Blocks
+
 
 @dataclass(frozen=True)
 class Violation:
@@ -15,3 +17,8 @@ class Violation:
     """What came and what was expected."""
     time_s: float = 0.0
     """Start of that block from the start of the sequence."""
+
+
+def violation_at(blocks: Blocks, index: int, rule: str, message: str) -> Violation:
+    """Return the violation of a rule by the block at `index`, counted from 0."""
+    return Violation(rule, blocks.numbers[index], message, float(blocks.starts[index]))

@@ -119,6 +119,15 @@ def blip(amplitude, ramp_s):
     return sequence
 
 
+def over_a_segment_border():
+    """Return two segments with a gradient that goes on from one to the other."""
+    sequence = segments(1.2e-3)
+    for amplitudes, trid in (([0, 1e5], ()), ([1e5, 0], (pypulseq.make_label("TRID", "SET", 2),))):
+        ramp = pypulseq.make_extended_trapezoid("x", amplitudes=amplitudes, times=[0, 1e-3], system=LOOSE)
+        sequence.add_block(ramp, *trid)
+    return sequence
+
+
 SEGMENTED = dataclasses.replace(PRISMA, needs_trid=True)
 QUIET = {"averages": 1, "phase_cycle": 1, "water_averages": 0}
 WHOLE = {
@@ -129,6 +138,7 @@ WHOLE = {
     "label_counter": lambda: (labelled({"AVG": 0}, {"AVG": 2}), PRISMA),
     "segment_label": lambda: (assemble(events()), SEGMENTED),
     "segment_structure": lambda: (segments(1.2e-3, 1.3e-3), SEGMENTED),
+    "segment_gradient": lambda: (over_a_segment_border(), SEGMENTED),
     "rf_energy": lambda: (few(), dataclasses.replace(PRISMA, max_b1_rms_ut=0.1)),
     "duty_cycle": lambda: (few(), dataclasses.replace(PRISMA, max_grad_rms_mt_per_m=0.1)),
     "stimulation": lambda: (blip(3.0e6, 4e-4), PRISMA),
