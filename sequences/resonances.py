@@ -21,6 +21,7 @@ _WINDOW_S = 50e-3
 _LIMIT_MT_PER_M = 4.8
 _STEP_HZ = 2.5
 _BATCH = 32
+_SAMPLES_A_PERIOD = 8
 
 Band = tuple[float, float]
 
@@ -44,13 +45,15 @@ def check_resonances(
     if not wanted:
         return
     waves = Waveforms(blocks, scanner.waveform_step_s)
-    samples = round(_WINDOW_S / waves.step_s)
-    probes = [_probe(band, samples, waves.step_s) for _, band in wanted]
+    highest_hz = max(high for _, (_, high) in wanted)
+    together = max(int(1 / (_SAMPLES_A_PERIOD * highest_hz * waves.step_s)), 1)
+    groups = round(_WINDOW_S / (together * waves.step_s))
+    probes = [_probe(band, groups, together * waves.step_s) for _, band in wanted]
     found: set[int] = set()
     windows = list(_windows(blocks, waves))
     for start in range(0, len(windows), _BATCH):
         batch = windows[start : start + _BATCH]
-        stack = np.stack([waves.window(at_s, samples) for _, at_s in batch])
+        stack = np.stack([_means(waves.window(at_s, groups * together), together) for _, at_s in batch])
         stack *= 1e3 / gamma_hz_per_t(scanner.nucleus)
         for number, ((axis, (low, high)), (frequencies, kernel)) in enumerate(
             zip(wanted, probes, strict=True)
@@ -67,10 +70,15 @@ def check_resonances(
             yield violation_at(blocks, batch[which][0], "resonance", message)
 
 
+def _means(waveform: NDArray[np.float64], together: int) -> NDArray[np.float64]:
+    """Return the means of so many samples at a time; shape (samples / together, 3)."""
+    return np.asarray(sum(waveform[first::together] for first in range(together)) / together)
+
+
 def _probe(band: Band, samples: int, step_s: float) -> tuple[NDArray[np.float64], NDArray[np.complex128]]:
     """Return frequencies over a band and one step beyond, and what turns a waveform into its amplitudes there.
 
-    Shapes (m,) and (samples, m).
+    The samples are means over their step, which is made good. Shapes (m,) and (samples, m).
     """
     low, high = band
     inside = np.linspace(low, high, max(int(np.ceil((high - low) / _STEP_HZ)), 2) + 1)
@@ -79,7 +87,7 @@ def _probe(band: Band, samples: int, step_s: float) -> tuple[NDArray[np.float64]
     times = (np.arange(samples) + 0.5) * step_s
     hann = 1 - np.cos(2 * np.pi * times / (samples * step_s))
     kernel = 2 / samples * hann[:, None] * np.exp(-2j * np.pi * times[:, None] * frequencies)
-    return frequencies, np.asarray(kernel)
+    return frequencies, np.asarray(kernel / np.sinc(frequencies * step_s))
 
 
 def _lines(amplitudes: NDArray[np.float64]) -> NDArray[np.bool_]:
