@@ -22,7 +22,7 @@ def dense_seconds(path: Path) -> float:
     system = load_metabolites(["Ins"])["Ins"].systems[0]
     spins = operators((0.5,) * 6)
     shift = (system.shifts_ppm - timeline.reference_ppm) * timeline.f0_hz * 1e-6
-    free = np.diag(shift @ spins.iz) + spins.coupling(system.j_hz)
+    free = spins.shift(shift) + spins.coupling(system.j_hz)
     fx, fy, _ = spins.single.sum(axis=0)
     start = time.process_time()
     u = np.eye(spins.dimension)

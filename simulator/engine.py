@@ -52,7 +52,7 @@ class Free:
 
 def free_precession(system: Operators, shift_hz: Real, j_hz: Real) -> Free:
     """Diagonalise shifts and couplings; eigenvectors have a definite Fz."""
-    hamiltonian = np.diag(shift_hz @ system.iz) + system.coupling(j_hz)
+    hamiltonian = system.shift(shift_hz) + system.coupling(j_hz)
     lift = 16.0 * (1.0 + np.abs(hamiltonian).sum(axis=1).max())  # parts manifolds of different Fz
     energies, vectors = np.linalg.eigh(hamiltonian + lift * np.diag(system.m))
     m = np.rint(2 * (vectors.conj().T @ (system.m[:, None] * vectors)).diagonal().real) / 2

@@ -1,6 +1,7 @@
 """Making spin systems small without approximation: uncoupled parts, total spin, conserved partners."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from math import comb
@@ -111,3 +112,37 @@ def _total_spins(
 def _decomposition(n: int) -> list[tuple[float, int]]:
     """Return the total spins of n spins 1/2 with their multiplicities."""
     return [(n / 2 - k, comb(n, k) - (comb(n, k - 1) if k else 0)) for k in range(n // 2 + 1)]
+
+
+def swap_symmetry(spins: tuple[float, ...], shift_hz: Real, j_hz: Real) -> tuple[int, ...] | None:
+    """Return the exchange of spins, each with at most one other, that changes nothing; the one that moves most.
+
+    It divides a system such as the AA'XX' of a CH2-CH2 chain into two parts that never mix. `None` where there
+    is no such exchange.
+    """
+    classes: dict[tuple[float, float], list[int]] = {}
+    for index, key in enumerate(zip(spins, shift_hz, strict=True)):
+        classes.setdefault(key, []).append(index)
+    best: tuple[int, ...] | None = None
+    for choice in product(*[list(_involutions(members)) for members in classes.values()]):
+        image = list(range(len(spins)))
+        for one, other in (pair for pairs in choice for pair in pairs):
+            image[one], image[other] = other, one
+        moved = sum(index != to for index, to in enumerate(image))
+        if moved > (0 if best is None else sum(index != to for index, to in enumerate(best))):
+            turned = j_hz[np.ix_(image, image)]
+            if np.allclose(turned, j_hz, rtol=0, atol=1e-9):
+                best = tuple(image)
+    return best
+
+
+def _involutions(members: list[int]) -> Iterator[list[tuple[int, int]]]:
+    """Yield all ways to exchange members in pairs, or not."""
+    if not members:
+        yield []
+        return
+    first, rest = members[0], members[1:]
+    yield from _involutions(rest)
+    for other in rest:
+        left = [member for member in rest if member != other]
+        yield from ([(first, other), *pairs] for pairs in _involutions(left))

@@ -9,16 +9,40 @@ Rotations that two spins share drop out of it (isotropic coupling commutes with 
 with their difference in chemical shift, however strong the RF or the gradient. It is integrated with
 the fourth-order Magnus expansion from its two lowest moments over each step (Blanes et al. 2009,
 doi:10.1016/j.physrep.2008.11.001): Omega = B0 - [B0, B1]. The moments are sums over nodes by Simpson's rule.
+
+A pulse of one phase that is the same backwards, under a constant gradient, has a Hamiltonian that is real,
+symmetric and the same backwards: its second half is the transpose of its first, so that only that is computed.
+
+Everything that is batched is written for the array API standard: `Accuracy.library` says whose arrays.
 """
 
+import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
+from typing import Any
 
+import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsespec.errors import InputError
 from pulsespec.simulator.blocks import Rf
-from pulsespec.simulator.operators import Operators, product_representation
-from pulsespec.simulator.rotations import Rotation, about_z, after, relative, trajectory, vector_matrix
+from pulsespec.simulator.operators import (
+    IMAGINARY_PRODUCTS,
+    REAL_PRODUCTS,
+    Operators,
+    product_representation,
+)
+from pulsespec.simulator.rotations import (
+    Rotation,
+    about_z,
+    after,
+    rebin,
+    relative,
+    trajectory,
+    vector_elements,
+)
 
 Complex = NDArray[np.complex128]
 Real = NDArray[np.float64]
@@ -26,6 +50,8 @@ Real = NDArray[np.float64]
 _PHASE_PER_STEP = {False: 0.2, True: 0.1}
 _CYCLES_PER_STEP = {False: 0.30, True: 0.08}
 _NODES_PER_STEP = {False: 8, True: 16}
+_MIRRORED = 1e-5
+"""Largest difference of a pulse from its mirror image, over its peak, that counts as none: a file has six digits."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +60,8 @@ class Accuracy:
 
     tolerance: float
     """Largest relative error of an FID that is aimed at."""
+    library: str = "numpy"
+    """Whose arrays the propagators are computed with: `numpy`, `cupy`, `torch`, `torch:cuda`."""
 
     @property
     def tight(self) -> bool:
@@ -44,6 +72,44 @@ class Accuracy:
     def dtype(self) -> type:
         """Complex type of propagators: single precision loses about 1e-6 over a pulse."""
         return np.complex128 if self.tight else np.complex64
+
+
+@dataclass(frozen=True)
+class Library:
+    """The arrays that propagators are computed with."""
+
+    xp: Any
+    device: Any
+
+    def array(self, values: NDArray[Any]) -> Any:
+        """Return an array of this library."""
+        return self.xp.asarray(values, device=self.device)
+
+    @staticmethod
+    def fetch(values: Any) -> NDArray[Any]:
+        """Return the values as an array of numpy."""
+        get: Callable[[], Any] | None = getattr(values, "get", None)
+        return np.asarray(get() if get else array_api_compat.to_device(values, "cpu"))
+
+
+def load_library(name: str) -> Library:
+    """Return an array library by name; what follows a colon is its device.
+
+    Raises
+    ------
+    InputError
+        It is not installed, or has no such device.
+
+    """
+    module, _, device = name.partition(":")
+    if module == "numpy" and not device:
+        return Library(importlib.import_module("array_api_compat.numpy"), None)
+    try:
+        first = importlib.import_module(module).asarray([0.0])
+        moved = array_api_compat.to_device(first, device) if device else first
+        return Library(array_api_compat.array_namespace(moved), array_api_compat.device(moved))
+    except (ImportError, AttributeError, AssertionError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"arrays {name!r}: not available here ({error}); expected numpy, cupy or torch") from error
 
 
 def coupling_steps(rf: Rf, shift_hz: Real, j_hz: Real, strength_hz: float, accuracy: Accuracy) -> int:
@@ -80,27 +146,56 @@ def pulse_propagators(
     bins
         Least number of intervals of constant B1.
     accuracy
-        Step lengths and precision.
+        Step lengths, precision and whose arrays.
 
     Returns
     -------
     Unitary matrices; shape (n_positions, dimension, dimension).
 
     """
+    library = load_library(accuracy.library)
+    halved = gradient_hz.shape[-1] == 1 and _is_mirrored(rf)
     pairs = tuple((i, k) for i, k in system.pairs if j_hz[i, k])
     steps, per_step = 1, 2
     if pairs:
         strength = float(np.abs(np.linalg.eigvalsh(system.coupling(j_hz))).max())
         steps = coupling_steps(rf, shift_hz, j_hz, strength, accuracy)
         per_step = max(_NODES_PER_STEP[accuracy.tight], 2 * int(np.ceil(_nodes(rf, accuracy) / steps / 2)))
-    nodes = steps * per_step
-    bins, gradient_hz = _divide(rf, gradient_hz, bins, nodes, accuracy)
-    path = trajectory(rf, shift_hz[:, None], gradient_hz, bins, nodes)
-    last = after(about_z(2 * np.pi * rf.offset_hz * rf.duration_s), (path[0][..., -1], path[1][..., -1]))
-    rotated: Complex = product_representation(system.spins, *last).astype(accuracy.dtype)
-    if not pairs:
-        return rotated
-    return np.asarray(rotated @ _coupling(system, path, pairs, j_hz, rf.duration_s, steps, accuracy))
+        steps = int(np.ceil(steps / 2)) if halved else steps
+    parts = 2 if halved else 1
+    bins, gradient_hz = _divide(rf, gradient_hz, bins, parts * steps * per_step, accuracy)
+    b1_hz, _ = rebin(rf, bins)
+    if halved:
+        b1_hz = (b1_hz[: bins // 2] + b1_hz[: bins // 2 - 1 : -1]) / 2
+    offset_hz = (shift_hz - rf.offset_hz)[:, None, None] + gradient_hz
+    path = trajectory(
+        library.array(offset_hz), library.array(b1_hz), rf.duration_s / bins, steps * per_step
+    )
+    u = _rotated(system, path, accuracy)
+    if pairs:
+        u = u @ _coupling(system, path, pairs, j_hz, rf.duration_s / parts, steps, accuracy)
+    found = library.fetch(u)
+    if halved:
+        phase = np.exp(1j * np.angle(rf.b1_hz.sum()) * system.m).astype(found.dtype)
+        turn = phase.conj()[:, None] * phase  # exp(-i phase Fz) and back: where B1 is real
+        found = (found / turn).swapaxes(-1, -2) @ (found / turn) * turn
+    carrier = np.exp(-2j * np.pi * rf.offset_hz * rf.duration_s * system.m)
+    return np.asarray(carrier.astype(found.dtype)[:, None] * found)
+
+
+def _is_mirrored(rf: Rf) -> bool:
+    """Return whether a pulse has one phase and is the same backwards."""
+    peak = float(np.abs(rf.b1_hz).max())
+    across = (rf.b1_hz * np.exp(-1j * np.angle(rf.b1_hz.sum()))).imag
+    backwards = np.abs(rf.b1_hz - rf.b1_hz[::-1]).max()
+    return bool(abs(rf.b1_hz.sum()) > 0 and max(np.abs(across).max(), backwards) < _MIRRORED * peak)
+
+
+def _rotated(system: Operators, path: Rotation, accuracy: Accuracy) -> Any:
+    """Return the rotation of the whole system at the end of its path; shape (n_positions, dimension, dimension)."""
+    xp = array_api_compat.array_namespace(*path)
+    last: Any = product_representation(system.spins, path[0][..., -1], path[1][..., -1])
+    return system.inside(xp.astype(last, getattr(xp, accuracy.dtype.__name__)))
 
 
 def _nodes(rf: Rf, accuracy: Accuracy) -> int:
@@ -128,49 +223,79 @@ def _coupling(
     duration_s: float,
     steps: int,
     accuracy: Accuracy,
-) -> Complex:
-    moments = np.stack([_moments(path, i, k, j_hz[i, k], duration_s, steps) for i, k in pairs], axis=2)
-    bilinear = system.bilinear(pairs, accuracy.dtype)
-    n_positions = moments.shape[3]
-    size = system.dimension
-    total = None
-    for step in range(steps):
-        h0, h1 = (
-            (moments[kind, step].transpose(1, 0, 2, 3).reshape(n_positions, -1) @ bilinear)
-            .reshape(n_positions, size, size)
-            .astype(accuracy.dtype)
-            for kind in range(2)
+) -> Any:
+    """Return what the coupling adds to the rotations of a path; shape (n_positions, dimension, dimension)."""
+    xp = array_api_compat.array_namespace(*path)
+    real, imaginary = (
+        xp.stack(parts, axis=-1)
+        for parts in zip(*[_moments(path, i, k, j_hz[i, k], duration_s, steps) for i, k in pairs], strict=True)
+    )
+    size, shape = system.dimension, real.shape[:3]
+    where = array_api_compat.device(path[0])
+    single = xp.float64 if accuracy.tight else xp.float32
+    h0, h1 = (
+        xp.astype(
+            xp.reshape(
+                _times(real[order, ...], system.bilinear(pairs)[0], single, where)
+                + 1j * _times(imaginary[order, ...], system.bilinear(pairs)[1], single, where),
+                (*shape[1:], size, size),
+            ),
+            getattr(xp, accuracy.dtype.__name__),
         )
-        product = h0 @ h1
-        generator = -1j * h0 + (product - product.conj().swapaxes(-1, -2))
-        factor = _exponential(generator.astype(accuracy.dtype), accuracy)
-        total = factor if total is None else factor @ total
-    assert total is not None
-    return total
+        for order in range(2)
+    )
+    cross = h0 @ h1
+    factors = _exponential(cross - xp.conj(xp.matrix_transpose(cross)) - 1j * h0, accuracy)
+    return reduce(lambda before, step: factors[step, ...] @ before, range(1, shape[1]), factors[0, ...])
 
 
-def _moments(path: Rotation, i: int, k: int, j_hz: float, duration_s: float, steps: int) -> Real:
-    """Return B0 and B1 of one pair in each step: shape (2, steps, n_positions, 3, 3), in rad."""
-    matrix = vector_matrix(relative((path[0][i], path[1][i]), (path[0][k], path[1][k])))
-    per_step = (matrix.shape[1] - 1) // steps
+def _times(moments: Any, products: Real, dtype: Any, where: Any) -> Any:
+    """Return sums of products of operators: (steps, n_positions, kinds, n_pairs) to (steps, n_positions, n**2)."""
+    xp = array_api_compat.array_namespace(moments)
+    flat = xp.reshape(xp.matrix_transpose(moments), (*moments.shape[:2], -1))
+    return xp.astype(flat, dtype) @ xp.asarray(products, dtype=dtype, device=where)
+
+
+def _moments(path: Rotation, i: int, k: int, j_hz: float, duration_s: float, steps: int) -> tuple[Any, Any]:
+    """Return B0 and B1 of one pair in each step in rad, for products that are real and imaginary.
+
+    Shapes (2, steps, n_positions, 5) and (2, steps, n_positions, 4).
+    """
+    xp = array_api_compat.array_namespace(*path)
+    pair = relative((path[0][i, ...], path[1][i, ...]), (path[0][k, ...], path[1][k, ...]))
+    weights = _simpson(pair[0].shape[-1], steps) * (2 * np.pi * j_hz * duration_s / steps)
+    onto = xp.asarray(weights, device=array_api_compat.device(pair[0]))
+    elements = vector_elements(pair)
+
+    def integrated(which: tuple[int, ...]) -> Any:
+        values = xp.stack([elements[number] for number in which], axis=-2) @ onto
+        by_step = xp.reshape(values, (*values.shape[:-1], 2, steps))
+        return xp.permute_dims(by_step, (2, 3, 0, 1))
+
+    return integrated(REAL_PRODUCTS), integrated(IMAGINARY_PRODUCTS)
+
+
+def _simpson(nodes: int, steps: int) -> Real:
+    """Return weights of the nodes in the mean, and in the first moment, over each step: (nodes, 2 * steps)."""
+    per_step = (nodes - 1) // steps
     weights = np.ones(per_step + 1)
     weights[1:-1:2], weights[2:-1:2] = 4.0, 2.0
-    weights *= 2 * np.pi * j_hz * duration_s / steps / per_step / 3
-    offset = np.linspace(-0.5, 0.5, per_step + 1)
-    index = per_step * np.arange(steps)[:, None] + np.arange(per_step + 1)
-    by_step = matrix[:, index]  # (n_positions, steps, per_step + 1, 3, 3)
-    return np.stack(
-        [np.einsum("psnab,n->spab", by_step, w, optimize=True) for w in (weights, weights * offset)]
-    )
+    weights /= 3 * per_step
+    both = np.stack([weights, weights * np.linspace(-0.5, 0.5, per_step + 1)])
+    found = np.zeros((nodes, 2, steps))
+    for step in range(steps):
+        found[step * per_step : (step + 1) * per_step + 1, :, step] = both.T
+    return found.reshape(nodes, 2 * steps)
 
 
-def _exponential(x: Complex, accuracy: Accuracy) -> Complex:
+def _exponential(x: Any, accuracy: Accuracy) -> Any:
     """Return exp(x) of small matrices by its Taylor series, to degree 4 or (tight) 8."""
-    identity = np.eye(x.shape[-1], dtype=x.dtype)
+    xp = array_api_compat.array_namespace(x)
+    identity = xp.eye(x.shape[-1], dtype=x.dtype, device=array_api_compat.device(x))
     square = x @ x
     if not accuracy.tight:
-        return np.asarray(identity + x + square @ (identity / 2 + x / 6 + square / 24))
+        return identity + x + square @ (identity / 2 + x / 6 + square / 24)
     low = identity + x + square / 2 + (x @ square) / 6
     fourth = square @ square
     high = identity / 24 + x / 120 + square / 720 + (x @ square) / 5040 + fourth / 40320
-    return np.asarray(low + fourth @ high)
+    return low + fourth @ high

@@ -2,30 +2,38 @@
 
 A rotation is the SU(2) matrix [[a, -conj(b)], [b, conj(a)]] (Pauly et al. 1991, doi:10.1109/42.75611), kept
 as the pair (a, b). The Hamiltonian is 2 pi (offset Iz + Re(b1) Ix + Im(b1) Iy), the propagator exp(-i H t).
+What is played at many positions takes arrays of any library that keeps to the array API standard.
 """
 
+from typing import Any
+
 import numpy as np
+from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from pulsespec.simulator.blocks import Rf
 
 Complex = NDArray[np.complex128]
 Real = NDArray[np.float64]
-Rotation = tuple[Complex, Complex]
+Rotation = tuple[Any, Any]
+"""(a, b): arrays of one shape and one library."""
 
 
-def hard(offset_hz: Real, b1_hz: Complex, time_s: float) -> Rotation:
+def hard(offset_hz: Any, b1_hz: Any, time_s: float) -> Rotation:
     """Return the rotation under a constant offset and B1, both in Hz and broadcast together."""
-    rate = np.sqrt(offset_hz**2 + np.abs(b1_hz) ** 2)
+    xp = array_namespace(offset_hz, b1_hz)
+    rate = xp.sqrt(offset_hz**2 + xp.real(b1_hz * xp.conj(b1_hz)))
     half = np.pi * rate * time_s
-    factor = np.pi * time_s * np.sinc(half / np.pi)
-    return np.cos(half) - 1j * factor * offset_hz, -1j * factor * b1_hz
+    still = xp.astype(rate == 0, rate.dtype)
+    factor = xp.sin(half) / (rate + still) + np.pi * time_s * still
+    return xp.cos(half) - 1j * factor * offset_hz, -1j * factor * b1_hz
 
 
 def after(second: Rotation, first: Rotation) -> Rotation:
     """Return the rotation that is `first`, then `second`."""
+    xp = array_namespace(*second, *first)
     (a2, b2), (a1, b1) = second, first
-    return a2 * a1 - np.conj(b2) * b1, b2 * a1 + np.conj(a2) * b1
+    return a2 * a1 - xp.conj(b2) * b1, b2 * a1 + xp.conj(a2) * b1
 
 
 def about_z(angle: Real | float) -> Rotation:
@@ -36,21 +44,28 @@ def about_z(angle: Real | float) -> Rotation:
 
 def relative(first: Rotation, second: Rotation) -> Rotation:
     """Return first^-1 second: the rotation that leads from the frame of one spin to that of another."""
+    xp = array_namespace(*first, *second)
     (a1, b1), (a2, b2) = first, second
-    return np.conj(a1) * a2 + np.conj(b1) * b2, a1 * b2 - b1 * a2
+    return xp.conj(a1) * a2 + xp.conj(b1) * b2, a1 * b2 - b1 * a2
 
 
 def vector_matrix(rotation: Rotation) -> Real:
     """Return O of shape (..., 3, 3) with U^-1 I_a U = sum_b O[a, b] I_b."""
+    xp = array_namespace(*rotation)
+    elements = vector_elements(rotation)
+    return np.asarray(xp.stack([xp.stack(elements[k : k + 3], axis=-1) for k in (0, 3, 6)], axis=-2))
+
+
+def vector_elements(rotation: Rotation) -> list[Any]:
+    """Return the nine elements of `vector_matrix`, row by row, each of the rotation's shape."""
+    xp = array_namespace(*rotation)
     a, b = rotation
-    p, q, r = a * a, b * b, a * b
-    s = np.conj(a) * b
-    rows = [
-        [(p - q).real, (p - q).imag, 2 * s.real],
-        [-(p + q).imag, (p + q).real, 2 * s.imag],
-        [-2 * r.real, -2 * r.imag, np.abs(a) ** 2 - np.abs(b) ** 2],
+    p, q, r, s = a * a, b * b, a * b, xp.conj(a) * b
+    return [
+        *(xp.real(p - q), xp.imag(p - q), 2 * xp.real(s)),
+        *(-xp.imag(p + q), xp.real(p + q), 2 * xp.imag(s)),
+        *(-2 * xp.real(r), -2 * xp.imag(r), xp.real(a * xp.conj(a) - b * xp.conj(b))),
     ]
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
 
 
 def order_matrix(rotation: Rotation) -> Complex:
@@ -88,8 +103,71 @@ def rebin(rf: Rf, bins: int) -> tuple[Complex, Real]:
     return np.asarray(average(rf.b1_hz)), gradient
 
 
-def trajectory(rf: Rf, offset_hz: Real, gradient_hz: Real, bins: int, nodes: int) -> Rotation:
+def trajectory(offset_hz: Any, b1_hz: Any, step_s: float, nodes: int) -> Rotation:
     """Return the rotations from the start of a pulse to each of `nodes` equal parts of it.
+
+    Parameters
+    ----------
+    offset_hz
+        Offset from the pulse's carrier: shift and gradient together; shape (..., bins), or (..., 1) where it
+        is constant.
+    b1_hz
+        B1 in each bin, `nodes` times a whole number of them; shape (bins,).
+    step_s
+        Length of a bin.
+    nodes
+        Number of equal parts.
+
+    Returns
+    -------
+    (a, b), each of shape (..., nodes + 1); the first is the identity, the last the whole pulse. The frame
+    turns with the pulse's carrier and coincides with the receiver's at the start of the pulse.
+
+    """
+    xp = array_namespace(offset_hz, b1_hz)
+    a, b = hard(offset_hz, b1_hz, step_s)
+    shape = (*a.shape[:-1], nodes, a.shape[-1] // nodes)
+    parts = _joined((xp.reshape(a, shape), xp.reshape(b, shape)))
+    a, b = _running((parts[0][..., 0], parts[1][..., 0]))
+    one = xp.ones_like(a[..., :1])
+    return xp.concat([one, a], axis=-1), xp.concat([0 * one, b], axis=-1)
+
+
+def _joined(parts: Rotation) -> Rotation:
+    """Return the rotation that all along the last axis make together, in pairs; shape (..., 1)."""
+    xp = array_namespace(*parts)
+    while (n := parts[0].shape[-1]) > 1:
+        even = n - n % 2
+        first = (parts[0][..., 0:even:2], parts[1][..., 0:even:2])
+        second = (parts[0][..., 1:even:2], parts[1][..., 1:even:2])
+        paired = after(second, first)
+        if n % 2:
+            paired = (
+                xp.concat([paired[0], parts[0][..., even:]], axis=-1),
+                xp.concat([paired[1], parts[1][..., even:]], axis=-1),
+            )
+        parts = paired
+    return parts
+
+
+def _running(parts: Rotation) -> Rotation:
+    """Return, at each place of the last axis, the rotation that all up to it make together."""
+    xp = array_namespace(*parts)
+    reach = 1
+    while reach < parts[0].shape[-1]:
+        later = (parts[0][..., reach:], parts[1][..., reach:])
+        sooner = (parts[0][..., :-reach], parts[1][..., :-reach])
+        joined = after(later, sooner)
+        parts = (
+            xp.concat([parts[0][..., :reach], joined[0]], axis=-1),
+            xp.concat([parts[1][..., :reach], joined[1]], axis=-1),
+        )
+        reach *= 2
+    return parts
+
+
+def whole(rf: Rf, offset_hz: Any, gradient_hz: Any, bins: int) -> Rotation:
+    """Return the rotation by a whole pulse in the receiver's frame; shape (...).
 
     Parameters
     ----------
@@ -100,36 +178,12 @@ def trajectory(rf: Rf, offset_hz: Real, gradient_hz: Real, bins: int, nodes: int
     gradient_hz
         Offset that the gradient adds in each bin; broadcasts against (..., bins).
     bins
-        Intervals of constant B1, a multiple of `nodes`.
-    nodes
-        Number of equal parts.
-
-    Returns
-    -------
-    (a, b), each of shape (..., nodes + 1); the first is the identity, the last the whole pulse. The frame
-    turns with the pulse's carrier and coincides with the receiver's at the start of the pulse.
+        Intervals of constant B1.
 
     """
     b1_hz, _ = rebin(rf, bins)
     total = (np.asarray(offset_hz) - rf.offset_hz)[..., None] + gradient_hz
-    total = np.broadcast_to(total, (*total.shape[:-1], bins))
-    a, b = hard(total, b1_hz, rf.duration_s / bins)
-    a = a.reshape(*a.shape[:-1], nodes, bins // nodes)
-    b = b.reshape(*b.shape[:-1], nodes, bins // nodes)
-    part = (a[..., 0], b[..., 0])
-    for step in range(1, bins // nodes):
-        part = after((a[..., step], b[..., step]), part)
-    shape = (*part[0].shape[:-1], nodes + 1)
-    path_a, path_b = np.ones(shape, dtype=complex), np.zeros(shape, dtype=complex)
-    for node in range(nodes):
-        here = (path_a[..., node], path_b[..., node])
-        path_a[..., node + 1], path_b[..., node + 1] = after((part[0][..., node], part[1][..., node]), here)
-    return path_a, path_b
-
-
-def whole(rf: Rf, offset_hz: Real, gradient_hz: Real, bins: int) -> Rotation:
-    """Return the rotation by a whole pulse in the receiver's frame; arguments as for `trajectory`."""
-    a, b = trajectory(rf, offset_hz, gradient_hz, bins, 1)
+    a, b = trajectory(total, b1_hz, rf.duration_s / bins, 1)
     return after(about_z(2 * np.pi * rf.offset_hz * rf.duration_s), (a[..., -1], b[..., -1]))
 
 

@@ -72,7 +72,7 @@ def test_order_matrix_turns_shift_operators():
 
 def test_trajectory_ends_where_the_product_of_all_samples_ends():
     rf = gaussian()
-    a, b = trajectory(rf, np.array([40.0]), np.array([[0.0]]), 400, 8)
+    a, b = trajectory(np.array([[40.0]]), rf.b1_hz, rf.duration_s / 400, 8)
     u = np.eye(2)
     for b1 in rf.b1_hz:
         u = expm(-2j * np.pi * rf.duration_s / 400 * (40.0 * Z + b1.real * X + b1.imag * Y)) @ u

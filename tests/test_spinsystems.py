@@ -23,7 +23,7 @@ def echo(spins, shift_hz, j_hz, delay_s=0.011, dwell_s=1e-3, samples=16):
     """Hard 90 - delay - 180 - delay - FID by dense exponentials: Tr(F+ rho), rho(0) = Fz."""
     system = operators(spins)
     fx, fy, fz = system.single.sum(axis=0)
-    hamiltonian = np.diag(shift_hz @ system.iz) + system.coupling(j_hz)
+    hamiltonian = system.shift(shift_hz) + system.coupling(j_hz)
     wait, step = (expm(-2j * np.pi * hamiltonian * t) for t in (delay_s, dwell_s))
     u = wait @ expm(-1j * np.pi * fy) @ wait @ expm(-1j * np.pi / 2 * fx)
     rho = u @ fz @ u.conj().T
