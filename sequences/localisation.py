@@ -77,7 +77,7 @@ def localisation(source: Path | Timeline) -> Localisation:
     carrier_ppm = float(np.ravel(timeline.definitions.get(key, timeline.reference_ppm))[0])
     sight = _Sight(timeline, pulses, wanted)
     moved = {name: sight.centres(ppm) - sight.centres(carrier_ppm) for name, ppm in RESONANCES_PPM.items()}
-    extent = timeline.voxel_m
+    extent = None if timeline.voxel is None else timeline.voxel.size_m
     share = {
         name: float(np.prod(np.clip(1 - np.abs(shift) / extent, 0, 1))) if extent is not None else 1.0
         for name, shift in moved.items()

@@ -4,25 +4,33 @@ Between pulses the state has one coherence order, so gradients act as a phase ra
 when an axis is summed over. A position axis is open from the first pulse that selects along it to the last;
 what is never open at the same time costs the sum, not the product, of its points (the projection method of
 Zhang et al. 2017, doi:10.1002/mp.12375, generalised to any pulses and pathways).
+
+Relaxation acts between pulses, on a pulse's two halves with the orders before and after it: transverse orders decay
+with T2, longitudinal ones with T1, and what has been longitudinal all the time recovers towards equilibrium.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsespec.simulator.basis import Lines
+from pulsespec.simulator.equivalence import swap_symmetry
 from pulsespec.simulator.geometry import Layout
-from pulsespec.simulator.operators import Operators, operators
-from pulsespec.simulator.pathways import DEPHASED_CYCLES, Pathway, Selection
+from pulsespec.simulator.operators import Operators, blocks
+from pulsespec.simulator.pathways import Pathway, Selection, remaining
 from pulsespec.simulator.pathways import moments as pathway_moments
 from pulsespec.simulator.propagators import Accuracy, pulse_propagators
+from pulsespec.simulator.relaxation import NONE, Relaxation
 from pulsespec.simulator.timeline import Shot
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
 _SMALLEST_LINE = 1e-3  # of the tolerance, relative to the sum of all lines
+_NEGLIGIBLE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -59,8 +67,15 @@ def free_precession(system: Operators, shift_hz: Real, j_hz: Real) -> Free:
     return Free(energies - lift * m, vectors)
 
 
-def simulate_system(plan: Plan, spins: tuple[float, ...], shift_hz: Real, j_hz: Real) -> Lines:
-    """Return the lines of a spin system at the first sample of the shot, for rho(0) = Fz.
+def simulate_system(
+    plan: Plan,
+    spins: tuple[float, ...],
+    shift_hz: Real,
+    j_hz: Real,
+    relaxation: Relaxation = NONE,
+    start: float = 1.0,
+) -> Lines:
+    """Return the lines of a spin system at the first sample of the shot.
 
     Parameters
     ----------
@@ -72,19 +87,29 @@ def simulate_system(plan: Plan, spins: tuple[float, ...], shift_hz: Real, j_hz: 
         Offsets from the receiver's reference, downfield positive; shape (n_spins,).
     j_hz
         Couplings in Hz, symmetric; shape (n_spins, n_spins).
+    relaxation
+        T1 and T2 of all spins.
+    start
+        Longitudinal magnetisation at the start of the shot, over that in equilibrium: rho(0) = start Fz.
 
     Returns
     -------
     Amplitudes are Tr(F+ rho), integrated over space and divided by the nominal voxel.
 
     """
-    run = _Run(plan, operators(spins), shift_hz, j_hz)
     largest = int(np.rint(2 * sum(spins)))
-    final = np.zeros((run.system.dimension,) * 2, dtype=complex)
-    for pathway in plan.selection.kept:
-        if max(np.abs(pathway.orders)) <= largest:
-            final += pathway.cycle * run.play(pathway)
-    return _lines(run.system, run.free, final, plan.accuracy.tolerance)
+    found = []
+    for system in blocks(spins, swap_symmetry(spins, shift_hz, j_hz)):
+        run = _Run(plan, system, shift_hz, j_hz, relaxation, start)
+        final = np.zeros((system.dimension,) * 2, dtype=complex)
+        for pathway in plan.selection.kept:
+            if max(np.abs(pathway.orders)) <= largest:
+                final += pathway.cycle * run.play(pathway)
+        found.append(_lines(system, run.free, final, plan.accuracy.tolerance))
+    return Lines(
+        np.concatenate([lines.frequency_hz for lines in found]),
+        np.concatenate([lines.amplitude for lines in found]),
+    )
 
 
 def _lines(system: Operators, free: Free, state: Complex, tolerance: float) -> Lines:
@@ -99,20 +124,29 @@ def _lines(system: Operators, free: Free, state: Complex, tolerance: float) -> L
 class _Run:
     """One spin system on its way through a plan: propagators are made once and shared by pathways."""
 
-    def __init__(self, plan: Plan, system: Operators, shift_hz: Real, j_hz: Real) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        system: Operators,
+        shift_hz: Real,
+        j_hz: Real,
+        relaxation: Relaxation,
+        start: float,
+    ) -> None:
         self.plan, self.system = plan, system
         self.shift_hz, self.j_hz = shift_hz, j_hz
+        self.relaxation, self.start = relaxation, start
         self.free = free_precession(system, shift_hz, j_hz)
         low, high = float(shift_hz.min()), float(shift_hz.max())
         self.positions = [axis.positions(low, high) for axis in plan.layout.axes]
         self._made: dict[tuple[object, ...], Complex] = {}
 
     def propagators(self, index: int) -> Complex:
-        """Return the propagators of a pulse at all positions of its axis; shape (n, dim, dim)."""
+        """Return the propagators of a pulse at all positions of its axes; shape (n, dim, dim)."""
         layout = self.plan.layout
-        rf, axis = layout.pulses[index], layout.axis_of[index]
-        at = np.zeros(1) if axis is None else self.positions[axis]
-        offset = layout.gradient_hz(index, at) - rf.offset_hz
+        rf, axes = layout.pulses[index], layout.axes_of[index]
+        points = layout.points(axes, [self.positions[axis] for axis in axes])
+        offset = layout.gradient_hz(index, points) - rf.offset_hz
         key = (rf.b1_hz.tobytes(), rf.duration_s, np.round(offset, 3).tobytes())
         if key not in self._made:
             self._made[key] = pulse_propagators(
@@ -128,54 +162,80 @@ class _Run:
         return np.asarray(turn.astype(self.plan.accuracy.dtype)[:, None] * self._made[key])
 
     def play(self, pathway: Pathway) -> Complex:
-        """Return the state at the first sample that came along one pathway; shape (dim, dim)."""
+        """Return the state at the first sample that came along one pathway; shape (dim, dim).
+
+        What the pulses of some axes all let pass is not confined to their slices; the sum over positions has it
+        as far as it reaches. It is taken out in closed form, and what the object leaves of it is put there.
+        """
+        effective = pathway_moments(np.array([pathway.orders]), self.plan.shot)[0]
+        passing = [group for group in self.plan.layout.groups if self._passes(group, pathway)]
+        total = np.zeros((self.system.dimension,) * 2, dtype=complex)
+        for silent in product(*[(False, True) for _ in passing]):
+            off = [group for group, quiet in zip(passing, silent, strict=True) if quiet]
+            factor: complex = 1.0
+            for group in off:
+                factor *= remaining(self.plan.layout, group, effective) - self._share(group, effective)
+            if abs(factor) > _NEGLIGIBLE:
+                total += factor * self._along(pathway, {axis for group in off for axis in group})
+        return total
+
+    def _passes(self, group: tuple[int, ...], pathway: Pathway) -> bool:
+        orders = (0, *pathway.orders)
+        return all(orders[index] == orders[index + 1] for index in self.plan.layout.members(group))
+
+    def _share(self, group: tuple[int, ...], effective: Real) -> complex:
+        """Return the sum over positions of what pulses that do nothing would let pass."""
+        total: complex = 1.0
+        for axis in group:
+            total *= complex(self._ramp(axis, effective).sum())
+        return total
+
+    def _along(self, pathway: Pathway, off: set[int]) -> Complex:
+        """Return the state that came along a pathway, pulses that select along the axes `off` not played."""
         shot, layout, dtype = self.plan.shot, self.plan.layout, self.plan.accuracy.dtype
         moments = np.array(pathway.orders) @ np.array([pulse.moment_per_m for pulse in shot.pulses])
-        effective = pathway_moments(np.array([pathway.orders]), shot)[0]
-        state = np.diag(self.system.m).astype(complex)
-        before = 0
-        open_axes: list[int] = []
+        state = self.start * np.diag(self.system.m).astype(complex)
+        whole, before, closed = 1.0 + 0j, 0, _Space()
         for index, order in enumerate(pathway.orders):
-            u, axis = self.propagators(index), layout.axis_of[index]
-            closes = axis is not None and index == layout.axes[axis].pulses[-1]
-            passing = None
-            if (
-                axis is not None
-                and layout.axes[axis].pulses == (index,)
-                and order == before
-                and not open_axes
-            ):
-                passing = self._passing(index, order, state, moments, effective)
-            if axis is not None and closes and not open_axes:
-                state = _sum_at_once(u, state.astype(dtype), self._ramp(axis, moments))
+            axes, half_s = layout.axes_of[index], layout.pulses[index].duration_s / 2
+            fresh = not any(pathway.orders[: index + 1])
+            state = self._relaxed(state, before, half_s, whole, fresh=not any(pathway.orders[:index]))
+            if axes and set(axes) <= off:
+                state = self.free.evolve(state, 2 * half_s)
             else:
-                state = self._apply(u, state.astype(dtype), axis, open_axes)
-                if axis is not None and closes:
-                    place = open_axes.index(axis)
-                    state = np.tensordot(self._ramp(axis, moments), state, axes=(0, place))
-                    open_axes.remove(axis)
-            if passing is not None:
-                state = state - passing
+                closing = {axis: self._ramp(axis, moments) for axis in self._last(index)}
+                state = closed.turned(self.propagators(index), state.astype(dtype), axes, closing, self._sizes)
+                for ramp in closing.values():
+                    whole = whole * complex(ramp.sum())
             state = np.where(self.system.order == order, state, 0)
+            state = self._relaxed(state, order, half_s, whole, fresh)
             before = order
-            state = self.free.evolve(state, shot.pulses[index].delay_s)
+            delay_s = shot.pulses[index].delay_s
+            state = self.free.evolve(state, delay_s)
+            state = self._relaxed(state, order, delay_s, whole, fresh)
         return state
 
-    def _passing(
-        self, index: int, order: int, state: Complex, moments: Real, effective: Real
-    ) -> Complex | None:
-        """Return what a pulse would let pass if it did nothing, where dephasing cancels that elsewhere."""
-        layout = self.plan.layout
-        number = layout.axis_of[index]
-        assert number is not None
-        axis, rf = layout.axes[number], layout.pulses[index]
-        if abs(effective @ axis.direction) * axis.extent_m <= DEPHASED_CYCLES:
-            return None
-        turn = rf.gradient_hz_per_m.mean(axis=0) @ axis.direction * rf.duration_s * self.positions[number]
-        share = (self._ramp(number, moments) * np.exp(-2j * np.pi * order * turn)).sum()
-        return np.asarray(
-            share * self.free.evolve(np.where(self.system.order == order, state, 0), rf.duration_s)
-        )
+    def _last(self, index: int) -> Iterator[int]:
+        """Yield the axes that no later pulse selects along."""
+        for axis in self.plan.layout.axes_of[index]:
+            if self.plan.layout.axes[axis].pulses[-1] == index:
+                yield axis
+
+    @property
+    def _sizes(self) -> list[int]:
+        return [positions.size for positions in self.positions]
+
+    def _relaxed(self, state: Complex, order: int, time_s: float, whole: complex, fresh: bool) -> Complex:
+        """Return the state after relaxation; what has always been longitudinal recovers.
+
+        `whole` is what the sums over the axes that are closed make of equilibrium.
+        """
+        kept = self.relaxation.kept(order, time_s)
+        if kept == 1.0:
+            return state
+        if order == 0 and fresh:
+            return np.asarray(kept * state + (1 - kept) * whole * np.diag(self.system.m))
+        return np.asarray(kept * state)
 
     def _ramp(self, axis: int, moments: Real) -> Complex:
         at, nominal = self.positions[axis], self.plan.layout.axes[axis].nominal_m
@@ -184,16 +244,43 @@ class _Run:
             weight * np.exp(-2j * np.pi * (moments @ self.plan.layout.axes[axis].direction) * at)
         )
 
-    @staticmethod
-    def _apply(u: Complex, state: Complex, axis: int | None, open_axes: list[int]) -> Complex:
-        if axis is not None and axis not in open_axes:
-            open_axes.append(axis)
-            state = state[..., None, :, :]
-        shape = [1] * len(open_axes)
-        if axis is not None:
-            shape[open_axes.index(axis)] = len(u)
-        u = u.reshape(*shape, *u.shape[-2:])
-        return np.asarray(u @ state @ u.conj().swapaxes(-1, -2))
+
+class _Space:
+    """The axes on which a state depends, in the order of its leading dimensions."""
+
+    def __init__(self) -> None:
+        self.open: list[int] = []
+
+    def turned(
+        self,
+        u: Complex,
+        state: Complex,
+        axes: tuple[int, ...],
+        closing: dict[int, Complex],
+        sizes: list[int],
+    ) -> Complex:
+        """Return the state after a pulse that depends on some axes; those that close are summed over."""
+        if not self.open and len(axes) == 1 and axes[0] in closing:
+            return _sum_at_once(u, state, closing[axes[0]])
+        for axis in axes:
+            if axis not in self.open:
+                self.open.append(axis)
+                state = state[..., None, :, :]
+        u = self._spread(u, axes, sizes)
+        state = np.asarray(u @ state @ u.conj().swapaxes(-1, -2))
+        for axis, ramp in closing.items():
+            place = self.open.index(axis)
+            state = np.tensordot(ramp.astype(state.dtype), state, axes=(0, place))
+            self.open.remove(axis)
+        return state
+
+    def _spread(self, u: Complex, axes: tuple[int, ...], sizes: list[int]) -> Complex:
+        """Return propagators (n, dim, dim) with a dimension for each open axis."""
+        u = u.reshape(*[sizes[axis] for axis in axes], *u.shape[-2:])
+        ranked = sorted(range(len(axes)), key=lambda k: self.open.index(axes[k]))
+        u = u.transpose(*ranked, len(axes), len(axes) + 1)
+        shape = [sizes[axis] if axis in axes else 1 for axis in self.open]
+        return u.reshape(*shape, *u.shape[-2:])
 
 
 def _sum_at_once(u: Complex, state: Complex, ramp: Complex) -> Complex:

@@ -3,31 +3,38 @@
 A pulse under a gradient makes the state depend on one axis. Its order profile (with which amplitude it turns
 one coherence order of a single spin into another) gives the extent that has to be covered and the step
 that resolves it; shifts move the profile by shift over gradient.
+
+Where slices are neither parallel nor orthogonal, a pulse depends on several of the orthogonal axes at once: those
+are entangled, and what is summed over is their product.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linprog
+from scipy.sparse.csgraph import connected_components
 
 from pulsespec.errors import SequenceError
 from pulsespec.simulator.blocks import Rf
 from pulsespec.simulator.rotations import hard, order_matrix, rebin, sufficient_bins, whole
+from pulsespec.simulator.timeline import Voxel
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
+UNSELECTED_M = 0.1
+"""Extent along directions that no pulse selects, where the file defines no voxel: what a coil sees."""
+
 _SELECTIVE_HZ_PER_M = 100.0
 _PARALLEL = 1e-6
-_FINE = 2048
 _WIDEST_HZ = 64_000.0
 _QUIET = 0.02  # |b| below this beyond the transition bands: the stop-band ripple of common designs
 _COARSER = 30.0  # bins for profiles alone are chosen for a tolerance this much larger
-_INVERTS = 0.75
 _MARGIN = 2.0
-_LEAST_BEYOND = 64.0
-_STEPS = (8, 12, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 192, 256)
+_FIRST_STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -42,9 +49,9 @@ class Axis:
     """Nominal thickness of the voxel along it."""
     low_m: float
     high_m: float
-    """What the pulses touch at zero shift, transition bands included."""
+    """What has to be covered at zero shift: at first all that its pulses touch, transition bands included."""
     step_m: float
-    """Distance of positions that integrates the profiles to the tolerance."""
+    """Distance of positions; at first that of a hundredth of the thinnest slice."""
     displacement_m_per_hz: tuple[float, float]
     """How far the profile moves for 1 Hz of shift: least and largest of its pulses."""
 
@@ -63,58 +70,152 @@ class Axis:
 
 @dataclass(frozen=True)
 class Layout:
-    """The pulses of a shot, each with its axis and the number of bins that resolves it."""
+    """The pulses of a shot, each with its axes and the number of bins that resolves it."""
 
     pulses: tuple[Rf, ...]
-    axis_of: tuple[int | None, ...]
-    """Index into `axes` for each pulse, `None` where it is not selective."""
+    axes_of: tuple[tuple[int, ...], ...]
+    """Indices into `axes` for each pulse: none where it is not selective, several where axes are entangled."""
+    slabs: tuple[Axis, ...]
+    """The distinct directions of slices, in the order in which they are played."""
     axes: tuple[Axis, ...]
+    """Orthogonal to each other: the slabs, where they are, else such as span them."""
+    groups: tuple[tuple[int, ...], ...]
+    """Axes that belong together because some pulse depends on several of them, and single ones."""
+    unselected: tuple[tuple[Real, float], ...]
+    """Directions along which no pulse selects, and the nominal extent in m along each."""
     bins: tuple[int, ...]
     profile_bins: tuple[int, ...]
     """As `bins`, for profiles and weights, which need less."""
-    voxel_m: Real | None
-    """Nominal voxel; shape (3,)."""
 
-    def gradient_hz(self, index: int, positions_m: Real) -> Real:
-        """Return the offset at positions in each bin of a pulse: (n, 1) if constant, else (n, bins)."""
-        axis = self.axis_of[index]
-        if axis is None:
-            return np.zeros((positions_m.size, 1))
-        return gradient_offset(self.pulses[index], self.axes[axis].direction, positions_m, self.bins[index])
+    def members(self, group: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the pulses that depend on an axis of a group."""
+        return tuple(index for index, axes in enumerate(self.axes_of) if set(axes) & set(group))
+
+    def points(self, axes: Sequence[int], positions: Sequence[Real]) -> Real:
+        """Return the product of positions along some axes as points in space; shape (n, 3)."""
+        grids = np.meshgrid(*positions, indexing="ij")
+        rows = [
+            grid.ravel()[:, None] * self.axes[axis].direction for axis, grid in zip(axes, grids, strict=True)
+        ]
+        return np.asarray(sum(rows, np.zeros((max([row.shape[0] for row in rows], default=1), 3))))
+
+    def gradient_hz(self, index: int, points_m: Real) -> Real:
+        """Return the offset at points in each bin of a pulse: (n, 1) if constant, else (n, bins)."""
+        if not self.axes_of[index]:
+            return np.zeros((1, 1))
+        return gradient_offset(self.pulses[index], points_m, self.bins[index])
 
 
-def layout(pulses: Sequence[Rf], voxel_m: Real | None, tolerance: float, shifts_hz: Real) -> Layout:
+def layout(pulses: Sequence[Rf], voxel: Voxel | None, tolerance: float, shifts_hz: Real) -> Layout:
     """Find the axes of a shot, and the positions and bins that meet a tolerance.
 
     Parameters
     ----------
     pulses
         RF pulses in the order in which they are played.
-    voxel_m
-        Nominal voxel along x, y and z; where `None`, an axis is as thick as its profile at half height.
+    voxel
+        The nominal voxel; where `None`, an axis is as thick as its profile at half height.
     tolerance
         Largest relative error of the amplitude that an axis may add.
     shifts_hz
-        Shifts at which non-selective pulses have to be resolved.
+        Shifts at which non-selective pulses have to be resolved, and profiles of entangled axes are covered.
 
     Raises
     ------
     SequenceError
-        Axes are neither parallel nor orthogonal, or a gradient turns during a pulse.
+        A gradient turns during a pulse, or entangled slices enclose no volume.
 
     """
     directions = [_direction(rf, number) for number, rf in enumerate(pulses)]
-    axes = _distinct([direction for direction in directions if direction is not None])
-    axis_of = tuple(None if d is None else _match(d, axes) for d in directions)
-    ranges = [shifts_hz if axis is None else _offsets(rf) for rf, axis in zip(pulses, axis_of, strict=True)]
+    slabs = _distinct([direction for direction in directions if direction is not None])
+    slab_of = [None if d is None else _match(d, slabs) for d in directions]
+    ranges = [shifts_hz if slab is None else _offsets(rf) for rf, slab in zip(pulses, slab_of, strict=True)]
     bins = _bins(pulses, ranges, tolerance)
     profile_bins = _bins(pulses, ranges, _COARSER * tolerance)
     found = []
-    for number, direction in enumerate(axes):
-        members = tuple(index for index, axis in enumerate(axis_of) if axis == number)
-        profiles = [(pulses[index], profile_bins[index]) for index in members]
-        found.append(_axis(direction, members, profiles, voxel_m, tolerance))
-    return Layout(tuple(pulses), axis_of, tuple(found), bins, profile_bins, voxel_m)
+    for number, direction in enumerate(slabs):
+        members = tuple(index for index, slab in enumerate(slab_of) if slab == number)
+        found.append(_slab(direction, members, [pulses[index] for index in members], voxel))
+    _, rest = _basis(slabs)
+    unselected = tuple((d, UNSELECTED_M if voxel is None else voxel.along(d)) for d in rest)
+    return arranged(
+        Layout(tuple(pulses), (), tuple(found), (), (), unselected, bins, profile_bins), directions, shifts_hz
+    )
+
+
+def arranged(found: Layout, directions: Sequence[Real | None], shifts_hz: Real) -> Layout:
+    """Return a layout with orthogonal axes for its slabs; `directions` are those of each pulse."""
+    basis, _ = _basis([slab.direction for slab in found.slabs])
+    axes_of = tuple(
+        () if d is None else tuple(np.flatnonzero(np.abs(basis @ d) > _PARALLEL).tolist()) for d in directions
+    )
+    axes = found.slabs
+    if any(len(axes) > 1 for axes in axes_of):
+        axes = tuple(
+            replace(axis, pulses=tuple(index for index, of in enumerate(axes_of) if number in of))
+            for number, axis in enumerate(_enclose(basis, found.slabs, shifts_hz))
+        )
+    return replace(found, axes=axes, axes_of=axes_of, groups=_groups(axes_of, len(axes)))
+
+
+def resampled(found: Layout, slabs: Sequence[Axis], shifts_hz: Real) -> Layout:
+    """Return the layout with other ranges and steps of its slabs."""
+    direction_of: list[Real | None] = [None] * len(found.pulses)
+    for slab in slabs:
+        for index in slab.pulses:
+            direction_of[index] = slab.direction
+    return arranged(replace(found, slabs=tuple(slabs)), direction_of, shifts_hz)
+
+
+def _basis(slabs: Sequence[Real]) -> tuple[Real, Real]:
+    """Return orthogonal axes that span the slabs' directions, (n, 3), and those across them, (3 - n, 3)."""
+    basis: list[Real] = []
+    for slab in slabs:
+        left = slab - sum(((slab @ axis) * axis for axis in basis), np.zeros(3))
+        if np.linalg.norm(left) > np.sqrt(_PARALLEL):
+            basis.append(left / np.linalg.norm(left))
+    spanned = np.array(basis).reshape(-1, 3)
+    _, _, complete = np.linalg.svd(spanned if basis else np.zeros((1, 3)))
+    return spanned, complete[len(basis) :]
+
+
+def _groups(axes_of: Sequence[tuple[int, ...]], count: int) -> tuple[tuple[int, ...], ...]:
+    together = np.zeros((count, count))
+    for axes in axes_of:
+        for one, other in product(axes, axes):
+            together[one, other] = 1
+    if not count:
+        return ()
+    number, label = connected_components(together, directed=False)
+    return tuple(tuple(np.flatnonzero(label == group).tolist()) for group in range(number))
+
+
+def _enclose(basis: Real, slabs: Sequence[Axis], shifts_hz: Real) -> list[Axis]:
+    """Return axes along a basis whose box encloses what lies in all slabs, for all shifts."""
+    normals, bounds = [], []
+    for slab in slabs:
+        moves = [d * shift for d in slab.displacement_m_per_hz for shift in (shifts_hz.min(), shifts_hz.max())]
+        normals += [basis @ slab.direction, -(basis @ slab.direction)]
+        bounds += [slab.high_m + max(moves), -(slab.low_m + min(moves))]
+    volume = 1 / abs(np.linalg.det(np.array([basis @ slab.direction for slab in slabs[: len(basis)]])))
+    found = []
+    for number, direction in enumerate(basis):
+        ends = []
+        for sign in (1.0, -1.0):
+            towards = np.zeros(len(basis))
+            towards[number] = sign
+            solved = linprog(towards, A_ub=np.array(normals), b_ub=np.array(bounds), bounds=(None, None))
+            if not solved.success:
+                raise SequenceError(f"slices that are not orthogonal enclose no volume ({solved.message})")
+            ends.append(sign * float(solved.fun))
+        steps = [
+            slab.step_m / abs(float(slab.direction @ direction))
+            for slab in slabs
+            if abs(slab.direction @ direction) > _PARALLEL
+        ]
+        nominal = slabs[number].nominal_m * (volume if number == 0 else 1.0)
+        found.append(Axis(direction, (), nominal, ends[0], ends[1], min(steps), (0.0, 0.0)))
+    return found
 
 
 def _bins(pulses: Sequence[Rf], ranges: list[Real], tolerance: float) -> tuple[int, ...]:
@@ -124,39 +225,22 @@ def _bins(pulses: Sequence[Rf], ranges: list[Real], tolerance: float) -> tuple[i
     )
 
 
-def refined(found: Layout, moments_per_m: Real) -> Layout:
-    """Return the layout with steps that resolve the dephasing of pathways.
-
-    A sum over n points of a profile times K cycles across their extent is right where its alias K - n stays
-    clear of what the profile itself holds, its edges above all: n is K and a good deal more. `moments_per_m` are
-    those of the pathways that are simulated, gradients during pulses included; shape (n_pathways, 3).
-    """
-    axes = []
-    for axis in found.axes:
-        cycles = float(np.abs(moments_per_m @ axis.direction).max(initial=0.0)) * axis.extent_m
-        points = axis.extent_m / axis.step_m
-        if cycles > 1.0:
-            points = cycles + max(3 * points, _LEAST_BEYOND)
-        axes.append(replace(axis, step_m=axis.extent_m / np.ceil(points - 0.5)))
-    return replace(found, axes=tuple(axes))
-
-
 def has_constant_gradient(rf: Rf) -> bool:
     """Return whether the gradient stays the same during a pulse."""
     return bool(np.ptp(rf.gradient_hz_per_m, axis=0).max() < 1e-3 * _SELECTIVE_HZ_PER_M)
 
 
-def gradient_offset(rf: Rf, direction: Real, positions_m: Real, bins: int) -> Real:
-    """Return the offset in Hz at positions in each bin: (n, 1) for a constant gradient, else (n, bins)."""
+def gradient_offset(rf: Rf, points_m: Real, bins: int) -> Real:
+    """Return the offset in Hz at points (n, 3) in each bin: (n, 1) for a constant gradient, else (n, bins)."""
     if has_constant_gradient(rf):
-        return np.asarray(positions_m[:, None] * (rf.gradient_hz_per_m.mean(axis=0) @ direction))
-    return np.asarray(positions_m[:, None] * (rebin(rf, bins)[1] @ direction))
+        return np.asarray(points_m @ rf.gradient_hz_per_m.mean(axis=0))[:, None]
+    return np.asarray(points_m @ rebin(rf, bins)[1].T)
 
 
-def order_profile(rf: Rf, direction: Real, positions_m: Real, bins: int, shift_hz: float = 0.0) -> Complex:
-    """Return the single-spin order matrices of a pulse at positions on its axis; shape (n, 3, 3)."""
-    offsets = gradient_offset(rf, direction, positions_m, bins)
-    return order_matrix(whole(rf, np.full(positions_m.size, shift_hz), offsets, bins))
+def order_profile(rf: Rf, points_m: Real, bins: int, shift_hz: float = 0.0) -> Complex:
+    """Return the single-spin order matrices of a pulse at points (n, 3) in space; shape (n, 3, 3)."""
+    offsets = gradient_offset(rf, points_m, bins)
+    return order_matrix(whole(rf, np.full(points_m.shape[0], shift_hz), offsets, bins))
 
 
 def _direction(rf: Rf, number: int) -> Real | None:
@@ -177,12 +261,7 @@ def _direction(rf: Rf, number: int) -> Real | None:
 def _distinct(directions: list[Real]) -> list[Real]:
     found: list[Real] = []
     for direction in directions:
-        cosines = [abs(float(direction @ other)) for other in found]
-        if any(_PARALLEL < cosine < 1 - _PARALLEL for cosine in cosines):
-            raise SequenceError(
-                "slice-selection gradients are neither parallel nor orthogonal: not supported"
-            )
-        if not any(cosine >= 1 - _PARALLEL for cosine in cosines):
+        if not any(abs(float(direction @ other)) >= 1 - _PARALLEL for other in found):
             found.append(direction)
     return found
 
@@ -214,72 +293,17 @@ def _offsets(rf: Rf) -> Real:
     return rf.offset_hz + np.linspace(-1, 1, 65) * _half_width_hz(rf)
 
 
-def _axis(
-    direction: Real,
-    members: tuple[int, ...],
-    profiles: list[tuple[Rf, int]],
-    voxel_m: Real | None,
-    tolerance: float,
+def _slab(
+    direction: Real, members: tuple[int, ...], pulses: Sequence[Rf], voxel: Voxel | None
 ) -> Axis:
-    slopes = [float(rf.gradient_hz_per_m.mean(axis=0) @ direction) for rf, _ in profiles]
-    centres = [rf.offset_hz / slope for (rf, _), slope in zip(profiles, slopes, strict=True)]
-    widths = [
-        _MARGIN * _half_width_hz(rf) / abs(slope) for (rf, _), slope in zip(profiles, slopes, strict=True)
-    ]
-    low = min(c - w for c, w in zip(centres, widths, strict=True))
-    high = max(c + w for c, w in zip(centres, widths, strict=True))
-
-    fine = low + (np.arange(_FINE) + 0.5) * (high - low) / _FINE
-    turned = _turned(profiles, direction, fine)
-    strong = np.flatnonzero(np.abs(turned) > 0.5 * np.abs(turned).max())
-    nominal = float(strong[-1] - strong[0] + 1) * (high - low) / _FINE
-    if voxel_m is not None:
-        nominal = float(voxel_m[np.argmax(np.abs(direction))])
-    low, high = _extent(fine, turned, (strong[0] + strong[-1]) // 2, tolerance)
+    """Return all that the pulses along one direction touch."""
+    slopes = [float(rf.gradient_hz_per_m.mean(axis=0) @ direction) for rf in pulses]
+    centres = [rf.offset_hz / slope for rf, slope in zip(pulses, slopes, strict=True)]
+    widths = [_half_width_hz(rf) / abs(slope) for rf, slope in zip(pulses, slopes, strict=True)]
+    nominal = min(widths) if voxel is None else voxel.along(direction)
+    low = min(centre - _MARGIN * width for centre, width in zip(centres, widths, strict=True))
+    high = max(centre + _MARGIN * width for centre, width in zip(centres, widths, strict=True))
     moves = [-1 / slope for slope in slopes]
-    step = _step(profiles, direction, low, high, tolerance)
-    return Axis(direction, members, nominal, low, high, step, (min(moves), max(moves)))
-
-
-def _turned(profiles: list[tuple[Rf, int]], direction: Real, at: Real) -> Complex:
-    """Return what the pulses of an axis do to what is wanted of them, rephased; shape (n,).
-
-    A pulse that inverts somewhere is taken by how it turns orders into their opposite, any other by how it
-    turns Mz into coherence, with the linear phase that a rewinding gradient would remove.
-    """
-    product = np.ones(at.size, dtype=complex)
-    for rf, bins in profiles:
-        matrix = order_profile(rf, direction, at, bins)
-        inverts = np.abs(matrix[:, 0, 2]).max() > _INVERTS
-        product = product * (matrix[:, 2, 0] if inverts else 2 * matrix[:, 0, 1])
-    size = 8 * at.size
-    cycles = np.fft.fftfreq(size)[np.argmax(np.abs(np.fft.fft(product, size)))]
-    return np.asarray(product * np.exp(-2j * np.pi * cycles * np.arange(at.size)))
-
-
-def _extent(at: Real, turned: Complex, middle: int, tolerance: float) -> tuple[float, float]:
-    """Return the shortest range about the middle beyond which the integral changes by less than the tolerance."""
-    reach = min(middle, at.size - 1 - middle)
-    rings = turned[middle + 1 : middle + reach + 1] + turned[middle - reach : middle][::-1]
-    total = np.cumsum(np.concatenate([[turned[middle]], rings]))
-    far = np.flatnonzero(np.abs(total - total[-1]) > 3 * tolerance * np.abs(total[-1]))
-    last = min(int(far[-1]) + 1 if far.size else 0, reach) + 1
-    half = (last + 0.5) * (at[1] - at[0])
-    return float(at[middle] - half), float(at[middle] + half)
-
-
-def _step(
-    profiles: list[tuple[Rf, int]], direction: Real, low: float, high: float, tolerance: float
-) -> float:
-    """Return the largest step at which the midpoint rule integrates the profiles to the tolerance."""
-
-    def integral(n: int, moved: float) -> float:
-        at = low + (np.arange(n) + 0.5 + moved) * (high - low) / n
-        return float(np.abs(_turned(profiles, direction, at).sum() / n))
-
-    exact = integral(_FINE, 0.0)
-    for n in _STEPS:
-        errors = [abs(integral(n, moved) / exact - 1) for moved in (0.0, 0.25, 0.5)]
-        if max(errors) < 3 * tolerance:
-            break
-    return (high - low) / n
+    return Axis(
+        direction, members, nominal, low, high, min(widths) / _FIRST_STEPS, (min(moves), max(moves))
+    )

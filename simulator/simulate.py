@@ -12,9 +12,10 @@ from pulsespec.executor import map_blocks
 from pulsespec.simulator.basis import Basis, Lines, merge_lines
 from pulsespec.simulator.engine import Plan, simulate_system
 from pulsespec.simulator.equivalence import reduce_system
-from pulsespec.simulator.geometry import layout, refined
-from pulsespec.simulator.pathways import moments, select_pathways
+from pulsespec.simulator.geometry import layout
+from pulsespec.simulator.pathways import select_pathways
 from pulsespec.simulator.propagators import Accuracy
+from pulsespec.simulator.sampling import sampled
 from pulsespec.simulator.spinsystem import Metabolite, load_metabolites
 from pulsespec.simulator.timeline import Shot, Timeline, read_timeline
 
@@ -129,13 +130,13 @@ def _plan(path: Path, timeline: Timeline, shot: Shot, tolerance: float) -> Plan:
             f"{path}: a gradient is on during the ADC; readouts under a gradient are not simulated"
         )
     shifts = (np.linspace(*_SHIFT_RANGE_PPM, 24) - timeline.reference_ppm) * timeline.f0_hz * 1e-6
-    found = layout([pulse.rf for pulse in shot.pulses], timeline.voxel_m, tolerance, shifts)
+    found = layout([pulse.rf for pulse in shot.pulses], timeline.voxel, tolerance, shifts)
     try:
         selection = select_pathways(shot, found, shifts, tolerance)
     except SequenceError as error:
         raise SequenceError(f"{path}: {error}") from error
-    kept = np.array([path.orders for path in selection.kept])
-    return Plan(shot, refined(found, moments(kept, shot)), selection, Accuracy(tolerance))
+    positions = sampled(found, shot, selection, tolerance, shifts, timeline.voxel is not None)
+    return Plan(shot, positions, selection, Accuracy(tolerance))
 
 
 def _singlet(plans: Sequence[Plan], shift_hz: float) -> complex:
@@ -196,6 +197,7 @@ def _account(plan: Plan) -> dict[str, object]:
             for path in plan.selection.kept
         ],
         "dropped_weight": plan.selection.dropped,
+        "unjudged_pathways": plan.selection.unjudged,
         "positions": [_points(axis.extent_m, axis.step_m) for axis in plan.layout.axes],
         "bins": list(plan.layout.bins),
     }

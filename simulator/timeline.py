@@ -63,6 +63,20 @@ class Shot:
 
 
 @dataclass(frozen=True)
+class Voxel:
+    """The nominal voxel that a file defines."""
+
+    size_m: NDArray[np.float64]
+    """Length of its edges; shape (3,)."""
+    axes: NDArray[np.float64]
+    """Directions of its edges in gradient coordinates, columns; shape (3, 3)."""
+
+    def along(self, direction: NDArray[np.float64]) -> float:
+        """Return the length of the edge that lies nearest to a direction."""
+        return float(self.size_m[np.argmax(np.abs(direction @ self.axes))])
+
+
+@dataclass(frozen=True)
 class Timeline:
     """What the simulator and the reconstruction need to know of a `.seq` file."""
 
@@ -85,10 +99,13 @@ class Timeline:
         return float(np.ravel(self.definitions[key])[0]) if key in self.definitions else None
 
     @property
-    def voxel_m(self) -> NDArray[np.float64] | None:
-        """Nominal voxel in m, shape (3,), or `None` where the file does not define one."""
+    def voxel(self) -> Voxel | None:
+        """The nominal voxel, or `None` where the file does not define one."""
         size = np.ravel(self.definitions.get("VoxelSize", ()))
-        return size.astype(float) if size.size == 3 else None
+        if size.size != 3:
+            return None
+        axes = np.ravel(self.definitions.get("VoxelOrientation", np.eye(3))).astype(float)
+        return Voxel(size.astype(float), axes.reshape(3, 3))
 
     def select(self, *, water_reference: bool, condition: int = 0) -> tuple[Shot, ...]:
         """Return the shots of one kind."""

@@ -81,7 +81,7 @@ def test_export_puts_the_voxel_where_it_is_asked_to(pulsespec, tmp_path):
     assert code == 0
     assert json.loads(out)["pathways"]["unwanted_metabolites"] < 0.01
     found = read_timeline(path)
-    np.testing.assert_allclose(found.voxel_m, [0.025, 0.02, 0.015])
+    np.testing.assert_allclose(found.voxel.size_m, [0.025, 0.02, 0.015])
     np.testing.assert_allclose(found.definitions["VoxelPosition"], [-0.005, 0.0125, 0.03], atol=1e-6)
     axes = np.reshape(found.definitions["VoxelOrientation"], (3, 3))
     np.testing.assert_allclose(axes[:, 0], [np.cos(np.pi / 6), 0.5, 0.0], atol=1e-5)
