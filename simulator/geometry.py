@@ -19,7 +19,16 @@ from scipy.sparse.csgraph import connected_components
 
 from pulsespec.errors import SequenceError
 from pulsespec.simulator.blocks import Rf
-from pulsespec.simulator.rotations import hard, order_matrix, rebin, sufficient_bins, whole
+from pulsespec.simulator.rotations import (
+    Rotation,
+    about_z,
+    after,
+    hard,
+    order_matrix,
+    rebin,
+    sufficient_bins,
+    whole,
+)
 from pulsespec.simulator.timeline import Voxel
 
 Real = NDArray[np.float64]
@@ -68,6 +77,21 @@ class Axis:
         return low + (np.arange(n) + 0.5) * (high - low) / n
 
 
+class Profiles:
+    """Order profiles of single spins, made once for all pulses of one shape."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[object, ...], Rotation] = {}
+
+    def of(self, rf: Rf, points_m: Real, bins: int, shift_hz: float = 0.0) -> Complex:
+        """Return the order matrices of a pulse at points (n, 3) in space; shape (n, 3, 3)."""
+        offsets = gradient_offset(rf, points_m, bins) + (shift_hz - rf.offset_hz)
+        key = (rf.b1_hz.tobytes(), rf.duration_s, bins, np.round(offsets, 3).tobytes())
+        if key not in self._made:
+            self._made[key] = whole(replace(rf, offset_hz=0.0), np.zeros(len(offsets)), offsets, bins)
+        return order_matrix(after(about_z(2 * np.pi * rf.offset_hz * rf.duration_s), self._made[key]))
+
+
 @dataclass(frozen=True)
 class Layout:
     """The pulses of a shot, each with its axes and the number of bins that resolves it."""
@@ -86,6 +110,8 @@ class Layout:
     bins: tuple[int, ...]
     profile_bins: tuple[int, ...]
     """As `bins`, for profiles and weights, which need less."""
+    profiles: Profiles
+    """What was computed for pulses of the same shapes."""
 
     def members(self, group: tuple[int, ...]) -> tuple[int, ...]:
         """Return the pulses that depend on an axis of a group."""
@@ -106,7 +132,13 @@ class Layout:
         return gradient_offset(self.pulses[index], points_m, self.bins[index])
 
 
-def layout(pulses: Sequence[Rf], voxel: Voxel | None, tolerance: float, shifts_hz: Real) -> Layout:
+def layout(
+    pulses: Sequence[Rf],
+    voxel: Voxel | None,
+    tolerance: float,
+    shifts_hz: Real,
+    profiles: Profiles | None = None,
+) -> Layout:
     """Find the axes of a shot, and the positions and bins that meet a tolerance.
 
     Parameters
@@ -119,6 +151,8 @@ def layout(pulses: Sequence[Rf], voxel: Voxel | None, tolerance: float, shifts_h
         Largest relative error of the amplitude that an axis may add.
     shifts_hz
         Shifts at which non-selective pulses have to be resolved, and profiles of entangled axes are covered.
+    profiles
+        What is known from other shots.
 
     Raises
     ------
@@ -139,7 +173,11 @@ def layout(pulses: Sequence[Rf], voxel: Voxel | None, tolerance: float, shifts_h
     _, rest = _basis(slabs)
     unselected = tuple((d, UNSELECTED_M if voxel is None else voxel.along(d)) for d in rest)
     return arranged(
-        Layout(tuple(pulses), (), tuple(found), (), (), unselected, bins, profile_bins), directions, shifts_hz
+        Layout(
+            tuple(pulses), (), tuple(found), (), (), unselected, bins, profile_bins, profiles or Profiles()
+        ),
+        directions,
+        shifts_hz,
     )
 
 
@@ -220,8 +258,7 @@ def _enclose(basis: Real, slabs: Sequence[Axis], shifts_hz: Real) -> list[Axis]:
 
 def _bins(pulses: Sequence[Rf], ranges: list[Real], tolerance: float) -> tuple[int, ...]:
     return tuple(
-        sufficient_bins(rf, offsets, tolerance) if has_constant_gradient(rf) else rf.b1_hz.size
-        for rf, offsets in zip(pulses, ranges, strict=True)
+        sufficient_bins(rf, offsets, tolerance) for rf, offsets in zip(pulses, ranges, strict=True)
     )
 
 
@@ -235,12 +272,6 @@ def gradient_offset(rf: Rf, points_m: Real, bins: int) -> Real:
     if has_constant_gradient(rf):
         return np.asarray(points_m @ rf.gradient_hz_per_m.mean(axis=0))[:, None]
     return np.asarray(points_m @ rebin(rf, bins)[1].T)
-
-
-def order_profile(rf: Rf, points_m: Real, bins: int, shift_hz: float = 0.0) -> Complex:
-    """Return the single-spin order matrices of a pulse at points (n, 3) in space; shape (n, 3, 3)."""
-    offsets = gradient_offset(rf, points_m, bins)
-    return order_matrix(whole(rf, np.full(points_m.shape[0], shift_hz), offsets, bins))
 
 
 def _direction(rf: Rf, number: int) -> Real | None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from pulsespec.errors import SequenceError
-from pulsespec.simulator.geometry import Axis, Layout, order_profile
+from pulsespec.simulator.geometry import Axis, Layout
 from pulsespec.simulator.rotations import order_matrix, whole
 from pulsespec.simulator.timeline import Shot
 
@@ -36,15 +36,16 @@ DEPHASED_CYCLES = 0.5
 """Dephasing across what a pulse touches, beyond which what it lets pass cancels outside of it."""
 _HIGH_ORDERS = 200_000
 """Orders beyond one are followed through the last pulses of a shot, as many as have not more pathways than this."""
-_MOST_HALVES = 100_000
-_MOST_JOINED = 1_000_000
+_MOST_HALVES = 50_000
+_MOST_JOINED = 300_000
 _MOST_WEIGHED = 2_000
 _AT_ONCE = 500
 _SLACK_CYCLES = 15.0
 """Dephasing across the nominal extent of a direction that no pulse selects, at which nothing is left."""
 _FINE = 2048
 _FINE_TOGETHER = {2: 96, 3: 40}
-_COARSE = 512
+_COARSE = 64
+_WITHIN = 8
 _NEGLIGIBLE = 1e-9
 _WEIGHED_AT = (0.05, 0.25, 0.5, 0.75)
 """Where in the range of shifts pathways are weighed: from 1 to 4.3 ppm, not where suppression acts."""
@@ -82,10 +83,10 @@ def select_pathways(shot: Shot, layout: Layout, shifts_hz: Real, tolerance: floa
         No signal is left at the ADC.
 
     """
-    tables = [_bounds(layout, index, shifts_hz) for index in range(len(layout.axes_of))]
     least = 0.1 * tolerance
-    found, unjudged = _reaching(shot, layout, tables, least)
-    amplitude = 2.0 * found.amplitude
+    shifts = np.quantile(shifts_hz, _WEIGHED_AT)
+    found, unjudged = _reaching(shot, layout, [_table(layout, i, shifts) for i in range(len(shot.pulses))], least)
+    amplitude = 2.0 * found.bound(layout)
     for direction, extent_m in layout.unselected:
         amplitude = amplitude * np.abs(of_object(found.moment @ direction * extent_m))
     orders, gaps, amplitude = (part[amplitude > least] for part in (found.orders, found.moment, amplitude))
@@ -97,11 +98,14 @@ def select_pathways(shot: Shot, layout: Layout, shifts_hz: Real, tolerance: floa
     weighed = ranked[:_MOST_WEIGHED]
     left_out = float(amplitude[ranked[_MOST_WEIGHED:]].sum())
     effective = moments(orders[weighed], shot)
-    weigher = _Weigher(layout, np.quantile(shifts_hz, _WEIGHED_AT))
+    weigher = _Weigher(layout, shifts)
+    across = np.ones(len(weighed))
+    for direction, extent_m in layout.unselected:
+        across = across * np.abs(of_object(gaps[weighed] @ direction * extent_m))
     strengths = np.array(
         [
-            amplitude[row] * weigher.along(orders[row], before[row], gaps[row], moment, tables)
-            for row, moment in zip(weighed, effective, strict=True)
+            2.0 * abs(cycle[row]) * part * weigher.along(orders[row], before[row], gaps[row], moment)
+            for row, moment, part in zip(weighed, effective, across, strict=True)
         ]
     )
     strongest = strengths.max(initial=0.0)
@@ -122,41 +126,79 @@ def select_pathways(shot: Shot, layout: Layout, shifts_hz: Real, tolerance: floa
 
 
 @dataclass(frozen=True)
+class _Table:
+    """What one pulse makes of each order, indexed by new and old order + 3."""
+
+    everywhere: Real | None
+    """Of a pulse that selects along no axis: magnitude for each shift; shape (7, 7, n_shifts)."""
+    along: Real | None
+    """Of any other: largest magnitude in each cell of its slab; shape (7, 7, n_cells)."""
+    slab: int
+
+
+@dataclass(frozen=True)
 class _Ways:
     """Ways through a stretch of pulses."""
 
     orders: Orders
     """After each pulse of the stretch; shape (n, n_pulses)."""
-    amplitude: Real
-    """Bound of what a single spin keeps; shape (n,)."""
     moment: Real
     """Sum of order times moment in cycles/m; shape (n, 3)."""
+    kept: Real
+    """Magnitude that pulses without an axis keep at each shift; shape (n, n_shifts)."""
+    profile: NDArray[np.float32]
+    """Magnitude along each slab; shape (n, n_slabs, n_cells)."""
 
     def __getitem__(self, rows: Any) -> "_Ways":
-        return _Ways(self.orders[rows], self.amplitude[rows], self.moment[rows])
+        return _Ways(self.orders[rows], self.moment[rows], self.kept[rows], self.profile[rows])
+
+    def bound(self, layout: Layout) -> Real:
+        """Return a bound of what a single spin keeps, relative to the nominal voxel; shape (n,)."""
+        bound = self.kept.max(axis=1)
+        separate = all(len(axes) <= 1 for axes in layout.axes_of)
+        for number, slab in enumerate(layout.slabs):
+            profile = self.profile[:, number]
+            highest = profile.max(axis=1)
+            within = profile.mean(axis=1) * (slab.extent_m / slab.nominal_m) if separate else highest
+            bound = bound * np.minimum(highest, within)
+        return np.asarray(bound)
+
+    @staticmethod
+    def all_of(parts: list["_Ways"]) -> "_Ways":
+        """Return several sets of ways as one."""
+        columns = [(ways.orders, ways.moment, ways.kept, ways.profile) for ways in parts]
+        return _Ways(*(np.concatenate(column) for column in zip(*columns, strict=True)))
 
 
-def _reaching(shot: Shot, layout: Layout, tables: list[Real], least: float) -> tuple[_Ways, int]:
+def _start(layout: Layout, orders: Orders) -> _Ways:
+    shapes = (1, len(_WEIGHED_AT)), (1, len(layout.slabs), _COARSE)
+    return _Ways(orders, np.zeros((1, 3)), np.ones(shapes[0]), np.ones(shapes[1], np.float32))
+
+
+def _reaching(shot: Shot, layout: Layout, tables: list[_Table], least: float) -> tuple[_Ways, int]:
     """Return the pathways that may reach the ADC, and how many were too many to be looked at."""
     largest = _largest_orders(layout)
     middle = next((index for index, order in enumerate(largest) if order > 1), len(largest) - 1)
     gaps = np.array([pulse.moment_per_m for pulse in shot.pulses])
-    stretches = slice(0, middle), slice(middle, None)
-    none = _Ways(np.zeros((1, 0), np.int64), np.ones(1), np.zeros((1, 3)))
-    first, lost = _grown(none, tables[stretches[0]], largest[stretches[0]], gaps[stretches[0]], least)
+    first, lost = _Grower(layout, least).grown(
+        _start(layout, np.zeros((1, 0), np.int64)), tables[:middle], largest[:middle], gaps[:middle]
+    )
     ends = first.orders[:, -1] if middle else np.zeros(1, np.int64)
     begun = (first.orders != 0).any(axis=1)
     found = []
     for order, is_begun in sorted(set(zip(ends.tolist(), begun.tolist(), strict=True))):
-        start = _Ways(np.array([[order if is_begun else 0]]), np.ones(1), np.zeros((1, 3)))
-        second, missed = _grown(start, tables[middle:], largest[middle:], gaps[middle:], least, is_begun)
+        start = _start(layout, np.array([[order if is_begun else 0]]))
+        second, missed = _Grower(layout, least, is_begun).grown(
+            start, tables[middle:], largest[middle:], gaps[middle:]
+        )
         second = second[second.orders[:, -1] == -1]
         mine = first[(ends == order) & (begun == is_begun)]
-        joined, cut = _joined(mine, second, _reach_per_m(shot, layout), least)
-        found.append(joined)
+        joined, cut = _joined(layout, mine, second, _reach_per_m(shot, layout), least)
+        found += joined
         lost += missed + cut
-    parts = [(ways.orders, ways.amplitude, ways.moment) for ways in found]
-    return _Ways(*(np.concatenate(column) for column in zip(*parts, strict=True))), lost
+    if not found:
+        return _start(layout, np.zeros((1, len(tables)), np.int64))[:0], lost
+    return _Ways.all_of(found), lost
 
 
 def _largest_orders(layout: Layout) -> list[int]:
@@ -172,36 +214,51 @@ def _largest_orders(layout: Layout) -> list[int]:
     return largest
 
 
-def _grown(
-    ways: _Ways, tables: list[Real], largest: list[int], gaps: Real, least: float, begun: bool = False
-) -> tuple[_Ways, int]:
-    """Return all continuations of ways through more pulses, and how many were too many.
+@dataclass(frozen=True)
+class _Grower:
+    """Continues ways through more pulses."""
 
-    Equilibrium turns into orders up to one; only what has been transverse before goes beyond. Where the ways
-    have orders, the last is that before the first of the pulses, and does not count as one of theirs.
-    """
-    lost, given = 0, ways.orders.shape[1]
-    for table, highest, gap in zip(tables, largest, gaps, strict=True):
-        old = ways.orders[:, -1] if ways.orders.shape[1] else np.zeros(len(ways.amplitude), np.int64)
-        turned = (ways.orders != 0).any(axis=1) | begun
-        grown = []
-        for new in range(-highest, highest + 1):
-            amplitude = ways.amplitude * table[new + LARGEST_ORDER, old + LARGEST_ORDER]
-            alive = (amplitude > least) & (turned | (abs(new) <= 1))
-            column = np.full((int(alive.sum()), 1), new)
-            grown.append(
-                (
-                    np.concatenate([ways.orders[alive], column], axis=1),
-                    amplitude[alive],
-                    ways.moment[alive] + new * gap,
-                )
-            )
-        ways = _Ways(*(np.concatenate(column) for column in zip(*grown, strict=True)))
-        if len(ways.amplitude) > _MOST_HALVES:
-            ranked = np.argsort(-ways.amplitude, kind="stable")
-            lost += ranked.size - _MOST_HALVES
-            ways = ways[ranked[:_MOST_HALVES]]
-    return _Ways(ways.orders[:, given:], ways.amplitude, ways.moment), lost
+    layout: Layout
+    least: float
+    begun: bool = False
+    """Whether the ways have been transverse before."""
+
+    def grown(
+        self, ways: _Ways, tables: list[_Table], largest: list[int], gaps: Real
+    ) -> tuple[_Ways, int]:
+        """Return all continuations, and how many were too many.
+
+        Equilibrium turns into orders up to one; only what has been transverse before goes beyond. Where the ways
+        have orders, the last is that before the first of the pulses, and does not count as one of theirs.
+        """
+        lost, given = 0, ways.orders.shape[1]
+        for number, (table, highest, gap) in enumerate(zip(tables, largest, gaps, strict=True)):
+            if number == len(tables) - 1 and given:
+                orders = [-1]
+            else:
+                orders = list(range(-highest, highest + 1))
+            ways = _Ways.all_of([self._turned(ways, table, new, gap) for new in orders])
+            if len(ways.moment) > _MOST_HALVES:
+                ranked = np.argsort(-ways.bound(self.layout), kind="stable")
+                lost += ranked.size - _MOST_HALVES
+                ways = ways[ranked[:_MOST_HALVES]]
+        return _Ways(ways.orders[:, given:], ways.moment, ways.kept, ways.profile), lost
+
+    def _turned(self, ways: _Ways, table: _Table, new: int, gap: Real) -> _Ways:
+        """Return the ways that a pulse turns to one order and that are still strong enough."""
+        count = len(ways.moment)
+        old = ways.orders[:, -1] if ways.orders.shape[1] else np.zeros(count, np.int64)
+        turned = (ways.orders != 0).any(axis=1) | self.begun
+        ways, old = (part[turned | (abs(new) <= 1)] for part in (ways, old))
+        kept, profile = ways.kept, ways.profile
+        if table.everywhere is not None:
+            kept = kept * table.everywhere[new + LARGEST_ORDER, old + LARGEST_ORDER]
+        elif table.along is not None:
+            profile = profile.copy()
+            profile[:, table.slab] *= table.along[new + LARGEST_ORDER, old + LARGEST_ORDER]
+        orders = np.concatenate([ways.orders, np.full((len(old), 1), new)], axis=1)
+        grown = _Ways(orders, ways.moment + new * gap, kept, profile)
+        return grown[grown.bound(self.layout) > self.least]
 
 
 def _reach_per_m(shot: Shot, layout: Layout) -> tuple[Real, Real]:
@@ -218,31 +275,35 @@ def _reach_per_m(shot: Shot, layout: Layout) -> tuple[Real, Real]:
 
 
 def _joined(
-    first: _Ways, second: _Ways, reach: tuple[Real, Real], least: float
-) -> tuple[_Ways, int]:
+    layout: Layout, first: _Ways, second: _Ways, reach: tuple[Real, Real], least: float
+) -> tuple[list[_Ways], int]:
     """Return the pairs whose moments cancel within reach, and how many were too many."""
     directions, within = reach
-    found, lost, room = [], 0, _MOST_JOINED
+    found: list[_Ways] = []
+    lost, room = 0, _MOST_JOINED
     highest = np.abs(second.orders).max(axis=1, initial=1)
-    ranked = first[np.argsort(-first.amplitude, kind="stable")]
+    ranked = first[np.argsort(-first.bound(layout), kind="stable")]
     for order in np.unique(highest):
         some = second[highest == order]
         scale = 1 / (within * order)
         tree = cKDTree(some.moment @ directions.T * scale)
         at = -(ranked.moment @ directions.T) * scale
         for start in range(0, len(at), _AT_ONCE):
-            if room <= 0:
-                lost += len(at) - start
-                break
             near = tree.query_ball_point(at[start : start + _AT_ONCE], 1.0, p=np.inf)
             one = start + np.repeat(np.arange(len(near)), [len(rows) for rows in near])
             other = np.concatenate([np.asarray(rows, dtype=np.int64) for rows in near])
-            amplitude = ranked.amplitude[one] * some.amplitude[other]
-            one, other, amplitude = (part[amplitude > least] for part in (one, other, amplitude))
+            strong = (ranked.kept[one] * some.kept[other]).max(axis=1) > least
+            one, other = one[strong][:room], other[strong][:room]
+            pairs = _Ways(
+                np.concatenate([ranked.orders[one], some.orders[other]], axis=1),
+                ranked.moment[one] + some.moment[other],
+                ranked.kept[one] * some.kept[other],
+                ranked.profile[one] * some.profile[other],
+            )
+            found.append(pairs[pairs.bound(layout) > least])
+            lost += int(strong.sum()) - one.size
             room -= one.size
-            orders = np.concatenate([ranked.orders[one], some.orders[other]], axis=1)
-            found.append((orders, amplitude, ranked.moment[one] + some.moment[other]))
-    return _Ways(*(np.concatenate(column) for column in zip(*found, strict=True))), lost
+    return found, lost
 
 
 def _before(orders: Orders) -> Orders:
@@ -257,18 +318,22 @@ def _cycle(change: Orders, phases: Real) -> Complex:
     return np.asarray(total / len(phases), dtype=np.complex128)
 
 
-def _bounds(layout: Layout, index: int, shifts_hz: Real) -> Real:
-    """Return bounds of |amplitude| from each order to each other, indexed by order + 3; shape (7, 7)."""
+def _table(layout: Layout, index: int, shifts_hz: Real) -> _Table:
     rf, bins = layout.pulses[index], layout.profile_bins[index]
-    if not layout.axes_of[index]:
-        single = order_matrix(whole(rf, shifts_hz, np.zeros(1), bins))
-    else:
-        slab = next(slab for slab in layout.slabs if index in slab.pulses)
-        at = slab.low_m + (np.arange(_COARSE) + 0.5) * slab.extent_m / _COARSE
-        single = order_profile(rf, at[:, None] * slab.direction, bins)
     orders = range(-LARGEST_ORDER, LARGEST_ORDER + 1)
-    magnitude = np.abs(single)
-    return np.array([[_largest_share(magnitude, new, old).max() for old in orders] for new in orders])
+    if not layout.axes_of[index]:
+        magnitude = np.abs(order_matrix(whole(rf, shifts_hz, np.zeros(1), bins)))
+        shares = [[_largest_share(magnitude, new, old) for old in orders] for new in orders]
+        return _Table(np.array(shares), None, -1)
+    number = next(k for k, slab in enumerate(layout.slabs) if index in slab.pulses)
+    slab = layout.slabs[number]
+    at = slab.low_m + (np.arange(_COARSE * _WITHIN) + 0.5) * slab.extent_m / (_COARSE * _WITHIN)
+    cells = np.zeros((len(orders), len(orders), _COARSE))
+    for shift in (shifts_hz[0], shifts_hz[-1]):
+        magnitude = np.abs(layout.profiles.of(rf, at[:, None] * slab.direction, bins, float(shift)))
+        shares = [[_largest_share(magnitude, new, old) for old in orders] for new in orders]
+        cells = np.maximum(cells, np.reshape(shares, (*cells.shape, _WITHIN)).max(axis=-1))
+    return _Table(None, cells.astype(np.float32), number)
 
 
 @lru_cache(maxsize=1)
@@ -337,9 +402,9 @@ class _Weigher:
         return self._layout.points(group, positions), weight
 
     def along(
-        self, orders: Orders, before: Orders, moment_per_m: Real, effective_per_m: Real, tables: list[Real]
+        self, orders: Orders, before: Orders, moment_per_m: Real, effective_per_m: Real
     ) -> float:
-        """Return the product of the integrals over all groups, relative to the bounds in `tables`.
+        """Return what the pulses keep: the product of the integrals over all groups, at the best of the shifts.
 
         What pulses let pass untouched is not confined to their slices. It is that of an object as large as the
         nominal voxel where no gradient dephases it (by `effective_per_m`), and nothing where one does.
@@ -347,7 +412,6 @@ class _Weigher:
         changes = [
             (index, int(order), int(start)) for index, (order, start) in enumerate(zip(orders, before, strict=True))
         ]
-        bound = np.prod([tables[i][new + LARGEST_ORDER, old + LARGEST_ORDER] for i, new, old in changes])
         strongest = 0.0
         for at in range(len(self._shifts_hz)):
             total = float(np.prod([self._unselective(at, *change) for change in changes]))
@@ -358,7 +422,7 @@ class _Weigher:
                 steps = tuple(change for change in changes if change[0] in members)
                 total *= self._integral(group, at, steps, moment_per_m, effective_per_m)
             strongest = max(strongest, total)
-        return strongest / float(bound)
+        return strongest
 
     def _unselective(self, at: int, index: int, order: int, start: int) -> float:
         """Return what a pulse that selects along no axis keeps; 1 for any other."""
@@ -397,7 +461,7 @@ class _Weigher:
     def _factor(self, at: int, points: Real, index: int, order: int, start: int) -> Complex:
         if (index, at) not in self._profiles:
             bins = self._layout.profile_bins[index]
-            self._profiles[index, at] = order_profile(
+            self._profiles[index, at] = self._layout.profiles.of(
                 self._layout.pulses[index], points, bins, float(self._shifts_hz[at])
             )
         profile = self._profiles[index, at]

@@ -162,6 +162,8 @@ def pulse_propagators(
         steps = coupling_steps(rf, shift_hz, j_hz, strength, accuracy)
         per_step = max(_NODES_PER_STEP[accuracy.tight], 2 * int(np.ceil(_nodes(rf, accuracy) / steps / 2)))
         steps = int(np.ceil(steps / 2)) if halved else steps
+    if gradient_hz.shape[-1] > 1:  # bins are then a power of two, and nodes should divide them
+        steps, per_step = (2 ** int(np.ceil(np.log2(number))) for number in (steps, per_step))
     parts = 2 if halved else 1
     bins, gradient_hz = _divide(rf, gradient_hz, bins, parts * steps * per_step, accuracy)
     b1_hz, _ = rebin(rf, bins)

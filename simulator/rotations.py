@@ -18,6 +18,8 @@ Real = NDArray[np.float64]
 Rotation = tuple[Any, Any]
 """(a, b): arrays of one shape and one library."""
 
+_CONSTANT_HZ_PER_M = 0.1
+
 
 def hard(offset_hz: Any, b1_hz: Any, time_s: float) -> Rotation:
     """Return the rotation under a constant offset and B1, both in Hz and broadcast together."""
@@ -190,15 +192,31 @@ def whole(rf: Rf, offset_hz: Any, gradient_hz: Any, bins: int) -> Rotation:
 def sufficient_bins(rf: Rf, offsets_hz: Real, tolerance: float) -> int:
     """Return the number of bins at which no rotation at `offsets_hz` is off by more than `tolerance`.
 
-    Averaging B1 over a bin is of second order, so a third of the change on doubling is the error.
+    Averaging B1 over a bin is of second order, so a third of the change on doubling is the error. Where the gradient
+    changes during the pulse, the offsets are those at its peak, and follow it.
     """
+
+    def rotations(bins: int) -> Rotation:
+        modulation = gradient_shape(rf, bins)
+        if modulation is None:
+            return whole(rf, offsets_hz, np.zeros(1), bins)
+        return whole(rf, np.zeros(1), offsets_hz[:, None] * modulation, bins)
+
     bins = min(32, rf.b1_hz.size)
-    zero = np.zeros(1)
-    now = whole(rf, offsets_hz, zero, bins)
+    now = rotations(bins)
     while bins < 2 * rf.b1_hz.size:
-        finer = whole(rf, offsets_hz, zero, 2 * bins)
+        finer = rotations(2 * bins)
         bins *= 2
         if max(np.abs(now[0] - finer[0]).max(), np.abs(now[1] - finer[1]).max()) < 3 * tolerance:
             break
         now = finer
     return bins
+
+
+def gradient_shape(rf: Rf, bins: int) -> Real | None:
+    """Return the gradient in each bin over its peak, signed along its direction there; `None` where it is constant."""
+    gradient = rebin(rf, bins)[1]
+    peak = gradient[int(np.argmax(np.abs(gradient).sum(axis=1)))]
+    if np.ptp(gradient, axis=0).max() < _CONSTANT_HZ_PER_M:
+        return None
+    return np.asarray(gradient @ peak / (peak @ peak))

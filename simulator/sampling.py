@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsespec.simulator.geometry import Axis, Layout, order_profile, resampled
+from pulsespec.simulator.geometry import Axis, Layout, resampled
 from pulsespec.simulator.pathways import Pathway, Selection, moments
 from pulsespec.simulator.timeline import Shot
 
@@ -73,7 +73,7 @@ def _profile(found: Layout, slab: Axis, pathway: Pathway, at: Real) -> Complex:
     product, passing, passes = np.ones(at.size, complex), np.ones(at.size, complex), True
     for index in slab.pulses:
         rf = found.pulses[index]
-        matrix = order_profile(rf, at[:, None] * slab.direction, found.profile_bins[index])
+        matrix = found.profiles.of(rf, at[:, None] * slab.direction, found.profile_bins[index])
         start, order = int(orders[index]), int(orders[index + 1])
         product = product * matrix[:, 1 + order, 1 + start]
         moment = float(rf.gradient_hz_per_m.mean(axis=0) @ slab.direction) * rf.duration_s

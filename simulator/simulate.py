@@ -12,7 +12,7 @@ from pulsespec.executor import map_blocks
 from pulsespec.simulator.basis import Basis, Lines, merge_lines
 from pulsespec.simulator.engine import Plan, simulate_system
 from pulsespec.simulator.equivalence import reduce_system
-from pulsespec.simulator.geometry import layout
+from pulsespec.simulator.geometry import Profiles, layout
 from pulsespec.simulator.pathways import select_pathways
 from pulsespec.simulator.propagators import Accuracy
 from pulsespec.simulator.sampling import sampled
@@ -74,7 +74,9 @@ def simulate(
         raise InputError(f"tolerance: got {tolerance}, expected a number above 0 and below 0.1")
     metabolites = load_metabolites(names, extra)
     timeline = read_timeline(path, f0_hz)
-    plans = [_plan(path, timeline, shot, tolerance) for shot in _shots(path, timeline, condition)]
+    profiles = Profiles()
+    shots = _shots(path, timeline, condition)
+    plans = [_plan(path, timeline, shot, tolerance, profiles) for shot in shots]
     blocks = [(plans, metabolite, timeline) for metabolite in metabolites.values()]
     turn = _reference_phase(plans, timeline)
     lines = dict(zip(metabolites, map_blocks(_simulate_block, blocks, jobs), strict=True))
@@ -86,7 +88,7 @@ def simulate(
         te_s=timeline.seconds("TE"),
         tr_s=timeline.seconds("TR"),
         reference_ppm=timeline.reference_ppm,
-        water=_water(path, timeline, plans, tolerance),
+        water=_water(path, timeline, plans, tolerance, profiles),
         samples=readout.samples,
         dwell_s=readout.dwell_s,
         sequence=timeline.name,
@@ -124,13 +126,15 @@ def _shots(path: Path, timeline: Timeline, condition: int) -> tuple[Shot, ...]:
     return shots
 
 
-def _plan(path: Path, timeline: Timeline, shot: Shot, tolerance: float) -> Plan:
+def _plan(
+    path: Path, timeline: Timeline, shot: Shot, tolerance: float, profiles: Profiles | None = None
+) -> Plan:
     if shot.readout.has_gradient:
         raise SequenceError(
             f"{path}: a gradient is on during the ADC; readouts under a gradient are not simulated"
         )
     shifts = (np.linspace(*_SHIFT_RANGE_PPM, 24) - timeline.reference_ppm) * timeline.f0_hz * 1e-6
-    found = layout([pulse.rf for pulse in shot.pulses], timeline.voxel, tolerance, shifts)
+    found = layout([pulse.rf for pulse in shot.pulses], timeline.voxel, tolerance, shifts, profiles)
     try:
         selection = select_pathways(shot, found, shifts, tolerance)
     except SequenceError as error:
@@ -161,11 +165,13 @@ def _turned(lines: Lines, factor: complex) -> Lines:
     return replace(lines, amplitude=lines.amplitude * factor)
 
 
-def _water(path: Path, timeline: Timeline, plans: list[Plan], tolerance: float) -> Lines | None:
+def _water(
+    path: Path, timeline: Timeline, plans: list[Plan], tolerance: float, profiles: Profiles
+) -> Lines | None:
     """Return unsuppressed water: from the reference shots, or from shots without any preparation."""
     shots = timeline.select(water_reference=True)
     if shots:
-        plans = [_plan(path, timeline, shot, tolerance) for shot in shots]
+        plans = [_plan(path, timeline, shot, tolerance, profiles) for shot in shots]
     elif any(_has_preparation(plan) for plan in plans):
         return None
     shift_hz = (WATER_PPM - timeline.reference_ppm) * timeline.f0_hz * 1e-6
