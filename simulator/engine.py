@@ -191,29 +191,69 @@ class _Run:
         return total
 
     def _along(self, pathway: Pathway, off: set[int]) -> Complex:
-        """Return the state that came along a pathway, pulses that select along the axes `off` not played."""
+        """Return the state that came along a pathway, pulses that select along the axes `off` not played.
+
+        Slabs that are turned before anything is transverse, and along whose axis later pulses select, only scale
+        what is longitudinal at each position. They are factors of the sums over positions, one for each shift, so
+        that bands of outer-volume suppression leave the axes apart.
+        """
+        slabs = [index for index in self._slabs_before(pathway) if not set(self.plan.layout.axes_of[index]) <= off]
+        if not slabs:
+            return self._from(np.diag(self.system.m).astype(complex), pathway, off, slabs, 0.0)
+        total = np.zeros((self.system.dimension,) * 2, dtype=complex)
+        for shift in np.unique(self.shift_hz):
+            longitudinal = self.system.shift((self.shift_hz == shift).astype(float))
+            total += self._from(longitudinal, pathway, off, slabs, float(shift))
+        return total
+
+    def _slabs_before(self, pathway: Pathway) -> Iterator[int]:
+        """Yield the pulses on longitudinal order alone along whose only axis later pulses select."""
+        for index, order in enumerate(pathway.orders):
+            if order:
+                return
+            axes = self.plan.layout.axes_of[index]
+            if len(axes) == 1 and self.plan.layout.axes[axes[0]].pulses[-1] > index:
+                yield index
+
+    def _from(
+        self, equilibrium: Complex, pathway: Pathway, off: set[int], slabs: list[int], shift_hz: float
+    ) -> Complex:
+        """Return the state that came along a pathway from longitudinal magnetisation of one shift."""
         shot, layout, dtype = self.plan.shot, self.plan.layout, self.plan.accuracy.dtype
         moments = np.array(pathway.orders) @ np.array([pulse.moment_per_m for pulse in shot.pulses])
-        state = self.start * np.diag(self.system.m).astype(complex)
-        whole, before, closed = 1.0 + 0j, 0, _Space()
+        state = self.start * equilibrium
+        recovered, before, space = equilibrium, 0, _Space()
         for index, order in enumerate(pathway.orders):
             axes, half_s = layout.axes_of[index], layout.pulses[index].duration_s / 2
-            fresh = not any(pathway.orders[: index + 1])
-            state = self._relaxed(state, before, half_s, whole, fresh=not any(pathway.orders[:index]))
-            if axes and set(axes) <= off:
+            always = not any(pathway.orders[:index])
+            state = self._relaxed(state, before, half_s, recovered if always else None)
+            if index in slabs or (axes and set(axes) <= off):
                 state = self.free.evolve(state, 2 * half_s)
             else:
                 closing = {axis: self._ramp(axis, moments) for axis in self._last(index)}
-                state = closed.turned(self.propagators(index), state.astype(dtype), axes, closing, self._sizes)
-                for ramp in closing.values():
-                    whole = whole * complex(ramp.sum())
+                for axis in closing:
+                    closing[axis] = closing[axis] * self._kept_along(axis, slabs, shift_hz)
+                    recovered = recovered * complex(closing[axis].sum())
+                state = space.turned(self.propagators(index), state.astype(dtype), axes, closing, self._sizes)
             state = np.where(self.system.order == order, state, 0)
-            state = self._relaxed(state, order, half_s, whole, fresh)
+            always = always and order == 0
+            state = self._relaxed(state, order, half_s, recovered if always else None)
             before = order
             delay_s = shot.pulses[index].delay_s
             state = self.free.evolve(state, delay_s)
-            state = self._relaxed(state, order, delay_s, whole, fresh)
+            state = self._relaxed(state, order, delay_s, recovered if always else None)
         return state
+
+    def _kept_along(self, axis: int, slabs: list[int], shift_hz: float) -> Real:
+        """Return what turned slabs leave of longitudinal magnetisation at the positions of an axis; shape (n,)."""
+        layout = self.plan.layout
+        points = layout.points((axis,), [self.positions[axis]])
+        kept = np.ones(points.shape[0])
+        for index in slabs:
+            if layout.axes_of[index] == (axis,):
+                profile = layout.profiles.of(layout.pulses[index], points, layout.bins[index], shift_hz)
+                kept = kept * profile[:, 1, 1].real
+        return kept
 
     def _last(self, index: int) -> Iterator[int]:
         """Yield the axes that no later pulse selects along."""
@@ -225,17 +265,12 @@ class _Run:
     def _sizes(self) -> list[int]:
         return [positions.size for positions in self.positions]
 
-    def _relaxed(self, state: Complex, order: int, time_s: float, whole: complex, fresh: bool) -> Complex:
-        """Return the state after relaxation; what has always been longitudinal recovers.
-
-        `whole` is what the sums over the axes that are closed make of equilibrium.
-        """
+    def _relaxed(self, state: Complex, order: int, time_s: float, towards: Complex | None) -> Complex:
+        """Return the state after relaxation, towards equilibrium where it has always been longitudinal."""
         kept = self.relaxation.kept(order, time_s)
         if kept == 1.0:
             return state
-        if order == 0 and fresh:
-            return np.asarray(kept * state + (1 - kept) * whole * np.diag(self.system.m))
-        return np.asarray(kept * state)
+        return np.asarray(kept * state if towards is None else kept * state + (1 - kept) * towards)
 
     def _ramp(self, axis: int, moments: Real) -> Complex:
         at, nominal = self.positions[axis], self.plan.layout.axes[axis].nominal_m

@@ -7,12 +7,13 @@ the mean over the phase cycle. Orders beyond one exist in coupled spins only; th
 of single-spin ones.
 
 A pulse cannot dephase or rephase by more than the area of its own gradient: as a function of position it is a
-trigonometric polynomial. A pathway whose moment between pulses exceeds the sum of those areas along any direction is
-therefore gone exactly, and only the others are looked at. They are found by joining what can lead up to a pulse in
-the middle with what can follow it.
+trigonometric polynomial. A pathway whose moment exceeds the sum of those areas, over the pulses that change its
+order, along any direction is therefore gone, and only the others are looked at. They are found by joining what can
+lead up to a pulse in the middle with what can follow it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations_with_replacement
 from typing import Any
@@ -24,7 +25,7 @@ from scipy.spatial import cKDTree
 from pulsespec.errors import SequenceError
 from pulsespec.simulator.geometry import Axis, Layout
 from pulsespec.simulator.rotations import order_matrix, whole
-from pulsespec.simulator.timeline import Shot
+from pulsespec.simulator.timeline import Pulse, Shot
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -36,8 +37,8 @@ DEPHASED_CYCLES = 0.5
 """Dephasing across what a pulse touches, beyond which what it lets pass cancels outside of it."""
 _HIGH_ORDERS = 200_000
 """Orders beyond one are followed through the last pulses of a shot, as many as have not more pathways than this."""
-_MOST_HALVES = 50_000
-_MOST_JOINED = 300_000
+_MOST_HALVES = 20_000
+_MOST_JOINED = 100_000
 _MOST_WEIGHED = 2_000
 _AT_ONCE = 500
 _SLACK_CYCLES = 15.0
@@ -143,14 +144,23 @@ class _Ways:
     orders: Orders
     """After each pulse of the stretch; shape (n, n_pulses)."""
     moment: Real
-    """Sum of order times moment in cycles/m; shape (n, 3)."""
+    """Sum of order times moment between pulses in cycles/m; shape (n, 3)."""
+    centred: Real
+    """The same with pulses counted as turning in their middle; shape (n, 3)."""
+    reach: Real
+    """How far pulses that change the order may add to that, along x, y and z; shape (n, 3)."""
     kept: Real
     """Magnitude that pulses without an axis keep at each shift; shape (n, n_shifts)."""
     profile: NDArray[np.float32]
     """Magnitude along each slab; shape (n, n_slabs, n_cells)."""
 
     def __getitem__(self, rows: Any) -> "_Ways":
-        return _Ways(self.orders[rows], self.moment[rows], self.kept[rows], self.profile[rows])
+        return _Ways(*(column[rows] for column in self.columns))
+
+    @property
+    def columns(self) -> tuple[Any, ...]:
+        """All arrays, one row a way."""
+        return (self.orders, self.moment, self.centred, self.reach, self.kept, self.profile)
 
     def bound(self, layout: Layout) -> Real:
         """Return a bound of what a single spin keeps, relative to the nominal voxel; shape (n,)."""
@@ -166,22 +176,21 @@ class _Ways:
     @staticmethod
     def all_of(parts: list["_Ways"]) -> "_Ways":
         """Return several sets of ways as one."""
-        columns = [(ways.orders, ways.moment, ways.kept, ways.profile) for ways in parts]
-        return _Ways(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+        columns = zip(*[ways.columns for ways in parts], strict=True)
+        return _Ways(*(np.concatenate(column) for column in columns))
 
 
 def _start(layout: Layout, orders: Orders) -> _Ways:
-    shapes = (1, len(_WEIGHED_AT)), (1, len(layout.slabs), _COARSE)
-    return _Ways(orders, np.zeros((1, 3)), np.ones(shapes[0]), np.ones(shapes[1], np.float32))
+    none, profile = np.zeros((1, 3)), np.ones((1, len(layout.slabs), _COARSE), np.float32)
+    return _Ways(orders, none, none, none, np.ones((1, len(_WEIGHED_AT))), profile)
 
 
 def _reaching(shot: Shot, layout: Layout, tables: list[_Table], least: float) -> tuple[_Ways, int]:
     """Return the pathways that may reach the ADC, and how many were too many to be looked at."""
     largest = _largest_orders(layout)
     middle = next((index for index, order in enumerate(largest) if order > 1), len(largest) - 1)
-    gaps = np.array([pulse.moment_per_m for pulse in shot.pulses])
     first, lost = _Grower(layout, least).grown(
-        _start(layout, np.zeros((1, 0), np.int64)), tables[:middle], largest[:middle], gaps[:middle]
+        _start(layout, np.zeros((1, 0), np.int64)), tables[:middle], largest[:middle], shot.pulses[:middle]
     )
     ends = first.orders[:, -1] if middle else np.zeros(1, np.int64)
     begun = (first.orders != 0).any(axis=1)
@@ -189,11 +198,11 @@ def _reaching(shot: Shot, layout: Layout, tables: list[_Table], least: float) ->
     for order, is_begun in sorted(set(zip(ends.tolist(), begun.tolist(), strict=True))):
         start = _start(layout, np.array([[order if is_begun else 0]]))
         second, missed = _Grower(layout, least, is_begun).grown(
-            start, tables[middle:], largest[middle:], gaps[middle:]
+            start, tables[middle:], largest[middle:], shot.pulses[middle:]
         )
         second = second[second.orders[:, -1] == -1]
         mine = first[(ends == order) & (begun == is_begun)]
-        joined, cut = _joined(layout, mine, second, _reach_per_m(shot, layout), least)
+        joined, cut = _joined(layout, mine, second, least)
         found += joined
         lost += missed + cut
     if not found:
@@ -224,7 +233,7 @@ class _Grower:
     """Whether the ways have been transverse before."""
 
     def grown(
-        self, ways: _Ways, tables: list[_Table], largest: list[int], gaps: Real
+        self, ways: _Ways, tables: list[_Table], largest: list[int], pulses: Sequence[Pulse]
     ) -> tuple[_Ways, int]:
         """Return all continuations, and how many were too many.
 
@@ -232,19 +241,19 @@ class _Grower:
         have orders, the last is that before the first of the pulses, and does not count as one of theirs.
         """
         lost, given = 0, ways.orders.shape[1]
-        for number, (table, highest, gap) in enumerate(zip(tables, largest, gaps, strict=True)):
+        for number, (table, highest, pulse) in enumerate(zip(tables, largest, pulses, strict=True)):
             if number == len(tables) - 1 and given:
                 orders = [-1]
             else:
                 orders = list(range(-highest, highest + 1))
-            ways = _Ways.all_of([self._turned(ways, table, new, gap) for new in orders])
+            ways = _Ways.all_of([self._turned(ways, table, new, pulse) for new in orders])
             if len(ways.moment) > _MOST_HALVES:
                 ranked = np.argsort(-ways.bound(self.layout), kind="stable")
                 lost += ranked.size - _MOST_HALVES
                 ways = ways[ranked[:_MOST_HALVES]]
-        return _Ways(ways.orders[:, given:], ways.moment, ways.kept, ways.profile), lost
+        return replace(ways, orders=ways.orders[:, given:]), lost
 
-    def _turned(self, ways: _Ways, table: _Table, new: int, gap: Real) -> _Ways:
+    def _turned(self, ways: _Ways, table: _Table, new: int, pulse: Pulse) -> _Ways:
         """Return the ways that a pulse turns to one order and that are still strong enough."""
         count = len(ways.moment)
         old = ways.orders[:, -1] if ways.orders.shape[1] else np.zeros(count, np.int64)
@@ -257,52 +266,48 @@ class _Grower:
             profile = profile.copy()
             profile[:, table.slab] *= table.along[new + LARGEST_ORDER, old + LARGEST_ORDER]
         orders = np.concatenate([ways.orders, np.full((len(old), 1), new)], axis=1)
-        grown = _Ways(orders, ways.moment + new * gap, kept, profile)
+        own = pulse.rf.gradient_hz_per_m.mean(axis=0) * pulse.rf.duration_s
+        added, change = new * pulse.moment_per_m, (old != new)[:, None] * np.maximum(np.abs(old), abs(new))[:, None]
+        grown = _Ways(
+            orders,
+            ways.moment + added,
+            ways.centred + added + 0.5 * (new + old[:, None]) * own,
+            ways.reach + change * np.abs(own),
+            kept,
+            profile,
+        )
         return grown[grown.bound(self.layout) > self.least]
 
 
-def _reach_per_m(shot: Shot, layout: Layout) -> tuple[Real, Real]:
-    """Return directions, (3, 3), and how far pulses and the object's ends reach along each: cycles/m, (3,).
-
-    The reach is that of orders up to one; it grows with the order.
-    """
-    own = np.array([np.abs(p.rf.gradient_hz_per_m).mean(axis=0) * p.rf.duration_s for p in shot.pulses])
-    directions = [axis.direction for axis in layout.axes] + [d for d, _ in layout.unselected]
-    slack = [1 / axis.nominal_m for axis in layout.axes]
-    slack += [_SLACK_CYCLES / extent_m for _, extent_m in layout.unselected]
-    total = own.sum(axis=0)
-    return np.array(directions), np.array([np.abs(d) @ total for d in directions]) + np.array(slack)
-
-
-def _joined(
-    layout: Layout, first: _Ways, second: _Ways, reach: tuple[Real, Real], least: float
-) -> tuple[list[_Ways], int]:
+def _joined(layout: Layout, first: _Ways, second: _Ways, least: float) -> tuple[list[_Ways], int]:
     """Return the pairs whose moments cancel within reach, and how many were too many."""
-    directions, within = reach
+    directions = np.array([axis.direction for axis in layout.axes] + [d for d, _ in layout.unselected])
+    slack = np.array(
+        [1 / axis.nominal_m for axis in layout.axes]
+        + [_SLACK_CYCLES / extent_m for _, extent_m in layout.unselected]
+    )
     found: list[_Ways] = []
     lost, room = 0, _MOST_JOINED
-    highest = np.abs(second.orders).max(axis=1, initial=1)
-    ranked = first[np.argsort(-first.bound(layout), kind="stable")]
-    for order in np.unique(highest):
-        some = second[highest == order]
-        scale = 1 / (within * order)
-        tree = cKDTree(some.moment @ directions.T * scale)
-        at = -(ranked.moment @ directions.T) * scale
-        for start in range(0, len(at), _AT_ONCE):
-            near = tree.query_ball_point(at[start : start + _AT_ONCE], 1.0, p=np.inf)
-            one = start + np.repeat(np.arange(len(near)), [len(rows) for rows in near])
-            other = np.concatenate([np.asarray(rows, dtype=np.int64) for rows in near])
-            strong = (ranked.kept[one] * some.kept[other]).max(axis=1) > least
-            one, other = one[strong][:room], other[strong][:room]
-            pairs = _Ways(
-                np.concatenate([ranked.orders[one], some.orders[other]], axis=1),
-                ranked.moment[one] + some.moment[other],
-                ranked.kept[one] * some.kept[other],
-                ranked.profile[one] * some.profile[other],
-            )
-            found.append(pairs[pairs.bound(layout) > least])
-            lost += int(strong.sum()) - one.size
-            room -= one.size
+    first = first[np.argsort(-first.bound(layout), kind="stable")]
+    one_reach, other_reach = (ways.reach @ np.abs(directions).T for ways in (first, second))
+    scale = 1 / (one_reach.max(axis=0) + other_reach.max(axis=0) + slack)
+    tree = cKDTree(second.centred @ directions.T * scale)
+    at = -(first.centred @ directions.T)
+    for start in range(0, len(at), _AT_ONCE):
+        near = tree.query_ball_point(at[start : start + _AT_ONCE] * scale, 1.0, p=np.inf)
+        one = start + np.repeat(np.arange(len(near)), [len(rows) for rows in near])
+        other = np.concatenate([np.asarray(rows, dtype=np.int64) for rows in near])
+        apart = np.abs(at[one] - second.centred[other] @ directions.T)
+        close = (apart <= one_reach[one] + other_reach[other] + slack).all(axis=1)
+        close &= (first.kept[one] * second.kept[other]).max(axis=1) > least
+        one, other = one[close][:room], other[close][:room]
+        lost, room = lost + int(close.sum()) - one.size, room - one.size
+        pairs = _Ways(
+            np.concatenate([first.orders[one], second.orders[other]], axis=1),
+            *(getattr(first, key)[one] + getattr(second, key)[other] for key in ("moment", "centred", "reach")),
+            *(getattr(first, key)[one] * getattr(second, key)[other] for key in ("kept", "profile")),
+        )
+        found.append(pairs[pairs.bound(layout) > least])
     return found, lost
 
 
