@@ -79,11 +79,23 @@ class Operators:
 
     def coupling(self, j_hz: NDArray[np.float64]) -> Complex:
         """Return sum J_ik I_i . I_k in Hz; shape (dimension, dimension)."""
-        total = np.zeros(2 * self.single.shape[-1:], dtype=complex)
-        for i, k in self.pairs:
-            if j_hz[i, k]:
-                total += j_hz[i, k] * (self.single[i] @ self.single[k]).sum(axis=0)
-        return np.asarray(self.inside(total))
+        pairs = tuple((i, k) for i, k in self.pairs if j_hz[i, k])
+        if not pairs:
+            return np.zeros((self.dimension, self.dimension), dtype=complex)
+        couplings = np.array([j_hz[pair] for pair in pairs])
+        scalar = self.bilinear(pairs)[0].reshape(len(pairs), len(REAL_PRODUCTS), -1)[:, _SCALAR].sum(axis=1)
+        return np.asarray((couplings @ scalar).reshape(self.dimension, self.dimension), dtype=np.complex128)
+
+    def strength(self, j_hz: NDArray[np.float64]) -> float:
+        """Return the largest magnitude of an eigenvalue of the coupling, in Hz."""
+        key = j_hz.tobytes()
+        if key not in self._strengths:
+            self._strengths[key] = float(np.abs(np.linalg.eigvalsh(self.coupling(j_hz))).max())
+        return self._strengths[key]
+
+    @cached_property
+    def _strengths(self) -> dict[bytes, float]:
+        return {}
 
     def bilinear(self, pairs: tuple[tuple[int, int], ...]) -> tuple[NDArray[np.float64], ...]:
         """Return all I_ia I_kb: those that are real, and those that are imaginary over i.
@@ -116,6 +128,7 @@ REAL_PRODUCTS = (0, 2, 4, 6, 8)
 """Of I_ia I_kb with 3 a + b: xx, xz, yy, zx and zz."""
 IMAGINARY_PRODUCTS = (1, 3, 5, 7)
 """xy, yx, yz and zy."""
+_SCALAR = [REAL_PRODUCTS.index(product) for product in (0, 4, 8)]
 
 
 def _of_parity(sizes: tuple[int, ...], swap: tuple[int, ...], parity: int) -> NDArray[np.float64]:

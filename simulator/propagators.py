@@ -47,8 +47,8 @@ from pulsespec.simulator.rotations import (
 Complex = NDArray[np.complex128]
 Real = NDArray[np.float64]
 
-_PHASE_PER_STEP = {False: 0.2, True: 0.1}
-_CYCLES_PER_STEP = {False: 0.30, True: 0.08}
+_PHASE_PER_STEP = {False: 0.3, True: 0.1}
+_CYCLES_PER_STEP = {False: 0.50, True: 0.08}
 _NODES_PER_STEP = {False: 8, True: 16}
 _MIRRORED = 1e-5
 """Largest difference of a pulse from its mirror image, over its peak, that counts as none: a file has six digits."""
@@ -158,8 +158,7 @@ def pulse_propagators(
     pairs = tuple((i, k) for i, k in system.pairs if j_hz[i, k])
     steps, per_step = 1, 2
     if pairs:
-        strength = float(np.abs(np.linalg.eigvalsh(system.coupling(j_hz))).max())
-        steps = coupling_steps(rf, shift_hz, j_hz, strength, accuracy)
+        steps = coupling_steps(rf, shift_hz, j_hz, system.strength(j_hz), accuracy)
         per_step = max(_NODES_PER_STEP[accuracy.tight], 2 * int(np.ceil(_nodes(rf, accuracy) / steps / 2)))
         steps = int(np.ceil(steps / 2)) if halved else steps
     if gradient_hz.shape[-1] > 1:  # bins are then a power of two, and nodes should divide them

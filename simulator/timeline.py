@@ -143,7 +143,7 @@ def read_timeline(path: Path, f0_hz: float | None = None, nucleus: str | None = 
             raise SequenceError(f"{path}: has no B0 definition; say the field (--field, or f0_hz)")
         f0_hz = larmor_hz(float(np.ravel(definitions["B0"])[0]), nucleus)
     sequence.system.B0 = field_from_larmor(f0_hz, nucleus)
-    blocks = [read_block(sequence, index, f0_hz) for index in sequence.block_events]
+    blocks = _blocks(sequence, f0_hz)
     if not any(block.adc for block in blocks):
         raise SequenceError(f"{path}: has no ADC event, so there is nothing to simulate or reconstruct")
     labels = _labels(sequence, sum(block.adc is not None for block in blocks))
@@ -156,6 +156,18 @@ def read_timeline(path: Path, f0_hz: float | None = None, nucleus: str | None = 
         definitions=definitions,
         sequence_hash=hashlib.sha256(raw).hexdigest(),
     )
+
+
+def _blocks(sequence: Any, f0_hz: float) -> list[Block]:
+    """Return all blocks; those of the same events and duration are unpacked once."""
+    known: dict[tuple[Any, ...], Block] = {}
+    found = []
+    for index, events in sequence.block_events.items():
+        key = (*(int(number) for number in events), float(sequence.block_durations[index]))
+        if key not in known:
+            known[key] = read_block(sequence, index, f0_hz)
+        found.append(known[key])
+    return found
 
 
 @dataclass(frozen=True)
@@ -210,13 +222,17 @@ def _load(path: Path) -> tuple[Any, bytes]:
 
 
 def _parsed(path: Path) -> Any:
-    """Return the sequence with every block unpacked once, so that damage shows here."""
+    """Return the sequence with every distinct block unpacked once, so that damage shows here."""
     sequence = pypulseq.Sequence(pypulseq.Opts(B0=1.0))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Loading older Pulseq format", UserWarning)
         sequence.read(str(path))
-    for index in sequence.block_events:
-        sequence.get_block(index)
+    seen = set()
+    for index, events in sequence.block_events.items():
+        key = tuple(int(number) for number in events)
+        if key not in seen:
+            seen.add(key)
+            sequence.get_block(index)
     return sequence
 
 
