@@ -1,6 +1,7 @@
 """One Pulseq block, converted from pypulseq's loose events to typed, exact quantities."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -53,12 +54,32 @@ class Block:
     key: tuple[Any, ...]
     """Equal for blocks that differ in nothing but constant RF and ADC phases."""
 
+    @property
+    def readout_key(self) -> tuple[Any, ...]:
+        """Equal for blocks with the same gradients and the same readout."""
+        return self.key[2:]
+
     def moment(self, start_s: float, end_s: float) -> NDArray[np.float64]:
         """Return the integral of the gradients over the part of [start, end] in this block: cycles/m, (3,)."""
         start_s, end_s = max(start_s, 0.0), min(end_s, self.duration_s)
         if end_s <= start_s:
             return np.zeros(3)
         return np.array([_area(t, g, start_s, end_s) for t, g in self.gradients])
+
+    @cached_property
+    def area(self) -> NDArray[np.float64]:
+        """Integral of the gradients over this block: cycles/m, (3,)."""
+        return self.moment(0.0, self.duration_s)
+
+    def readout_moments(self) -> NDArray[np.float64] | None:
+        """Integral of the gradients from the first sample to each: cycles/m, (samples, 3); `None` if all are off."""
+        if self.adc is None:
+            return None
+        times_s = self.adc.first_sample_s + np.arange(self.adc.samples) * self.adc.dwell_s
+        if not self.has_gradient(float(times_s[0]), float(times_s[-1]) + self.adc.dwell_s):
+            return None
+        found = np.stack([_integral(t, g, times_s) for t, g in self.gradients], axis=1)
+        return np.asarray(found - found[0])
 
     def has_gradient(self, start_s: float, end_s: float) -> bool:
         """Return whether any gradient is on somewhere between two times."""
@@ -105,6 +126,17 @@ def corners(event: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 def _value(t: NDArray[np.float64], g: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.interp(at, t, g, left=0.0, right=0.0) if t.size else np.zeros(at.shape)
+
+
+def _integral(
+    t: NDArray[np.float64], g: NDArray[np.float64], until: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    if not t.size:
+        return np.zeros(until.shape)
+    before = np.concatenate([[0.0], np.cumsum(np.diff(t) * (g[1:] + g[:-1]) / 2)])
+    inside = np.clip(until, t[0], t[-1])
+    at = np.clip(np.searchsorted(t, inside, side="right") - 1, 0, t.size - 2)
+    return np.asarray(before[at] + (inside - t[at]) * (g[at] + np.interp(inside, t, g)) / 2)
 
 
 def _area(t: NDArray[np.float64], g: NDArray[np.float64], start: float, end: float) -> float:

@@ -83,6 +83,10 @@ class Profiles:
     def __init__(self) -> None:
         self._made: dict[tuple[object, ...], Rotation] = {}
 
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        """Travel to another process without what was made."""
+        return Profiles, ()
+
     def of(self, rf: Rf, points_m: Real, bins: int, shift_hz: float = 0.0) -> Complex:
         """Return the order matrices of a pulse at points (n, 3) in space; shape (n, 3, 3)."""
         offsets = gradient_offset(rf, points_m, bins) + (shift_hz - rf.offset_hz)

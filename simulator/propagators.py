@@ -47,8 +47,8 @@ from pulsespec.simulator.rotations import (
 Complex = NDArray[np.complex128]
 Real = NDArray[np.float64]
 
-_PHASE_PER_STEP = {False: 0.3, True: 0.1}
-_CYCLES_PER_STEP = {False: 0.50, True: 0.08}
+_PHASE_PER_STEP = {False: 0.2, True: 0.1}
+_CYCLES_PER_STEP = {False: 0.30, True: 0.08}
 _NODES_PER_STEP = {False: 8, True: 16}
 _MIRRORED = 1e-5
 """Largest difference of a pulse from its mirror image, over its peak, that counts as none: a file has six digits."""

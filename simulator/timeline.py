@@ -44,8 +44,13 @@ class Readout:
     dwell_s: float
     offset_hz: float
     """Frequency offset of the receiver."""
-    has_gradient: bool
-    """Whether any gradient is on while samples are taken."""
+    moments_per_m: NDArray[np.float64] | None = None
+    """Gradient moment since the first sample at each of them, where a gradient is on; cycles/m, (samples, 3)."""
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether any gradient is on while samples are taken."""
+        return self.moments_per_m is not None
 
 
 @dataclass(frozen=True)
@@ -265,7 +270,10 @@ def _windows(blocks: list[Block], tr_s: float | None) -> Iterator[tuple[list[Blo
         first = index + 1
 
 
-def _shot(window: list[Block], adc_block_start_s: float) -> tuple[tuple[Pulse, ...], Readout]:
+def _shot(
+    window: list[Block], adc_block_start_s: float, tracks: dict[tuple[Any, ...], NDArray[np.float64] | None]
+) -> tuple[tuple[Pulse, ...], Readout]:
+    """Return pulses and readout; `tracks` keeps the moments of readouts that were met before."""
     adc = window[-1].adc
     assert adc is not None
     first_sample_s = adc_block_start_s + adc.first_sample_s
@@ -275,16 +283,26 @@ def _shot(window: list[Block], adc_block_start_s: float) -> tuple[tuple[Pulse, .
     pulses = []
     for (start, rf), following in zip(played, edges[1:], strict=True):
         end = start + rf.start_s + rf.duration_s
-        moment = sum(
-            (
-                block.moment(end - begin, following - begin)
-                for begin, block in zip(starts, window, strict=False)
-            ),
-            start=np.zeros(3),
-        )
-        pulses.append(Pulse(rf, moment, following - end))
-    has_gradient = window[-1].has_gradient(adc.first_sample_s, adc.first_sample_s + adc.samples * adc.dwell_s)
-    return tuple(pulses), Readout(adc.samples, adc.dwell_s, adc.offset_hz, has_gradient)
+        pulses.append(Pulse(rf, _moment(window, starts, end, following), following - end))
+    key = window[-1].readout_key
+    if key not in tracks:
+        tracks[key] = window[-1].readout_moments()
+    return tuple(pulses), Readout(adc.samples, adc.dwell_s, adc.offset_hz, tracks[key])
+
+
+def _moment(
+    window: list[Block], starts: NDArray[np.float64], begin_s: float, end_s: float
+) -> NDArray[np.float64]:
+    """Return the integral of the gradients of blocks between two times; shape (3,)."""
+    first = max(int(np.searchsorted(starts, begin_s, "right")) - 1, 0)
+    last = int(np.searchsorted(starts, end_s, "left"))
+    total = np.zeros(3)
+    for block, start in zip(window[first:last], starts[first:last], strict=False):
+        if start >= begin_s and start + block.duration_s <= end_s:
+            total += block.area
+        else:
+            total += block.moment(begin_s - start, end_s - start)
+    return total
 
 
 def _merge(
@@ -295,9 +313,10 @@ def _merge(
         key = (*(label[number] for label in labels.values()), *(block.key for block in window))
         groups.setdefault(key, []).append(number)
     shots = []
+    tracks: dict[tuple[Any, ...], NDArray[np.float64] | None] = {}
     for members in groups.values():
         window, adc_start = windows[members[0]]
-        pulses, readout = _shot(window, adc_start)
+        pulses, readout = _shot(window, adc_start, tracks)
         if not pulses:
             raise SequenceError(f"{path}: ADC {members[0] + 1} has no RF pulse before it in its repetition")
         phases = np.array([_phases(windows[member][0]) for member in members])

@@ -258,24 +258,40 @@ def _joined(part):
     return Step(sum(s.duration_s for s in part), 0.0, sum(s.moment_per_m for s in part))
 
 
-def monte_carlo_bloch(
-    seq_path, offset_hz, n, seed, extent_m, *, voxel_m, centre_m=(0.0, 0.0, 0.0), f0_hz=None
+def voxel_amplitude(
+    shots, offset_hz, n, seed, extent_m, *, voxel_m, axes=None, centre_m=(0.0, 0.0, 0.0), later_s=0.0
 ):
-    """Voxel amplitude at the first sample of one spin, and its standard error, from random positions.
+    """Mean over shots of the voxel's amplitude of one spin, and its standard error, from random positions.
 
-    The box must enclose all that survives. It is divided into about n / 2 cells with two uniform random
-    positions in each (stratified sampling): unbiased, and the two give the variance of each cell.
-    Means over all ADCs of the file.
+    The box, along `axes` (columns), must enclose all that survives. It is divided into about n / 2 cells with two
+    uniform random positions in each (stratified sampling): unbiased, and the two give the variance of each cell.
+    The signal is that of the first sample, or of the time `later_s` after it.
     """
     rng = np.random.default_rng(seed)
     per_axis = max(1, round((n / 2) ** (1 / 3)))
     cell = np.asarray(extent_m) / per_axis
-    centres = cell_centres(extent_m, (per_axis,) * 3, centre_m)
+    centres = cell_centres(extent_m, (per_axis,) * 3)
+    turn = np.eye(3) if axes is None else axes
     values = np.zeros((2, len(centres)), complex)
-    positions = [centres + rng.uniform(-0.5, 0.5, centres.shape) * cell for _ in range(2)]
-    shots = play(seq_path, f0_hz=f0_hz)
-    for row, where in enumerate(positions):
-        values[row] = np.mean([bloch_amplitude(shot, offset_hz, where) for shot in shots], axis=0)
+    for row in values:
+        where = (centres + rng.uniform(-0.5, 0.5, centres.shape) * cell) @ turn.T + np.asarray(centre_m)
+        row[:] = np.mean([_later(shot, offset_hz, where, later_s) for shot in shots], axis=0)
     scale = np.prod(cell) / np.prod(voxel_m)
     error = scale * np.sqrt(np.sum(np.abs(values[0] - values[1]) ** 2) / 4)
     return scale * values.mean(0).sum(), float(error)
+
+
+def _later(shot, offset_hz, positions, later_s):
+    signal = bloch_amplitude(shot, offset_hz, positions)
+    if not later_s:
+        return signal
+    moment = [np.interp(later_s, shot.sample_times_s, shot.sample_moments[:, axis]) for axis in range(3)]
+    return signal * np.exp(2j * np.pi * (offset_hz * later_s + positions @ np.array(moment)))
+
+
+def monte_carlo_bloch(
+    seq_path, offset_hz, n, seed, extent_m, *, voxel_m, centre_m=(0.0, 0.0, 0.0), f0_hz=None
+):
+    """Voxel amplitude at the first sample of one spin, and its standard error: mean over all ADCs of a file."""
+    shots = play(seq_path, f0_hz=f0_hz)
+    return voxel_amplitude(shots, offset_hz, n, seed, extent_m, voxel_m=voxel_m, centre_m=centre_m)

@@ -12,7 +12,7 @@ from pulsespec.errors import SequenceError
 from pulsespec.simulator import simulate
 from pulsespec.simulator.basis import render
 from pulsespec.simulator.engine import simulate_system
-from pulsespec.simulator.simulate import _plan
+from pulsespec.simulator.simulate import Settings, plan_shots
 from pulsespec.simulator.timeline import read_timeline
 
 BOX = {"extent_m": (0.06,) * 3, "points": (96,) * 3, "voxel_m": seqs.VOXEL_M}
@@ -28,7 +28,7 @@ def engine(path, shifts, j_hz, samples, dwell_s, tolerance=1e-4):
     """The FID of one shot with the receiver's phase as it stands in the file."""
     timeline = read_timeline(path)
     shot = timeline.shots[0]
-    plan = _plan(path, timeline, shot, tolerance)
+    (plan,) = plan_shots(path, timeline, [shot], Settings(tolerance=tolerance))
     shift_hz = (np.array(shifts) - timeline.reference_ppm) * timeline.f0_hz * 1e-6
     lines = simulate_system(plan, (0.5,) * len(shifts), shift_hz, j_hz)
     return render(lines, samples, dwell_s) * 4.0 / 2 ** len(shifts)
