@@ -241,6 +241,9 @@ def simulate(
     f0_mhz: F0Mhz = None,
     names: Names = None,
     spins: Spins = None,
+    macromolecules: Annotated[
+        str | None, typer.Option("--macromolecules", help="Add a model: lcmodel, birch-3t, bell-7t, ...")
+    ] = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     jobs: Jobs = 1,
@@ -260,6 +263,7 @@ def simulate(
             dry_run=dry_run,
             jobs=jobs,
             spins=spins,
+            macromolecules=macromolecules,
             notify=notify,
         )
     if dry_run:

@@ -307,13 +307,18 @@ def simulate(
     dry_run: bool = False,
     jobs: int = 1,
     spins: Path | None = None,
+    macromolecules: str | None = None,
     notify: Notify = silent,
 ) -> dict[str, Any]:
     """Simulate a `.seq` file, or a protocol by name or file, and write the basis set.
 
     `output` ends in `.h5` (transition lines, nothing lost) or `.basis` (LCModel); `spins` is a table of spin
-    systems that adds to the shipped one.
+    systems that adds to the shipped one; `macromolecules` names a model whose components are added.
     """
+    from pulsespec.simulator.broad import broad_lines, load_model
+
+    if macromolecules is not None:
+        load_model(macromolecules)
     if output.suffix not in (".h5", ".basis"):
         raise InputError(f"{output}: expected a name that ends in .h5 or .basis")
     refuse_existing(output, overwrite)
@@ -323,6 +328,9 @@ def simulate(
             return {"source": source, "output": str(output), "metabolites": metabolites or "default"}
         notify(f"simulating {source}")
         basis = basis_of(path, metabolites, f0_hz, jobs, spins)
+    if macromolecules is not None:
+        lines = broad_lines(basis.f0_hz, reference_ppm=basis.reference_ppm, model=macromolecules)
+        basis = basis.with_broad(lines)
     write_basis(basis, output, overwrite)
     return describe(basis) | {"output": str(output)}
 
