@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import gissmo
 import numpy as np
 import pytest
 
@@ -142,6 +143,24 @@ def test_rings_are_not_first_order(table):
     assert area.sum() == pytest.approx(4.0, abs=0.02)
     assert area.size > 8
     assert area.max() < 0.9
+
+
+@pytest.mark.parametrize("name", gissmo.SYSTEMS)
+def test_another_laboratory_measured_the_same(table, name):
+    """Shifts within 0.02 ppm at 25 degrees, and each coupling between the same protons within 1.1 Hz."""
+    _, index, shifts, couplings = gissmo.SYSTEMS[name]
+    found = table[name].systems[index]
+    np.testing.assert_allclose(found.shifts_ppm, shifts, atol=0.02)
+    for one, other, j_hz in couplings:
+        assert found.j_hz[one, other] == pytest.approx(j_hz, abs=1.1), (one, other)
+
+
+def test_the_other_anomer_was_measured_too(table):
+    shifts, couplings = gissmo.BETA_GLUCOSE
+    found = table["Glc"].systems[1]
+    np.testing.assert_allclose(found.shifts_ppm, shifts, atol=0.02)
+    for one, other, j_hz in couplings:
+        assert found.j_hz[one, other] == pytest.approx(j_hz, abs=1.1), (one, other)
 
 
 SAME_NAMES = {"Ch": "Cho", "Phenyl": "Phe", "Tyros": "Tyr", "bHG": "2HG"}
