@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from pulsespec.protocols import load_protocol
 from pulsespec.sequences import build, load_scanner, write_sequence
-from pulsespec.simulator import list_metabolites, load_metabolites, read_timeline, simulate
+from pulsespec.simulator import load_metabolites, read_timeline, simulate
 from pulsespec.simulator.operators import operators
 
 
@@ -35,7 +35,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
         path = Path(folder) / "press.seq"
         write_sequence(build(load_protocol("press-3t-te30"), load_scanner("siemens-prisma")), path)
-        names = list_metabolites()
+        names = list(load_metabolites())
         for run in ("first", "again"):
             start, wall = time.process_time(), time.perf_counter()
             basis = simulate(path, names)

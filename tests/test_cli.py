@@ -115,6 +115,33 @@ def test_pulses_are_listed_and_drawn(pulsespec, tmp_path):
     assert (tmp_path / "x.png").is_file()
 
 
+def test_metabolites_show_every_number(pulsespec, tmp_path):
+    own = tmp_path / "mine.toml"
+    own.write_text('[New]\nsource = "me"\n[[New.systems]]\nshifts_ppm = [1.0]\n')
+    code, out, _ = pulsespec("metabolites", "--spins", own, "--json")
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert code == 0
+    assert rows["New"]["source"] == "me"
+    lactate = rows["Lac"]
+    assert lactate["systems"][0]["j_hz"][0] == [0.0, 6.933, 6.933, 6.933]
+    source = lactate["sources"][lactate["systems"][0]["shifts_source"]]
+    assert source["doi_verified"]
+    assert source["temperature_c"] == 37
+    assert "OH" in lactate["left_out"][0]
+    assert sum(row["default"] for row in rows.values()) == 25
+
+
+def test_simulate_takes_spin_systems_and_macromolecules(pulsespec, press, tmp_path):
+    own, path = tmp_path / "mine.toml", tmp_path / "x.h5"
+    own.write_text('[New]\nsource = "me"\n[[New.systems]]\nshifts_ppm = [1.0]\n')
+    arguments = ("simulate", press, "-o", path, "--spins", own, "--metabolites", "Cr,New")
+    assert pulsespec(*arguments, "--macromolecules", "birch-3t", "--quiet")[0] == 0
+    basis = Basis.read(path)
+    assert basis.names[:2] == ("Cr", "New")
+    assert basis.broad[0] == "MM0.90"
+    assert pulsespec(*arguments, "--macromolecules", "birch", "--overwrite")[0] == 2
+
+
 def test_calibrate_reads_a_water_line(pulsespec, tmp_path):
     path = tmp_path / "x.seq"
     assert pulsespec("export", "calibrate-frequency-3t", "--scanner", "siemens-prisma", "-o", path)[0] == 0

@@ -1,22 +1,15 @@
-"""The table of spin systems, and its reduction against dense simulations of all spins."""
-
-import json
+"""Reduction of spin systems against dense simulations of all spins."""
 
 import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from pulsespec.errors import InputError
-from pulsespec.simulator import load_metabolites
+from pulsespec.simulator import list_metabolites, load_metabolites
 from pulsespec.simulator.equivalence import reduce_system
 from pulsespec.simulator.operators import operators
 from pulsespec.simulator.spinsystem import Partner, SpinSystem
 
 F0 = 123.25e6
-REQUIRED = (
-    *("NAA", "NAAG", "Cr", "PCr", "GPC", "PCh", "Ins", "Scyllo", "Glu", "Gln"),
-    *("GABA", "GSH", "Lac", "Ala", "Asp", "Asc", "Tau", "Gly", "PE", "Glc"),
-)
 
 
 def echo(spins, shift_hz, j_hz, delay_s=0.011, dwell_s=1e-3, samples=16):
@@ -96,60 +89,9 @@ def test_random_systems_are_reduced_exactly(seed):
 
 
 def test_weights_count_protons():
-    for name, metabolite in load_metabolites().items():
+    for name, metabolite in load_metabolites(list_metabolites()).items():
         total = 0.0
         for part in (part for found in metabolite.systems for part in reduce_system(found)):
             fz = operators(part.spins).m
             total += part.weight * float(fz @ fz)
         assert total == pytest.approx(metabolite.protons), name
-
-
-def test_the_brain_is_there_with_sources():
-    table = load_metabolites()
-    assert set(REQUIRED) <= set(table)
-    assert all(entry.source for entry in table.values())
-
-
-def test_names_are_checked_with_a_hint():
-    with pytest.raises(InputError, match=r"'naa'.*NAA"):
-        load_metabolites(["naa"])
-
-
-def test_a_user_table_adds_and_overrides(tmp_path):
-    extra = tmp_path / "mine.toml"
-    extra.write_text(
-        '[NAA]\nsource = "me"\n[[NAA.systems]]\nshifts_ppm = [2.0]\n'
-        '[New]\nsource = "me"\n[[New.systems]]\nshifts_ppm = [1.0, 1.0]\n'
-    )
-    table = load_metabolites(extra=extra)
-    assert table["NAA"].protons == 1
-    assert table["New"].protons == 2
-    assert table["Cr"].protons == 5
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("[X]\nsource = 'a'\n[[X.systems]]\nshift_ppm = [1.0]\n", "shift"),
-        ("[X]\n[[X.systems]]\nshifts_ppm = [1.0]\n", "source"),
-        (
-            "[X]\nsource = 'a'\n[[X.systems]]\nshifts_ppm = [1.0]\ncouplings_hz = [[0, 1, 7.0]]\n",
-            "spins 0 and 1",
-        ),
-        ("[X", "TOML"),
-    ],
-)
-def test_a_wrong_table_says_where(tmp_path, text, words):
-    extra = tmp_path / "mine.toml"
-    extra.write_text(text)
-    with pytest.raises(InputError, match=rf"mine\.toml.*{words}"):
-        load_metabolites(extra=extra)
-
-
-def test_shifts_agree_with_another_table(data_folder):
-    """FID-A's numbers come from the same literature; its exchanging protons are those that are left out here."""
-    theirs = json.loads((data_folder / "spin-systems" / "fid-a.json").read_text())
-    for name, metabolite in load_metabolites(REQUIRED).items():
-        known = [shift for found in theirs[name] for shift in found["shifts_ppm"]]
-        for shift in (shift for found in metabolite.systems for shift in found.shifts_ppm):
-            assert min(abs(shift - other) for other in known) < 0.02, name

@@ -35,6 +35,7 @@ ScannerName = Annotated[str | None, typer.Option("--scanner", help="A name of `p
 FieldT = Annotated[float | None, typer.Option("--field", help="Field in tesla.")]
 F0Mhz = Annotated[float | None, typer.Option("--f0-mhz", help="Exact Larmor frequency in MHz.")]
 Names = Annotated[str | None, typer.Option("--metabolites", help="Names, separated by commas.")]
+Spins = Annotated[Path | None, typer.Option("--spins", help="TOML with spin systems of your own.")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="File to write.")]
 Folder = Annotated[Path, typer.Option("-o", "--output", help="Folder to write into.")]
 Raws = Annotated[list[Path], typer.Argument(help="Raw data and, if a file apart, its water reference.")]
@@ -96,9 +97,9 @@ def scanners(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def metabolites(as_json: AsJson = False) -> None:
-    """List the spin systems and where their numbers come from."""
-    Console(as_json).table(commands.list_metabolites())
+def metabolites(spins: Spins = None, as_json: AsJson = False) -> None:
+    """List the spin systems and where their numbers come from; every number with --json."""
+    Console(as_json).table(commands.list_metabolites(spins), commands.describe_metabolites(spins))
 
 
 @app.command()
@@ -239,6 +240,10 @@ def simulate(
     field: FieldT = None,
     f0_mhz: F0Mhz = None,
     names: Names = None,
+    spins: Spins = None,
+    macromolecules: Annotated[
+        str | None, typer.Option("--macromolecules", help="Add a model: lcmodel, birch-3t, bell-7t, ...")
+    ] = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     jobs: Jobs = 1,
@@ -257,6 +262,8 @@ def simulate(
             overwrite=overwrite,
             dry_run=dry_run,
             jobs=jobs,
+            spins=spins,
+            macromolecules=macromolecules,
             notify=notify,
         )
     if dry_run:

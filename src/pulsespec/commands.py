@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pulsespec.sequences import Scanner
     from pulsespec.simulator import Basis
     from pulsespec.simulator.lcmodel import SampledBasis
+    from pulsespec.simulator.molecule import Metabolite
 
 PICTURES = (".png", ".svg", ".pdf")
 """Suffixes of the pictures that can be drawn."""
@@ -56,11 +57,43 @@ def list_scanners() -> list[dict[str, Any]]:
     return [{column: getattr(scanner, column) for column in columns} for scanner in scanners]
 
 
-def list_metabolites() -> list[dict[str, Any]]:
-    """Return the shipped spin systems and where their numbers come from, one row each."""
-    from pulsespec.simulator import load_metabolites
+def list_metabolites(spins: Path | None = None) -> list[dict[str, Any]]:
+    """Return the spin systems, shipped and in the table `spins`, and where their numbers are from, one row each."""
+    from pulsespec.simulator.spinsystem import brain_metabolites
 
-    return [{"name": name, "source": entry.source} for name, entry in load_metabolites().items()]
+    usual = brain_metabolites()
+    return [
+        {"name": m.name, "molecule": m.full_name, "default": m.name in usual, "source": m.source}
+        for m in _all_metabolites(spins)
+    ]
+
+
+def describe_metabolites(spins: Path | None = None) -> list[dict[str, Any]]:
+    """Return every number of the spin systems with its source, what is left out and what tables differ in."""
+    from pulsespec.simulator.spinsystem import brain_metabolites
+
+    usual = brain_metabolites()
+    return [
+        {"name": m.name, "default": m.name in usual, "source": m.source, "protons": m.protons} | _described(m)
+        for m in _all_metabolites(spins)
+    ]
+
+
+def _all_metabolites(spins: Path | None) -> "list[Metabolite]":
+    from pulsespec.simulator.spinsystem import list_metabolites, load_metabolites
+
+    own = load_metabolites(extra=spins) if spins is not None else {}
+    return list(load_metabolites(list(dict.fromkeys([*list_metabolites(), *own])), spins).values())
+
+
+def _described(metabolite: "Metabolite") -> dict[str, Any]:
+    """Return a metabolite as JSON knows it; each system names its sources by the index in `sources`."""
+    found = dataclasses.asdict(metabolite)
+    sources = list(metabolite.sources)
+    for entry, system in zip(found["systems"], metabolite.systems, strict=True):
+        entry["shifts_source"] = sources.index(system.shifts_source)
+        entry["couplings_source"] = sources.index(system.couplings_source)
+    return found
 
 
 def scanner_for(protocol: "Protocol", name: str | None = None, f0_hz: float | None = None) -> "Scanner":
@@ -273,21 +306,31 @@ def simulate(
     overwrite: bool = False,
     dry_run: bool = False,
     jobs: int = 1,
+    spins: Path | None = None,
+    macromolecules: str | None = None,
     notify: Notify = silent,
 ) -> dict[str, Any]:
     """Simulate a `.seq` file, or a protocol by name or file, and write the basis set.
 
-    `output` ends in `.h5` (transition lines, nothing lost) or `.basis` (LCModel).
+    `output` ends in `.h5` (transition lines, nothing lost) or `.basis` (LCModel); `spins` is a table of spin
+    systems that adds to the shipped one; `macromolecules` names a model whose components are added.
     """
+    from pulsespec.simulator.broad import broad_lines, load_model
+
+    if macromolecules is not None:
+        load_model(macromolecules)
     if output.suffix not in (".h5", ".basis"):
         raise InputError(f"{output}: expected a name that ends in .h5 or .basis")
     refuse_existing(output, overwrite)
     with tempfile.TemporaryDirectory() as scratch:
         path = sequence_of(source, Path(scratch), scanner, f0_hz, notify)
         if dry_run:
-            return {"source": source, "output": str(output), "metabolites": metabolites or "all"}
+            return {"source": source, "output": str(output), "metabolites": metabolites or "default"}
         notify(f"simulating {source}")
-        basis = basis_of(path, metabolites, f0_hz, jobs)
+        basis = basis_of(path, metabolites, f0_hz, jobs, spins)
+    if macromolecules is not None:
+        lines = broad_lines(basis.f0_hz, reference_ppm=basis.reference_ppm, model=macromolecules)
+        basis = basis.with_broad(lines)
     write_basis(basis, output, overwrite)
     return describe(basis) | {"output": str(output)}
 
@@ -313,11 +356,13 @@ def sequence_of(
     return path
 
 
-def basis_of(path: Path, names: list[str] | None, f0_hz: float | None, jobs: int = 1) -> "Basis":
-    """Return what the `.seq` file makes of the named metabolites, by default all that are shipped."""
+def basis_of(
+    path: Path, names: list[str] | None, f0_hz: float | None, jobs: int = 1, spins: Path | None = None
+) -> "Basis":
+    """Return what the `.seq` file makes of the named metabolites, by default the brain's and those in `spins`."""
     from pulsespec.simulator import simulate
 
-    return simulate(path, names, f0_hz=f0_hz, jobs=jobs)
+    return simulate(path, names, f0_hz=f0_hz, jobs=jobs, extra=spins)
 
 
 def write_basis(basis: "Basis", output: Path, overwrite: bool) -> None:
