@@ -295,7 +295,7 @@ def recon(
 @app.command()
 def fit(
     spectrum: Annotated[Path, typer.Argument(help="A processed spectrum, such as `recon` writes.")],
-    basis: Annotated[Path, typer.Option("--basis", help="Basis set: .h5, or .basis (LCModel).")],
+    basis: Annotated[Path, typer.Option("--basis", help="Basis set, of any format that `basis` reads.")],
     output: Folder,
     water: Annotated[Path | None, typer.Option("--water", help="Water reference, for mM.")] = None,
     gm: Gm = 0.5,

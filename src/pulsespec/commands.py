@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pulsespec.protocols import Protocol
     from pulsespec.sequences import Scanner
     from pulsespec.simulator import Basis
-    from pulsespec.simulator.lcmodel import SampledBasis
+    from pulsespec.simulator.sampled import SampledBasis
 
 PICTURES = (".png", ".svg", ".pdf")
 """Suffixes of the pictures that can be drawn."""
