@@ -16,6 +16,8 @@ class Given:
     reference_ppm: float | None = None
     part: int | None = None
     """Which sub-spectrum of an edited basis (off, on, difference, ...), from 1."""
+    only_missing: bool = False
+    """Use what is given only where the file is silent, whatever it says elsewhere (for two files at once)."""
 
 
 _FLAGS = {"f0_hz": "--f0-mhz", "dwell_s": "--dwell-us", "te_s": "--te-ms", "reference_ppm": "--reference-ppm"}
@@ -44,6 +46,8 @@ def known(path: Path, fact: str, stored: float | None, given: Given) -> float | 
     stated: float | None = getattr(given, fact)
     if stated is None or stored is None:
         return stored if stated is None else stated
+    if given.only_missing:
+        return stored
     if abs(stated - stored) > _TOLERANCE * abs(stored):
         raise MismatchError(f"{path}: says {fact} = {stored:.7g}, but {_FLAGS[fact]} gives {stated:.7g}")
     return stated

@@ -3,7 +3,8 @@
 The house names are LCModel's (Table 8.1 of its manual, as listed in the README of its 7 T basis sets), where it has
 one. Osprey's come from its `listValidBasisFunctionNames.m`, whose first name of each group it writes and whose
 others it reads. The rest are names met in real basis sets: MARSS (`sI`, `PCho`, `BHB`, `Homocarnosine`, `Try`), the
-ISMRM fitting challenge and FSL-MRS (`sIns`, `PCho`), spant (`sIns`).
+ISMRM fitting challenge and FSL-MRS (`sIns`, `PCho`), spant (`sIns`). `PA` of MARSS has the shifts of phenylalanine.
+`Eth` is left alone: it is ethanol in Osprey's list, but ethanolamine in the basis sets of MARSS.
 """
 
 from collections.abc import Iterable
@@ -16,17 +17,16 @@ _TABLE: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
     ("2HG", "bHG", ("2-HG",)),
     ("Cho", "fCho", ()),
     ("Cr", None, ("Cre",)),
-    ("Eth", "EtOH", ()),
     ("Gly", None, ("Glyc",)),
-    ("HCar", None, ("Homocarnosine", "hCs", "HCs")),
-    ("Ins", "mI", ("mIns", "mi")),
-    ("PAl", "Phenyl", ("Phe",)),
+    ("HCar", None, ("Homocarnosine",)),
+    ("Ins", "mI", ("mIns",)),
+    ("PAl", "Phenyl", ("Phe", "PA")),
     ("PCh", None, ("PCho",)),
     ("PE", None, ("PEth",)),
-    ("Scyllo", "sI", ("sIns", "scyllo", "Scy")),
+    ("Scyllo", "sI", ("sIns",)),
     ("Trp", "Tryp", ("Try",)),
     ("Tyr", "Tyros", ()),
-    ("Mac", "MMexp", ("MMmeas", "MM_Meas")),
+    ("Mac", "MMexp", ("MMmeas",)),
 )
 _HOUSE = {
     alias: house

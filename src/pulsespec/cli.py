@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pulsespec import __version__, analysis, commands
+from pulsespec import __version__, analysis, basis_cli, commands
 from pulsespec import demo as virtual
 from pulsespec.console import Console
 from pulsespec.errors import InputError, PulsespecError
@@ -49,6 +49,9 @@ WaterMm = Annotated[
     typer.Option("--water-mm", help="Concentration of water in mM, in place of tissue fractions."),
 ]
 NoRelaxation = Annotated[bool, typer.Option("--no-relaxation", help="Do not correct mM for T1 and T2.")]
+
+
+app.add_typer(basis_cli.app, name="basis")
 
 
 def main() -> None:
