@@ -91,6 +91,15 @@ def format_of(path: Path) -> str:
     raise DataError(f"{path}: is not a basis set of a known format ({', '.join(FORMATS)})")
 
 
+def format_named(path: Path) -> str:
+    """Return the name of the format that the suffix of `path` stands for; `InputError` where it is of none."""
+    named = [name for name, form in FORMATS.items() if form.suffix and path.name.endswith(form.suffix)]
+    if not named:
+        suffixes = ", ".join(form.suffix for form in FORMATS.values() if form.suffix)
+        raise InputError(f"{path}: expected a name that ends in {suffixes}")
+    return named[0]
+
+
 @dataclass(frozen=True)
 class ReadBasis:
     """A basis set as read, checked and renamed."""

@@ -110,14 +110,12 @@ def convert(
 
 
 def _form_of(output: Path) -> str:
-    from pulsespec.simulator.basis_files import FORMATS
+    from pulsespec.simulator.basis_files import FORMATS, format_named
 
-    named = [name for name, form in FORMATS.items() if form.suffix and output.name.endswith(form.suffix)]
-    if not named:
-        raise InputError(
-            f"{output}: its name does not say a format; give --format, one of {', '.join(FORMATS)}"
-        )
-    return named[0]
+    try:
+        return format_named(output)
+    except InputError as error:
+        raise InputError(f"{error}; or give --format, one of {', '.join(FORMATS)}") from error
 
 
 def plot(

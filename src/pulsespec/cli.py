@@ -237,7 +237,9 @@ def calibrate(
 @app.command()
 def simulate(
     source: Annotated[str, typer.Argument(help="A .seq file, a protocol's name or its TOML file.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Basis to write: .h5, or .basis (LCModel).")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Basis to write: .h5 (lines), .basis, .mat or .nii.gz.")
+    ],
     scanner: ScannerName = None,
     field: FieldT = None,
     f0_mhz: F0Mhz = None,

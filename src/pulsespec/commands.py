@@ -277,10 +277,11 @@ def simulate(
 ) -> dict[str, Any]:
     """Simulate a `.seq` file, or a protocol by name or file, and write the basis set.
 
-    `output` ends in `.h5` (transition lines, nothing lost) or `.basis` (LCModel).
+    `output` ends in `.h5` (transition lines, nothing lost) or as a file of another program does.
     """
-    if output.suffix not in (".h5", ".basis"):
-        raise InputError(f"{output}: expected a name that ends in .h5 or .basis")
+    from pulsespec.simulator.basis_files import format_named
+
+    format_named(output)
     refuse_existing(output, overwrite)
     with tempfile.TemporaryDirectory() as scratch:
         path = sequence_of(source, Path(scratch), scanner, f0_hz, notify)
@@ -322,12 +323,9 @@ def basis_of(path: Path, names: list[str] | None, f0_hz: float | None, jobs: int
 
 def write_basis(basis: "Basis", output: Path, overwrite: bool) -> None:
     """Write the basis in the format that the suffix of `output` says."""
-    if output.suffix == ".basis":
-        from pulsespec.simulator.lcmodel import write_basis
+    from pulsespec.simulator.basis_files import format_named, write_basis
 
-        write_basis(basis, output, overwrite=overwrite)
-    else:
-        basis.write(output, overwrite)
+    write_basis(basis, output, format_named(output), overwrite=overwrite)
 
 
 def describe(basis: "Basis | SampledBasis") -> dict[str, Any]:
