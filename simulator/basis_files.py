@@ -1,10 +1,12 @@
 """Basis sets in every format that is read or written: found by content, written by the name of the format."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 from pulsespec.conventions import RECEIVER_PPM
 from pulsespec.errors import DataError, InputError
@@ -31,7 +33,7 @@ class Format:
 
 
 def _is_ours(path: Path) -> bool:
-    return path.is_file() and h5py.is_hdf5(path)
+    return path.is_file() and h5py.is_hdf5(path) and not osprey.is_mat(path)
 
 
 def _read_ours(path: Path, given: Given) -> Basis:
@@ -139,12 +141,19 @@ def read_basis(path: Path, given: Given | None = None, conjugate: bool = False) 
         basis = conjugated(basis)
     notices: list[str] = []
     if isinstance(basis, SampledBasis):
+        _refuse_not_finite(path, basis)
         changed = renamed(basis.names)
         basis = _renamed(basis, changed)
         if changed:
             notices.append("renamed " + ", ".join(f"{old} to {new}" for old, new in changed.items()))
     notices += guard(basis, path.name, conjugate)
     return ReadBasis(basis, name, tuple(notices))
+
+
+def _refuse_not_finite(path: Path, basis: SampledBasis) -> None:
+    damaged = [name for name, fid in basis.fids.items() if not np.isfinite(fid).all()]
+    if damaged:
+        raise DataError(f"{path}: {', '.join(damaged)}: holds numbers that are not finite")
 
 
 def _renamed(basis: SampledBasis, names: Mapping[str, str]) -> SampledBasis:
@@ -187,9 +196,22 @@ def write_basis(
     if written.nucleus == "1H":
         written = at_reference(written, RECEIVER_PPM)
     written = _renamed(written, {old: program_name(old, name) for old in written.names})
+    _refuse_names(written)
     guard(written, path.name)
     write(written, path, overwrite)
     return _long_names(written, name)
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9_+\-,()][A-Za-z0-9_+\-,(). ]*")
+"""Names that can be file names and words of a Fortran namelist."""
+
+
+def _refuse_names(basis: SampledBasis) -> None:
+    odd = [name for name in basis.names if not _PLAIN.fullmatch(name)]
+    if odd:
+        raise InputError(
+            f"metabolites {', '.join(map(repr, odd))}: expected letters, digits and _ + - , ( ) . only"
+        )
 
 
 def _write_lines(

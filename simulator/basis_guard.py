@@ -35,6 +35,7 @@ _FAINT = 0.02
 """A singlet below this share of the largest of the set (edited away) says nothing."""
 _CLEARLY = 3.0
 _NOTABLE_PPM = 0.03
+_LOST_PPM = 0.1
 _WIDTH_HZ = 2.0
 
 
@@ -101,7 +102,7 @@ def guard(basis: Basis | SampledBasis, source: str, conjugated: bool = False) ->
     Raises
     ------
     MismatchError
-        Most singlets lie mirrored about the receiver's centre.
+        Most singlets lie mirrored about the receiver's centre, or nowhere near where they should.
 
     """
     found = find_singlets(basis)
@@ -110,6 +111,13 @@ def guard(basis: Basis | SampledBasis, source: str, conjugated: bool = False) ->
     mirrored = [s for s in found if s.mirrored]
     if 2 * len(mirrored) > len(found):
         raise MismatchError(f"{source}: {_mirrored(mirrored, basis.reference_ppm, conjugated)}")
+    lost = [s for s in found if abs(s.found_ppm - s.expected_ppm) > _LOST_PPM]
+    if 2 * len(lost) > len(found):
+        raise MismatchError(
+            f"{source}: {', '.join(s.name for s in lost)} do not lie where they should ({lost[0].name}: no peak within "
+            f"{_LOST_PPM} ppm of {lost[0].expected_ppm:.2f} ppm): check frequency {basis.f0_hz * 1e-6:.4f} MHz, "
+            f"dwell time {basis.dwell_s * 1e6:.2f} us and reference {basis.reference_ppm} ppm"
+        )
     away = [s for s in found if abs(s.found_ppm - s.expected_ppm) > _NOTABLE_PPM]
     return tuple(
         f"{source}: {s.name} lies at {s.found_ppm:.3f} ppm, expected {s.expected_ppm:.3f} ppm: "

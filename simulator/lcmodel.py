@@ -40,7 +40,7 @@ def write_basis(
     width_ppm = (written.linewidth_hz or 0.0) / written.f0_hz * 1e6
     text = [
         f" $SEQPAR\n FWHMBA = {width_ppm:.6f},\n HZPPPM = {written.f0_hz * 1e-6:.6f},",
-        f" ECHOT = {te_ms:.3f},\n SEQ = '{written.sequence[:20]}'\n $END",
+        f" ECHOT = {te_ms:.3f},\n SEQ = '{word(written.sequence)}'\n $END",
         f" $BASIS1\n IDBASI = 'pulsespec {written.sequence_hash[:12]}',\n FMTBAS = '({_NUMBERS_A_LINE}E13.5)',",
         f" BADELT = {written.dwell_s:.9g},\n NDATAB = {points}\n $END",
     ]
@@ -97,6 +97,11 @@ def read_basis(path: Path) -> SampledBasis:
         linewidth_hz=width_ppm * _number(path, facts, "SEQPAR.HZPPPM") if width_ppm > 0 else None,
         sequence=facts.get("SEQPAR.SEQ", "").strip("' "),
     )
+
+
+def word(text: str) -> str:
+    """Return the text as a string of a Fortran namelist can hold it: 20 plain characters."""
+    return re.sub(r"[^ -~]|['$]", "", text)[:20]
 
 
 def namelist(text: str) -> dict[str, str]:

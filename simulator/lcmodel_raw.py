@@ -16,7 +16,7 @@ from pulsespec.conventions import RECEIVER_PPM
 from pulsespec.errors import DataError
 from pulsespec.files import atomic_directory
 from pulsespec.simulator.basis_facts import Given, known, needed
-from pulsespec.simulator.lcmodel import broad_names, namelist
+from pulsespec.simulator.lcmodel import broad_names, namelist, word
 from pulsespec.simulator.sampled import Complex, SampledBasis, joined
 
 _GROUP = re.compile(r"\$(\w+)(.*?)\$END", re.DOTALL | re.IGNORECASE)
@@ -113,7 +113,7 @@ def write(basis: SampledBasis, path: Path, overwrite: bool = False) -> None:
 def _text(basis: SampledBasis, name: str, fid: Complex) -> str:
     te_ms = 0.0 if basis.te_s is None else basis.te_s * 1e3
     lines = [
-        f" $SEQPAR\n HZPPPM = {basis.f0_hz * 1e-6:.7f},\n ECHOT = {te_ms:.3f},\n SEQ = '{basis.sequence[:20]}'\n $END",
+        f" $SEQPAR\n HZPPPM = {basis.f0_hz * 1e-6:.7f},\n ECHOT = {te_ms:.3f},\n SEQ = '{word(basis.sequence)}'\n $END",
         f" $PULSESPEC\n DWELLTIME = {basis.dwell_s:.10g},\n PPMREF = {basis.reference_ppm:.6f},",
         f" LINEWIDTH = {basis.linewidth_hz or 0.0:.6f},\n SEQHASH = '{basis.sequence_hash}'\n $END",
         f" $NMID\n ID = '{name}',\n FMTDAT = '(2E16.8)',\n VOLUME = 1.,\n TRAMP = 1.\n $END",

@@ -23,14 +23,15 @@ from pulsespec.simulator.sampled import Complex, SampledBasis, at_reference, joi
 _GAMMA_HZ_PER_T = 42.577e6
 """Frequency of protons per tesla that Osprey and FID-A use throughout."""
 _MRSCLOUD_PPM = 4.68
+_VERSION_7_3 = b"MATLAB 7.3"
 
 
 def is_mat(path: Path) -> bool:
-    """Return whether a file is a MATLAB file up to version 7, or a folder holds some."""
+    """Return whether a file is a MATLAB file, or a folder holds some."""
     if path.is_dir():
         return bool(_files(path))
     with path.open("rb") as file:
-        return file.read(10) == b"MATLAB 5.0"
+        return file.read(10) in (b"MATLAB 5.0", _VERSION_7_3)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -53,6 +54,9 @@ def read(path: Path, given: Given) -> SampledBasis:
 
 
 def _one(path: Path, given: Given) -> SampledBasis:
+    with path.open("rb") as file:
+        if file.read(10) == _VERSION_7_3:
+            raise DataError(f"{path}: is a MATLAB 7.3 file, which is not read; save it in MATLAB with -v7")
     content, words = attempt(lambda: scipy.io.loadmat(str(path), struct_as_record=False, squeeze_me=True))
     if content is None:
         raise DataError(f"{path}: cannot be read as a MATLAB file ({words})")

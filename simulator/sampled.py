@@ -62,21 +62,18 @@ class SampledBasis:
         InputError
             There is no such component.
         MismatchError
-            `dwell_s` is not that of the file: sampled FIDs are not resampled.
+            `dwell_s` is no whole multiple of that of the file, or too long for its band.
 
         """
         if name not in self.fids:
             raise InputError(f"basis: has no component {name!r}, only {', '.join(self.fids)}")
-        if dwell_s is not None and abs(dwell_s - self.dwell_s) > 1e-4 * self.dwell_s:
-            raise MismatchError(
-                f"basis: sampled at a dwell time of {self.dwell_s * 1e6:.2f} us, but the data at "
-                f"{dwell_s * 1e6:.2f} us; simulate a basis instead, which renders at any"
-            )
-        n = self.samples if samples is None else samples
+        step = _step(self.dwell_s, dwell_s)
+        _refuse_folding(name, self.fids[name], step)
+        n = -(-self.samples // step) if samples is None else samples
         padded = np.zeros(n, dtype=complex)
-        stored = self.fids[name][:n]
+        stored = self.fids[name][::step][:n]
         padded[: stored.size] = stored
-        t = np.arange(n) * self.dwell_s
+        t = np.arange(n) * self.dwell_s * step
         decay = np.exp(-np.pi * linewidth_hz * t - (np.pi * gauss_hz * t) ** 2 / (4 * np.log(2)))
         return np.asarray(padded * decay)
 
@@ -122,10 +119,9 @@ def sampled(
 
     """
     if isinstance(basis, SampledBasis):
-        from_file = _resampled(basis, samples, dwell_s)
-        fids = {name: from_file.fid(name, None, None, linewidth_hz, gauss_hz) for name in from_file.names}
+        fids = {name: basis.fid(name, None, None, linewidth_hz, gauss_hz) for name in basis.names}
         width = None if basis.linewidth_hz is None else basis.linewidth_hz + linewidth_hz
-        return replace(from_file, fids=fids, linewidth_hz=width)
+        return _resampled(replace(basis, fids=fids, linewidth_hz=width), samples, dwell_s)
     return SampledBasis(
         fids={n: basis.fid(n, samples, dwell_s, linewidth_hz, gauss_hz) for n in basis.names},
         dwell_s=basis.dwell_s if dwell_s is None else dwell_s,
@@ -150,16 +146,8 @@ _OUTSIDE = 1e-2
 
 def _resampled(basis: SampledBasis, samples: int | None, dwell_s: float | None) -> SampledBasis:
     """Return the FIDs every k-th point and cut or zero-filled; refuse what that would spoil."""
-    step = 1 if dwell_s is None else round(dwell_s / basis.dwell_s)
-    if dwell_s is not None and (step < 1 or abs(dwell_s - step * basis.dwell_s) > 1e-4 * dwell_s):
-        raise MismatchError(
-            f"basis: sampled at a dwell time of {basis.dwell_s * 1e6:.2f} us, {dwell_s * 1e6:.2f} us wanted: "
-            f"sampled FIDs can be thinned to whole multiples of {basis.dwell_s * 1e6:.2f} us only; "
-            "lines (.h5 of `pulsespec simulate`) render at any"
-        )
-    for name, fid in basis.fids.items():
-        _refuse_folding(name, fid, step)
-    fids = {name: fid[::step] for name, fid in basis.fids.items()}
+    step = _step(basis.dwell_s, dwell_s)
+    fids = {name: basis.fid(name, dwell_s=dwell_s) for name in basis.names}
     thin = replace(basis, fids=fids, dwell_s=basis.dwell_s * step)
     wanted = thin.samples if samples is None else samples
     for name, fid in thin.fids.items():
@@ -171,6 +159,19 @@ def _resampled(basis: SampledBasis, samples: int | None, dwell_s: float | None) 
                 f"{fid.size}, or broaden it first"
             )
     return replace(thin, fids={name: thin.fid(name, wanted) for name in thin.names})
+
+
+def _step(stored_s: float, wanted_s: float | None) -> int:
+    """Return how many stored points one wanted point is; `MismatchError` where that is no whole number."""
+    if wanted_s is None:
+        return 1
+    step = round(wanted_s / stored_s)
+    if step < 1 or abs(wanted_s - step * stored_s) > 1e-4 * wanted_s:
+        raise MismatchError(
+            f"basis: sampled at a dwell time of {stored_s * 1e6:.2f} us, {wanted_s * 1e6:.2f} us wanted: sampled "
+            "FIDs can be thinned to whole multiples only; a simulated basis (.h5) renders at any"
+        )
+    return step
 
 
 def _refuse_folding(name: str, fid: Complex, step: int) -> None:
@@ -191,7 +192,7 @@ def joined(path: Path, parts: Sequence[SampledBasis]) -> SampledBasis:
     Raises
     ------
     DataError
-        There are none, two have one name, or they differ in dwell time, frequency or reference.
+        There are none, two have one name, or they differ in points, dwell time, frequency or reference.
 
     """
     if not parts:
@@ -205,6 +206,10 @@ def joined(path: Path, parts: Sequence[SampledBasis]) -> SampledBasis:
                     f"{path}: {part.names[0]} has {fact} {value:.8g}, but {first.names[0]} has {expected:.8g}"
                 )
     names = [name for part in parts for name in part.names]
+    sizes = {fid.size: name for part in parts for name, fid in part.fids.items()}
+    if len(sizes) > 1:
+        points = ", ".join(f"{name} has {size}" for size, name in sorted(sizes.items()))
+        raise DataError(f"{path}: functions differ in their points ({points}): truncated or damaged")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(f"{path}: holds {', '.join(twice)} more than once")

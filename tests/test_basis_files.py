@@ -2,6 +2,7 @@
 
 import json
 
+import h5py
 import numpy as np
 import pytest
 import scipy.io
@@ -314,3 +315,60 @@ def test_a_real_set_goes_through_every_format(data_folder, tmp_path):
         for metabolite in ("NAA", "Ins", "Scyllo", "PCh"):
             expected = real.fid(metabolite)
             np.testing.assert_allclose(read.fid(metabolite), expected, atol=3e-5 * np.abs(expected).max())
+
+
+def test_damage_that_parses_is_found(basis, tmp_path):
+    write_basis(basis, tmp_path / "x", "lcmodel-raw")
+    lines = (tmp_path / "x/NAA.RAW").read_text().splitlines()
+    (tmp_path / "x/NAA.RAW").write_text("\n".join(lines[:-1]))
+    with pytest.raises(DataError, match=r"NAA has 1023, .* has 1024"):
+        read_basis(tmp_path / "x")
+    (tmp_path / "x/NAA.RAW").write_text("\n".join([*lines[:-1], "nan 0"]))
+    with pytest.raises(DataError, match="NAA: holds numbers that are not finite"):
+        read_basis(tmp_path / "x")
+
+
+def test_a_wrong_dwell_time_or_frequency_does_not_pass(basis, tmp_path):
+    write_basis(basis, tmp_path / "x", "lcmodel-raw")
+    for file in (tmp_path / "x").iterdir():
+        file.write_text(file.read_text().replace("DWELLTIME = 0.00025", "DWELLTIME = 0.0005"))
+    with pytest.raises(MismatchError, match=r"NAA.*do not lie where they should.*500\.00 us"):
+        read_basis(tmp_path / "x")
+
+
+@pytest.mark.parametrize("name", ["../NAA", "a/b", ".hidden", "N'A", "Ins\n", "µ"])
+def test_names_that_cannot_be_files_are_refused(basis, tmp_path, name):
+    fids = sampled(basis, linewidth_hz=1.0)
+    with pytest.raises(InputError, match="expected letters"):
+        write_basis(fids.with_fids({name: fids.fids["NAA"]}), tmp_path / "x", "fsl-mrs")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_matlab_7_3_is_named(tmp_path):
+    with h5py.File(tmp_path / "b.mat", "w", userblock_size=512):
+        pass
+    with (tmp_path / "b.mat").open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file")
+    with pytest.raises(DataError, match="-v7"):
+        read_basis(tmp_path / "b.mat")
+
+
+def test_names_of_programs_meet(basis, tmp_path):
+    write_basis(basis, tmp_path / "b.mat", "osprey")
+    content = scipy.io.loadmat(tmp_path / "b.mat", squeeze_me=True, struct_as_record=False)["BASIS"]
+    assert list(content.name) == ["NAA", "Cr", "mI", "sI", "MM09"]
+    assert (content.nMets, content.nMM, content.centerFreq) == (4, 1, 4.65)
+    assert read_basis(tmp_path / "b.mat").notices == ("renamed mI to Ins, sI to Scyllo",)
+
+
+def test_a_name_that_is_taken_stays(basis, tmp_path):
+    fids = sampled(basis, linewidth_hz=1.0)
+    both = fids.with_fids({"Ins": fids.fids["Ins"], "mI": fids.fids["Ins"], "NAA": fids.fids["NAA"]})
+    write_basis(both, tmp_path / "x", "fsl-mrs")
+    assert read_basis(tmp_path / "x").basis.names == ("Ins", "NAA", "mI")
+
+
+def test_lcmodel_reads_six_characters_of_a_name(basis, tmp_path):
+    fids = sampled(basis, linewidth_hz=1.0)
+    long = fids.with_fids({"NAA": fids.fids["NAA"], "NAA_Acetyl": fids.fids["NAA"]})
+    assert "NAA_Acetyl" in write_basis(long, tmp_path / "x.basis", "lcmodel")[0]

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from pulsespec import analysis, cli
+from pulsespec.recon.nifti import write_nifti
+from pulsespec.recon.transients import Transients
 from pulsespec.simulator import Basis, Lines
 from pulsespec.simulator.basis_files import FORMATS, write_basis
 from pulsespec.simulator.sampled import conjugated, sampled
@@ -160,3 +162,36 @@ def test_compare_fills_what_one_file_lacks(pulsespec, data_folder):
     code, out, _ = pulsespec("basis", "compare", marss, other, *facts)
     assert code == 0
     assert {row["name"] for row in json.loads(out)["rows"]} >= {"NAA", "Cr", "Ins", "PCh", "Scyllo"}
+
+
+@pytest.fixture
+def spectrum(basis, tmp_path):
+    """A spectrum of known amplitudes, at twice the dwell time of the basis files, centred on 4.65 ppm."""
+    rng = np.random.default_rng(3)
+    fid = sum(
+        size * basis.fid(name, 1024, 5e-4, linewidth_hz=5.0)
+        for name, size in (("NAA", 10), ("Cr", 8), ("Ins", 6))
+    )
+    data = Transients(
+        data=fid + rng.normal(0, 0.1, (1024, 2)) @ [1, 1j],
+        dims=("t",),
+        dwell_s=5e-4,
+        f0_hz=123.25e6,
+        te_s=0.03,
+    )
+    write_nifti(data, tmp_path / "scan.nii.gz")
+    return tmp_path / "scan.nii.gz"
+
+
+@pytest.mark.parametrize("form", ["osprey", "fsl-mrs", "lcmodel"])
+def test_fit_finds_the_same_with_any_format(pulsespec, spectrum, path, tmp_path, form):
+    output = tmp_path / f"out{FORMATS[form].suffix}"
+    readout = ("--new-dwell-us", 250, "--points", 2048)
+    assert pulsespec("basis", "convert", path, output, "--format", form, *readout)[0] == 0
+    code, out, err = pulsespec(
+        "fit", spectrum, "--basis", output, "-o", tmp_path / "fit", "--json", "--quiet"
+    )
+    assert (code, err) == (0, "")
+    rows = {row["metabolite"]: row for row in json.loads(out)["concentrations"]}
+    assert rows["NAA"]["ratio_tCr"] == pytest.approx(10 / 8, rel=0.02)
+    assert rows["Ins"]["ratio_tCr"] == pytest.approx(6 / 8, rel=0.05)

@@ -40,12 +40,16 @@ def info(path: Path, given: "Given | None" = None, conjugate: bool = False) -> d
 
 def _component(found: "ReadBasis", name: str) -> dict[str, Any]:
     basis = found.basis
+    made: dict[str, Any] = {
+        "name": name,
+        "kind": "broad" if name in basis.broad else "metabolite",
+        "first_point": float(abs(basis.fid(name, 1)[0])),
+    }
     lines = getattr(basis, "lines", {}).get(name)
-    kind = "broad" if name in basis.broad else "metabolite"
-    first_point = abs(basis.fid(name, 1)[0])
-    return {"name": name, "kind": kind, "first_point": float(first_point)} | (
-        {} if lines is None else {"lines": int(lines.frequency_hz.size)}
-    )
+    if lines is not None:
+        spins = basis.provenance.get("spin_systems", {}).get(name, {})
+        made |= {"lines": int(lines.frequency_hz.size), "source": spins.get("source", "")}
+    return made
 
 
 def _singlets(found: "ReadBasis") -> list[dict[str, Any]]:
