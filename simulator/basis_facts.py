@@ -1,5 +1,6 @@
 """What a basis file may leave unsaid, and how what a user says is held against what the file says."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def needed(path: Path, fact: str, stored: float | None, given: Given) -> float:
     value = known(path, fact, stored, given)
     if value is None:
         raise DataError(f"{path}: does not say {fact}, which its format does not store; give {_FLAGS[fact]}")
-    if not value > 0:
+    if not 0 < value < math.inf:
         raise DataError(f"{path}: {fact} is {value}, expected a number above 0")
     return value
 

@@ -71,7 +71,7 @@ def _one(path: Path, given: Given) -> SampledBasis:
         f0_hz=needed(path, "f0_hz", None if f0_hz is None else f0_hz * 1e6, given),
         te_s=known(path, "te_s", None if not te_ms else te_ms * 1e-3, given),
         reference_ppm=known(path, "reference_ppm", _float(path, ours, "PPMREF"), given) or RECEIVER_PPM,
-        linewidth_hz=_float(path, ours, "LINEWIDTH") if ours else comments.get("Apodization"),
+        linewidth_hz=(_float(path, ours, "LINEWIDTH") if ours else comments.get("Apodization")) or None,
         broad=broad_names([path.stem]),
         sequence=_word(sequence, "SEQ"),
         sequence_hash=_word(ours, "SEQHASH"),

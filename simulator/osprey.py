@@ -24,6 +24,7 @@ _GAMMA_HZ_PER_T = 42.577e6
 """Frequency of protons per tesla that Osprey and FID-A use throughout."""
 _MRSCLOUD_PPM = 4.68
 _VERSION_7_3 = b"MATLAB 7.3"
+_UNKNOWN = "unknown"
 
 
 def is_mat(path: Path) -> bool:
@@ -92,29 +93,40 @@ def _basis(path: Path, fields: dict[str, Any], given: Given) -> SampledBasis:
         raise DataError(f"{path}: its basis structure lacks {', '.join(missing)}")
     names = [str(name) for name in np.atleast_1d(fields["name"])]
     fids = _fids(path, np.asarray(fields["fids"], dtype=complex), len(names), given)
-    scale, centre = float(fields.get("scale", 1.0)), _centre(fields)
-    stated_te = np.atleast_1d(fields.get("te", 0.0))
-    te_ms = float(stated_te[0]) if stated_te.size else 0.0
+    scale, te_ms = _number(path, fields, "scale") or 1.0, _number(path, fields, "te") or 0.0
     basis = SampledBasis(
         fids={name: swap_sense(fid * scale) for name, fid in zip(names, fids.T, strict=True)},
-        dwell_s=needed(path, "dwell_s", float(fields["dwelltime"]), given),
-        f0_hz=needed(path, "f0_hz", float(np.ravel(fields["Bo"])[0]) * _GAMMA_HZ_PER_T, given),
+        dwell_s=needed(path, "dwell_s", _number(path, fields, "dwelltime"), given),
+        f0_hz=needed(path, "f0_hz", (_number(path, fields, "Bo") or 0.0) * _GAMMA_HZ_PER_T, given),
         te_s=known(path, "te_s", te_ms * 1e-3 if te_ms > 0 else None, given),
-        reference_ppm=needed(path, "reference_ppm", centre, given),
-        linewidth_hz=float(fields["linewidth"]) if "linewidth" in fields else None,
+        reference_ppm=needed(path, "reference_ppm", _centre(path, fields), given),
+        linewidth_hz=_number(path, fields, "linewidth") or None,
         broad=_broad(names, fields),
-        sequence=str(np.atleast_1d(fields.get("seq", ""))[0]),
-        sequence_hash=str(fields.get("pulsespec_sequence_hash", "")),
+        sequence=_word(fields, "seq").removeprefix(_UNKNOWN),
+        sequence_hash=_word(fields, "pulsespec_sequence_hash"),
     )
     return _mrscloud(basis) if str(fields.get("mrsCloudVersion", "")).lower() == "v2" else basis
 
 
-def _centre(fields: dict[str, Any]) -> float | None:
+def _number(path: Path, fields: dict[str, Any], key: str) -> float | None:
+    """Return the first number of a field; `None` where it is missing or empty."""
+    try:
+        values = np.ravel(fields.get(key, ())).astype(float)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path}: {key} is {fields[key]!r}, expected a number") from error
+    return float(values[0]) if values.size else None
+
+
+def _word(fields: dict[str, Any], key: str) -> str:
+    values = np.atleast_1d(fields.get(key, ""))
+    return str(values[0]) if values.size else ""
+
+
+def _centre(path: Path, fields: dict[str, Any]) -> float | None:
     """Return the receiver's shift in ppm: as stated, or as the middle of the stated axis."""
-    if "centerFreq" in fields:
-        return float(np.ravel(fields["centerFreq"])[0])
+    stated = _number(path, fields, "centerFreq")
     axis = np.ravel(fields.get("ppm", ()))
-    return float(axis[0] + axis[-1]) / 2 if axis.size else None
+    return float(axis[0] + axis[-1]) / 2 if stated is None and axis.size else stated
 
 
 def _fids(path: Path, fids: Any, count: int, given: Given) -> Complex:
@@ -126,7 +138,7 @@ def _fids(path: Path, fids: Any, count: int, given: Given) -> Complex:
 
 
 def _broad(names: list[str], fields: dict[str, Any]) -> tuple[str, ...]:
-    metabolites = int(np.ravel(fields.get("nMets", len(names)))[0])
+    metabolites = int(np.append(np.ravel(fields.get("nMets", ())), len(names))[0])
     return tuple(dict.fromkeys([*broad_names(names), *names[metabolites:]]))
 
 
@@ -155,7 +167,7 @@ def write(basis: SampledBasis, path: Path, overwrite: bool = False) -> None:
         "n": float(basis.samples),
         "linewidth": basis.linewidth_hz or 0.0,
         "Bo": field_t,
-        "seq": _cells([basis.sequence or "unedited"]),
+        "seq": _cells([basis.sequence or _UNKNOWN]),
         "te": (basis.te_s or 0.0) * 1e3,
         "centerFreq": basis.reference_ppm,
         "ppm": bins * width_hz / basis.f0_hz * 1e6 + basis.reference_ppm,

@@ -312,6 +312,7 @@ def test_a_real_set_goes_through_every_format(data_folder, tmp_path):
         write_basis(real, path, name)
         read = read_basis(path).basis
         assert len(read.names) == len(real.names) == 34
+        assert (read.sequence, read.sequence_hash, read.linewidth_hz, read.te_s) == ("", "", None, None)
         for metabolite in ("NAA", "Ins", "Scyllo", "PCh"):
             expected = real.fid(metabolite)
             np.testing.assert_allclose(read.fid(metabolite), expected, atol=3e-5 * np.abs(expected).max())
