@@ -24,11 +24,9 @@ _OURS = ("te_s", "tr_s", "reference_ppm", "nucleus", "sequence", "sequence_hash"
 
 
 def is_fsl_mrs(path: Path) -> bool:
-    """Return whether a file is an FSL-MRS basis function, or a folder holds some."""
-    if path.is_dir():
-        return bool(_files(path))
-    with path.open("rb") as file:
-        return file.read(1) == b"{" and path.suffix.lower() == ".json"
+    """Return whether a file is an FSL-MRS basis function, or a folder holds one."""
+    files = _files(path) if path.is_dir() else [path]
+    return any(file.suffix.lower() == ".json" and b'"basis_re"' in file.read_bytes() for file in files)
 
 
 def _files(folder: Path) -> list[Path]:
