@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pulsespec.conventions import RECEIVER_PPM
 from pulsespec.errors import DataError
@@ -57,7 +58,7 @@ def write_basis(
 
 
 def _numbers(values: Complex) -> str:
-    flat = np.stack([values.real, values.imag], axis=1).ravel()
+    flat = flushed(np.stack([values.real, values.imag], axis=1)).ravel()
     cells = [f"{value:13.5E}" for value in flat]
     return "\n".join("".join(cells[i : i + _NUMBERS_A_LINE]) for i in range(0, len(cells), _NUMBERS_A_LINE))
 
@@ -97,6 +98,11 @@ def read_basis(path: Path) -> SampledBasis:
         linewidth_hz=width_ppm * _number(path, facts, "SEQPAR.HZPPPM") if width_ppm > 0 else None,
         sequence=facts.get("SEQPAR.SEQ", "").strip("' "),
     )
+
+
+def flushed(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the numbers with zero for those whose exponent has three digits, which would not fit a column."""
+    return np.where(np.abs(values) < 1e-90, 0.0, values)
 
 
 def word(text: str) -> str:

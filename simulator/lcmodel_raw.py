@@ -16,7 +16,7 @@ from pulsespec.conventions import RECEIVER_PPM
 from pulsespec.errors import DataError
 from pulsespec.files import atomic_directory
 from pulsespec.simulator.basis_facts import Given, known, needed
-from pulsespec.simulator.lcmodel import broad_names, namelist, word
+from pulsespec.simulator.lcmodel import broad_names, flushed, namelist, word
 from pulsespec.simulator.sampled import Complex, SampledBasis, joined
 
 _GROUP = re.compile(r"\$(\w+)(.*?)\$END", re.DOTALL | re.IGNORECASE)
@@ -117,6 +117,9 @@ def _text(basis: SampledBasis, name: str, fid: Complex) -> str:
         f" $PULSESPEC\n DWELLTIME = {basis.dwell_s:.10g},\n PPMREF = {basis.reference_ppm:.6f},",
         f" LINEWIDTH = {basis.linewidth_hz or 0.0:.6f},\n SEQHASH = '{basis.sequence_hash}'\n $END",
         f" $NMID\n ID = '{name}',\n FMTDAT = '(2E16.8)',\n VOLUME = 1.,\n TRAMP = 1.\n $END",
-        *(f"{value.real:16.8E}{value.imag:16.8E}" for value in fid),
+        *(
+            f"{real:16.8E}{imaginary:16.8E}"
+            for real, imaginary in flushed(np.stack([fid.real, fid.imag], axis=1))
+        ),
     ]
     return "\n".join(lines) + "\n"

@@ -7,6 +7,7 @@ the FIDs were divided. The sense is that of the scanner (Pulseq's): ppm = f / (B
 the FFT. Sets of MRSCloud v2 keep metabolites at 4.68 ppm whatever `centerFreq` says (`osp_recalculate_basis_specs.m`).
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,12 @@ def _one(path: Path, given: Given) -> SampledBasis:
     content, words = attempt(lambda: scipy.io.loadmat(str(path), struct_as_record=False, squeeze_me=True))
     if content is None:
         raise DataError(f"{path}: cannot be read as a MATLAB file ({words})")
-    if "BASIS" in content:
+    if hasattr(content.get("BASIS"), "_fieldnames"):
         return _basis(path, vars(content["BASIS"]), given)
-    fields = content if "fids" in content else _sub_spectrum(path, content, given)
-    return _basis(path, {**fields, "name": path.stem, "nMets": 1}, given)
+    one = {"name": path.stem, "nMets": 1}
+    if "fids" in content:
+        return _basis(path, content | one, given)
+    return _basis(path, _sub_spectrum(path, content, given) | one, replace(given, part=None))
 
 
 def _sub_spectrum(path: Path, content: dict[str, Any], given: Given) -> dict[str, Any]:

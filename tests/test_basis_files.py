@@ -1,11 +1,14 @@
 """Basis files of every format: round trips, files that were written by hand, other programs' files, damage."""
 
 import json
+import shutil
 
 import h5py
 import numpy as np
 import pytest
 import scipy.io
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from nifti_mrs.create_nmrs import gen_nifti_mrs
 from nifti_mrs.nifti_mrs import NIFTI_MRS
 
@@ -386,3 +389,58 @@ def test_lcmodel_reads_six_characters_of_a_name(basis, tmp_path):
     fids = sampled(basis, linewidth_hz=1.0)
     long = fids.with_fids({"NAA": fids.fids["NAA"], "NAA_Acetyl": fids.fids["NAA"]})
     assert "NAA_Acetyl" in write_basis(long, tmp_path / "x.basis", "lcmodel")[0]
+
+
+def test_a_fid_a_file_of_two_sub_spectra(tmp_path):
+    t, hzppm = np.arange(512) * 5e-4, 3.0 * 42.577
+    fid = np.exp((2j * np.pi * (2.008 - 3.0) * hzppm - 20) * t)
+    ppm = (np.arange(512) - 255.5) / 512 * 2000 / hzppm + 3.0
+    facts = {"dwelltime": 5e-4, "Bo": 3.0, "linewidth": 2.0, "ppm": ppm, "te": 68.0}
+    scipy.io.savemat(
+        tmp_path / "NAA.mat", {"outA": {"fids": fid, **facts}, "outB": {"fids": 2 * fid, **facts}}
+    )
+    with pytest.raises(InputError, match="2 sub-spectra"):
+        read_basis(tmp_path)
+    read = read_basis(tmp_path, Given(part=2)).basis
+    assert (read.names, read.reference_ppm) == (("NAA",), pytest.approx(3.0))
+    assert read.fid("NAA")[0] == pytest.approx(2.0)
+    assert find_singlets(read)[0].found_ppm == pytest.approx(2.008, abs=0.01)
+
+
+@pytest.mark.parametrize("content", [{"BASIS": 3.0}, {"other": np.eye(2)}, {"fids": np.ones(8)}])
+def test_a_mat_file_of_something_else(tmp_path, content):
+    scipy.io.savemat(tmp_path / "b.mat", content)
+    with pytest.raises(DataError, match=r"b\.mat"):
+        read_basis(tmp_path / "b.mat")
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    shifts=st.lists(st.floats(0.5, 4.0), min_size=1, max_size=4),
+    phase=st.floats(-3, 3),
+    f0_mhz=st.floats(60, 500),
+    samples=st.integers(33, 257),
+    dwell_us=st.floats(100, 500),
+    te_ms=st.floats(1, 300),
+)
+@pytest.mark.parametrize("name", SAMPLED)
+def test_any_basis_goes_round(tmp_path, name, shifts, phase, f0_mhz, samples, dwell_us, te_ms):
+    f0_hz, amplitude = f0_mhz * 1e6, np.exp(1j * phase)
+    lines = {
+        f"M{number}": Lines(np.array([(ppm - 4.65) * f0_mhz]), np.array([amplitude]))
+        for number, ppm in enumerate(shifts)
+    }
+    made = Basis(
+        lines=lines, f0_hz=f0_hz, nucleus="1H", te_s=te_ms * 1e-3, samples=samples, dwell_s=dwell_us * 1e-6
+    )
+    path = target(tmp_path, name)
+    shutil.rmtree(path, ignore_errors=True)
+    write_basis(made, path, name, linewidth_hz=5.0, overwrite=True)
+    read = read_basis(path).basis
+    assert (read.f0_hz, read.dwell_s, read.te_s) == pytest.approx(
+        (f0_hz, dwell_us * 1e-6, te_ms * 1e-3), rel=1e-3
+    )
+    for metabolite in lines:
+        expected = made.fid(metabolite, linewidth_hz=5.0)
+        assert read.fids[metabolite].size in (samples, 2 * samples)  # LCModel: kept where too short to tell
+        np.testing.assert_allclose(read.fid(metabolite, samples), expected, atol=2e-4)
