@@ -61,6 +61,8 @@ def _one(path: Path, given: Given) -> SampledBasis:
     names = [path.stem] if len(fids) == 1 else names
     if len(names) != len(fids):
         raise DataError(f"{path}: names {len(names)} signals ({', '.join(names)}) but holds {len(fids)}")
+    if _number(path, header, "BeginTime"):
+        raise DataError(f"{path}: BeginTime is {header['BeginTime']} ms, expected FIDs that begin at 0")
     interval_ms, f0_hz = (
         _number(path, header, "SamplingInterval"),
         _number(path, header, "TransmitterFrequency"),

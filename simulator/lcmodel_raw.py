@@ -3,7 +3,8 @@
 The FID is in the sense of NIfTI-MRS, so nothing is conjugated. That is how the RAW files of the ISMRM fitting
 challenge and of MARSS lie, how FID-A writes them (conjugated on the way out of its own, opposite sense), and what
 LCModel's own `.basis` of the former is the Fourier transform of. The format stores neither dwell time nor, for
-MakeBasis, a frequency: what is written here adds them in groups that a Fortran namelist reader passes over.
+MakeBasis, a frequency: what is written here adds them in groups that a Fortran namelist reader passes over. TRAMP
+and VOLUME scale an FID as they scale a spectrum of a `.basis`.
 """
 
 import re
@@ -69,7 +70,7 @@ def _one(path: Path, given: Given) -> SampledBasis:
         fids={path.stem: fid},
         dwell_s=needed(path, "dwell_s", dwell_s, given),
         f0_hz=needed(path, "f0_hz", None if f0_hz is None else f0_hz * 1e6, given),
-        te_s=known(path, "te_s", None if not te_ms else te_ms * 1e-3, given),
+        te_s=known(path, "te_s", None if te_ms is None or te_ms <= 0 else te_ms * 1e-3, given),
         reference_ppm=known(path, "reference_ppm", _float(path, ours, "PPMREF"), given) or RECEIVER_PPM,
         linewidth_hz=(_float(path, ours, "LINEWIDTH") if ours else comments.get("Apodization")) or None,
         broad=broad_names([path.stem]),
@@ -111,7 +112,7 @@ def write(basis: SampledBasis, path: Path, overwrite: bool = False) -> None:
 
 
 def _text(basis: SampledBasis, name: str, fid: Complex) -> str:
-    te_ms = 0.0 if basis.te_s is None else basis.te_s * 1e3
+    te_ms = -1.0 if basis.te_s is None else basis.te_s * 1e3
     lines = [
         f" $SEQPAR\n HZPPPM = {basis.f0_hz * 1e-6:.7f},\n ECHOT = {te_ms:.3f},\n SEQ = '{word(basis.sequence)}'\n $END",
         f" $PULSESPEC\n DWELLTIME = {basis.dwell_s:.10g},\n PPMREF = {basis.reference_ppm:.6f},",

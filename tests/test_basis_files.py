@@ -67,7 +67,7 @@ def test_what_is_written_is_read(basis, tmp_path, name):
         np.testing.assert_allclose(read.fid(metabolite), expected, atol=6e-5)
 
 
-@pytest.mark.parametrize("name", [n for n in SAMPLED if n != "lcmodel"])
+@pytest.mark.parametrize("name", SAMPLED)
 def test_the_hash_of_the_sequence_is_kept(basis, tmp_path, name):
     write_basis(basis, target(tmp_path, name), name)
     assert read_basis(target(tmp_path, name)).basis.sequence_hash == basis.sequence_hash
