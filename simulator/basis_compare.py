@@ -1,7 +1,7 @@
 """How far two basis sets agree, metabolite by metabolite, whatever programs they come from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,13 +98,13 @@ def compare(first: AnyBasis, second: AnyBasis, settings: CompareSettings | None 
             f"the bases share no metabolite: {', '.join(first.names)} and {', '.join(second.names)}"
         )
     a, b = _readouts(first.subset(names), second.subset(names), chosen.linewidth_hz)
-    ppm = _axis(a, chosen)
+    ppm = _axis(a, b, chosen)
     sides = _side(a, ppm), _side(b, ppm)
     found = [_agreement(name, *sides, chosen) for name in names]
     ratios = [row.ratio for row in found if row.correlation > 0]
     median = float(np.median(ratios)) if ratios else 1.0
     return Comparison(
-        rows=tuple(_relative(row, median) for row in found),
+        rows=tuple(replace(row, relative=row.ratio / median) for row in found),
         ppm=ppm,
         only_first=tuple(name for name in first.names if name not in names),
         only_second=tuple(name for name in second.names if name not in names),
@@ -116,9 +116,8 @@ def compare(first: AnyBasis, second: AnyBasis, settings: CompareSettings | None 
 def _readouts(first: AnyBasis, second: AnyBasis, width_hz: float) -> tuple[SampledBasis, SampledBasis]:
     """Return both as FIDs of equal length in time: lines at the readout of the other, FIDs cut."""
     if isinstance(first, Basis) and isinstance(second, SampledBasis):
-        return sampled(first, second.samples, second.dwell_s, width_hz), sampled(
-            second, linewidth_hz=width_hz
-        )
+        b = sampled(second, linewidth_hz=width_hz)
+        return sampled(first, b.samples, b.dwell_s, width_hz), b
     a = sampled(first, linewidth_hz=width_hz)
     if isinstance(second, Basis):
         return a, sampled(second, a.samples, a.dwell_s, width_hz)
@@ -127,14 +126,16 @@ def _readouts(first: AnyBasis, second: AnyBasis, width_hz: float) -> tuple[Sampl
     return sampled(a, round(end_s / a.dwell_s)), sampled(b, round(end_s / b.dwell_s))
 
 
-def _axis(basis: SampledBasis, settings: CompareSettings) -> NDArray[np.float64]:
+def _axis(basis: SampledBasis, other: SampledBasis, settings: CompareSettings) -> NDArray[np.float64]:
     low, high = sorted(settings.ppm)
-    half = 0.5 / basis.dwell_s / basis.f0_hz * 1e6
-    if not basis.reference_ppm - half < low < high < basis.reference_ppm + half:
-        raise InputError(
-            f"range {low} to {high} ppm: expected two shifts within "
-            f"{basis.reference_ppm - half:.2f} to {basis.reference_ppm + half:.2f} ppm, the band of the readout"
-        )
+    for side in (basis, other):
+        half = 0.5 / side.dwell_s / side.f0_hz * 1e6
+        bottom, top = side.reference_ppm - half, side.reference_ppm + half
+        if not bottom < low < high < top:
+            raise InputError(
+                f"range {low} to {high} ppm: expected two shifts within {bottom:.2f} to {top:.2f} ppm, "
+                "the band of the readout"
+            )
     span_hz = (high - low) * basis.f0_hz * 1e-6
     points = max(16, int(np.ceil(4 * span_hz * basis.samples * basis.dwell_s)))
     return np.asarray(high - (high - low) / points * np.arange(points))
@@ -189,17 +190,6 @@ def _refined(
 def _correlation(a: Complex, b: Complex) -> float:
     norm = float(np.linalg.norm(a) * np.linalg.norm(b))
     return abs(complex(np.vdot(b, a))) / norm if norm > 0 else 0.0
-
-
-def _relative(row: Agreement, median: float) -> Agreement:
-    return Agreement(
-        row.name,
-        row.correlation,
-        row.ratio,
-        row.ratio / median if median > 0 else 0.0,
-        *(row.phase_deg, row.shift_hz, row.width_hz),
-        *(row.first, row.second),
-    )
 
 
 def _differences(first: AnyBasis, second: AnyBasis) -> tuple[str, ...]:

@@ -30,7 +30,9 @@ def needed(path: Path, fact: str, stored: float | None, given: Given) -> float:
     """Return the fact, from the file or from the user; see `known`; `DataError` where neither says it."""
     value = known(path, fact, stored, given)
     if value is None:
-        raise DataError(f"{path}: does not say {fact}, which its format does not store; give {_FLAGS[fact]}")
+        raise DataError(
+            f"{path}: does not say {fact}, which its format does not store; give {_FLAGS[fact]} to `pulsespec basis`"
+        )
     if not 0 < value < math.inf:
         raise DataError(f"{path}: {fact} is {value}, expected a number above 0")
     return value

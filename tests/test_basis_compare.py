@@ -96,6 +96,9 @@ def test_bases_that_cannot_be_compared(basis):
         compare(basis, made({"Gly": [3.548]}))
     with pytest.raises(InputError, match="band of the readout"):
         compare(basis, basis, CompareSettings(ppm=(0, 40)))
+    narrow = sampled(basis, 512, 1e-3)
+    with pytest.raises(InputError, match=r"0\.59 to 8\.71 ppm"):
+        compare(sampled(basis), narrow)
     other = Basis(lines=basis.lines, f0_hz=F0_HZ, nucleus="31P", te_s=None)
     with pytest.raises(MismatchError, match="31P"):
         compare(basis, other)
