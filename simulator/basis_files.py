@@ -30,6 +30,8 @@ class Format:
     read: Callable[[Path, Given], AnyBasis]
     write: Callable[[SampledBasis, Path, bool], None] | None
     """`None` where lines are written, by `Basis.write`."""
+    part: str = ""
+    """Suffix of the files in the folder, where the basis is one."""
 
 
 def _is_ours(path: Path) -> bool:
@@ -65,9 +67,9 @@ def _read_lcmodel(path: Path, given: Given) -> SampledBasis:
 FORMATS: Mapping[str, Format] = {
     "pulsespec": Format(".h5", _is_ours, _read_ours, None),
     "lcmodel": Format(".basis", _is_lcmodel, _read_lcmodel, lcmodel.write_basis),
-    "lcmodel-raw": Format("", lcmodel_raw.is_raw, lcmodel_raw.read, lcmodel_raw.write),
-    "fsl-mrs": Format("", fsl_mrs.is_fsl_mrs, fsl_mrs.read, fsl_mrs.write),
-    "jmrui": Format("", jmrui.is_jmrui, jmrui.read, jmrui.write),
+    "lcmodel-raw": Format("", lcmodel_raw.is_raw, lcmodel_raw.read, lcmodel_raw.write, ".RAW"),
+    "fsl-mrs": Format("", fsl_mrs.is_fsl_mrs, fsl_mrs.read, fsl_mrs.write, ".json"),
+    "jmrui": Format("", jmrui.is_jmrui, jmrui.read, jmrui.write, ".txt"),
     "osprey": Format(".mat", osprey.is_mat, osprey.read, osprey.write),
     "nifti-mrs": Format(".nii.gz", nifti_basis.is_nifti, nifti_basis.read, nifti_basis.write),
 }
@@ -198,8 +200,21 @@ def write_basis(
     written = _renamed(written, {old: program_name(old, name) for old in written.names})
     _refuse_names(written)
     guard(written, path.name)
+    _refuse_others(path, written, FORMATS[name].part)
     write(written, path, overwrite)
     return _long_names(written, name)
+
+
+def _refuse_others(path: Path, basis: SampledBasis, part: str) -> None:
+    """Raise where a folder holds functions that are not written now: old and new would become one basis."""
+    if not part or not path.is_dir():
+        return
+    files = [p for p in path.iterdir() if p.suffix.lower() == part.lower()]
+    others = sorted(p.name for p in files if p.name not in {f"{name}{part}" for name in basis.names})
+    if others:
+        raise InputError(
+            f"{path}: holds {', '.join(others)} of another basis; remove them or choose another folder"
+        )
 
 
 _PLAIN = re.compile(r"[A-Za-z0-9_+\-,()][A-Za-z0-9_+\-,(). ]*")

@@ -103,8 +103,16 @@ def test_an_existing_file_is_kept(basis, tmp_path, name):
     write_basis(basis, path, name)
     with pytest.raises(InputError, match="--overwrite"):
         write_basis(basis, path, name)
-    write_basis(basis.subset(["NAA"]), path, name, overwrite=True)
-    assert "NAA" in read_basis(path).basis.names
+    write_basis(basis, path, name, overwrite=True, linewidth_hz=7.0)
+    assert read_basis(path).basis.linewidth_hz == pytest.approx(7, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", [n for n in SAMPLED if not FORMATS[n].suffix])
+def test_two_bases_are_not_mixed_in_one_folder(basis, tmp_path, name):
+    write_basis(basis, tmp_path / "x", name)
+    with pytest.raises(InputError, match=r"holds Cr\..* of another basis"):
+        write_basis(basis.subset(["NAA"]), tmp_path / "x", name, overwrite=True)
+    assert len(read_basis(tmp_path / "x").basis.names) == 5
 
 
 @pytest.mark.parametrize("name", SAMPLED)
@@ -227,8 +235,8 @@ def test_a_folder_of_nifti_mrs_files_is_a_basis(basis, tmp_path):
 
 
 def test_functions_of_different_readouts_do_not_go_together(basis, tmp_path):
-    write_basis(basis.subset(["NAA"]), tmp_path / "x", "fsl-mrs")
-    write_basis(basis.subset(["Cr"]), tmp_path / "x", "fsl-mrs", dwell_s=5e-4, overwrite=True)
+    FORMATS["fsl-mrs"].write(sampled(basis.subset(["NAA"]), linewidth_hz=1.0), tmp_path / "x", False)
+    FORMATS["fsl-mrs"].write(sampled(basis.subset(["Cr"]), 1024, 5e-4, 1.0), tmp_path / "x", True)
     with pytest.raises(DataError, match="NAA has dwell_s"):
         read_basis(tmp_path / "x")
 

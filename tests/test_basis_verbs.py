@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -90,6 +91,17 @@ def test_the_suffix_says_the_format(pulsespec, path, tmp_path):
     code, _, err = pulsespec("basis", "convert", path, tmp_path / "folder")
     assert code == 2
     assert "--format" in err
+
+
+def test_water_is_added_on_request(pulsespec, basis, tmp_path):
+    water = Lines(np.array([0.0]), np.array([2.0 + 0j]))
+    replace(basis, water=water).write(tmp_path / "w.h5")
+    assert pulsespec("basis", "convert", tmp_path / "w.h5", tmp_path / "w.mat", "--water")[0] == 0
+    read = analysis.read_basis(tmp_path / "w.mat")
+    assert abs(read.fid("H2O")[0]) == pytest.approx(2)
+    code, _, err = pulsespec("basis", "convert", tmp_path / "w.mat", tmp_path / "v.mat", "--water")
+    assert code == 2
+    assert "no water" in err
 
 
 def test_dry_run_writes_nothing(pulsespec, path, tmp_path):

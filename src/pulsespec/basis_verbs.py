@@ -11,6 +11,7 @@ from pulsespec.errors import InputError
 from pulsespec.files import refuse_existing
 
 if TYPE_CHECKING:
+    from pulsespec.simulator import Basis, SampledBasis
     from pulsespec.simulator.basis_compare import CompareSettings
     from pulsespec.simulator.basis_facts import Given
     from pulsespec.simulator.basis_files import ReadBasis
@@ -78,6 +79,7 @@ def convert(
     given: "Given | None" = None,
     conjugate: bool = False,
     metabolites: Sequence[str] | None = None,
+    water: bool = False,
     points: int | None = None,
     dwell_s: float | None = None,
     linewidth_hz: float | None = None,
@@ -90,7 +92,8 @@ def convert(
 
     `form` is a name of `FORMATS`, by default the one that the suffix of `output` says. Lines are rendered at
     `points` and `dwell_s`, broadened by `linewidth_hz` (1 Hz unless given); sampled FIDs are cut, thinned or,
-    once decayed, zero-filled, and refused where that would spoil them.
+    once decayed, zero-filled, and refused where that would spoil them. `water` adds the unsuppressed water that a
+    simulated basis has, as `H2O`, which Osprey fits water references with.
     """
     from pulsespec.simulator.basis_files import write_basis
 
@@ -99,6 +102,8 @@ def convert(
         refuse_existing(output, overwrite)
     found = _read(source, given, conjugate, notify)
     basis = found.basis.subset(metabolites) if metabolites else found.basis
+    if water:
+        basis = _with_water(source, basis)
     if dry_run:
         return {
             "input": str(source),
@@ -111,6 +116,14 @@ def convert(
         notify(notice)
     made = info(output)
     return made | {"input": str(source), "output": str(output)}
+
+
+def _with_water(source: Path, basis: "Basis | SampledBasis") -> "Basis":
+    from pulsespec.simulator import Basis
+
+    if not isinstance(basis, Basis) or basis.water is None:
+        raise InputError(f"{source}: has no water of the same sequence; simulate one that has")
+    return replace(basis, lines={**basis.lines, "H2O": basis.water})
 
 
 def _form_of(output: Path) -> str:
