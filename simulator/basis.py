@@ -160,7 +160,7 @@ class Basis:
                     provenance=json.loads(file.attrs["provenance"]),
                     **facts,
                 )
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise DataError(f"{path}: cannot be read as a basis file ({error})") from error
 
 

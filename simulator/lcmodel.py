@@ -1,122 +1,67 @@
 """LCModel basis files: sampled spectra, read and written.
 
 A `.basis` holds for each metabolite the Fourier transform of its FID, zero-filled to NDATAB points and divided by
-the square root of NDATAB, in the sense of NIfTI-MRS and without conjugation; found by comparing such a file
-with the RAW files it was made from, as the format has no published definition beyond LCModel's manual
-(Provencher 1993, doi:10.1002/mrm.1910300604).
+the square root of NDATAB, in the sense of NIfTI-MRS and without conjugation. What LCModel makes of it was read from
+its source (`MYBASI` in `LCModel.f`, BSD-3): spectra are multiplied by TRAMP / (VOLUME CONC), moved by ISHIFT points
+to the left, and taken to be centred on 4.65 ppm; a negative BADELT says that they are encrypted; namelist groups
+that it does not know, as its own NMUSED, are passed over. The program: Provencher 1993,
+doi:10.1002/mrm.1910300604.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsespec.conventions import RECEIVER_PPM, swap_sense
-from pulsespec.errors import DataError, InputError, MismatchError
+from pulsespec.errors import DataError
 from pulsespec.files import atomic_path
-from pulsespec.simulator.basis import Basis, Lines, render
-
-Complex = NDArray[np.complex128]
+from pulsespec.simulator.basis import Basis
+from pulsespec.simulator.sampled import Complex, SampledBasis, at_reference, sampled
 
 _NUMBERS_A_LINE = 6
+_CENTRE_PPM = 4.65
+"""Chemical shift of the centre of every basis, in `MYBASI`; PPMSEP is a note of MakeBasis."""
+_ROUNDING = 1e-3
+"""What the five digits of the format may leave where a FID was zero-filled, as a share of its maximum."""
 _BROAD = re.compile(r"^(mac|mm|lip)", re.IGNORECASE)
 _SECTION = re.compile(r"\$(\w+)(.*?)\$END([^$]*)", re.DOTALL)
 
 
-@dataclass(frozen=True, kw_only=True)
-class SampledBasis:
-    """A basis set as sampled FIDs, as other programs store it; offers what a fit needs of a `Basis`."""
-
-    fids: Mapping[str, Complex]
-    """FIDs in the NIfTI-MRS sense by name; each of shape (samples,)."""
-    dwell_s: float
-    f0_hz: float
-    te_s: float | None
-    nucleus: str = "1H"
-    tr_s: float | None = None
-    reference_ppm: float = RECEIVER_PPM
-    broad: tuple[str, ...] = ()
-    """Names that are macromolecules or lipids."""
-    water: Lines | None = None
-    """Always `None`: these files have no water of the same sequence."""
-    sequence: str = ""
-    sequence_hash: str = ""
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of all components."""
-        return tuple(self.fids)
-
-    @property
-    def samples(self) -> int:
-        """Points of the longest FID."""
-        return max(fid.size for fid in self.fids.values())
-
-    def fid(
-        self,
-        name: str,
-        samples: int | None = None,
-        dwell_s: float | None = None,
-        linewidth_hz: float = 0.0,
-        gauss_hz: float = 0.0,
-    ) -> Complex:
-        """Return the FID of one component, cut or zero-filled to `samples`; widths are added.
-
-        Raises
-        ------
-        InputError
-            There is no such component.
-        MismatchError
-            `dwell_s` is not that of the file: sampled FIDs are not resampled.
-
-        """
-        if name not in self.fids:
-            raise InputError(f"basis: has no component {name!r}, only {', '.join(self.fids)}")
-        if dwell_s is not None and abs(dwell_s - self.dwell_s) > 1e-4 * self.dwell_s:
-            raise MismatchError(
-                f"basis: sampled at a dwell time of {self.dwell_s * 1e6:.2f} us, but the data at "
-                f"{dwell_s * 1e6:.2f} us; simulate a basis instead, which renders at any"
-            )
-        n = self.samples if samples is None else samples
-        padded = np.zeros(n, dtype=complex)
-        stored = self.fids[name][:n]
-        padded[: stored.size] = stored
-        t = np.arange(n) * self.dwell_s
-        decay = np.exp(-np.pi * linewidth_hz * t - (np.pi * gauss_hz * t) ** 2 / (4 * np.log(2)))
-        return np.asarray(padded * decay)
-
-    def subset(self, names: Sequence[str]) -> "SampledBasis":
-        """Return the basis with only the named components."""
-        fids = {name: self.fid(name) for name in names}
-        return replace(self, fids=fids, broad=tuple(name for name in self.broad if name in fids))
-
-    def with_broad(self, components: Mapping[str, Lines]) -> "SampledBasis":
-        """Return the basis with macromolecule and lipid components added."""
-        added = {
-            name: swap_sense(render(lines, self.samples, self.dwell_s)) for name, lines in components.items()
-        }
-        return replace(self, fids={**self.fids, **added}, broad=(*self.broad, *added))
+def _dwell_s(path: Path, facts: Mapping[str, str]) -> float:
+    dwell_s = _number(path, facts, "BASIS1.BADELT")
+    if dwell_s < 0:
+        raise DataError(
+            f"{path}: BADELT is negative, which says that LCModel encrypted the spectra; only it reads them"
+        )
+    return dwell_s
 
 
-def write_basis(basis: Basis, path: Path, overwrite: bool = False, linewidth_hz: float = 1.0) -> None:
-    """Write an LCModel `.basis` at the readout of the basis, lines broadened by `linewidth_hz`."""
-    points = 2 * basis.samples
-    te_ms = 0.0 if basis.te_s is None else basis.te_s * 1e3
+def broad_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names that mean macromolecules or lipids, as LCModel and Osprey call them."""
+    return tuple(name for name in names if _BROAD.match(name))
+
+
+def write_basis(
+    basis: Basis | SampledBasis, path: Path, overwrite: bool = False, linewidth_hz: float = 1.0
+) -> None:
+    """Write an LCModel `.basis` at the readout of the basis; lines are broadened by `linewidth_hz`."""
+    fids = sampled(basis, linewidth_hz=linewidth_hz) if isinstance(basis, Basis) else basis
+    written = at_reference(fids, _CENTRE_PPM)
+    points = 2 * written.samples
+    te_ms = -1.0 if written.te_s is None else written.te_s * 1e3
+    width_ppm = written.linewidth_hz / written.f0_hz * 1e6 if written.linewidth_hz else -1.0
     text = [
-        f" $SEQPAR\n FWHMBA = {linewidth_hz / basis.f0_hz * 1e6:.6f},\n HZPPPM = {basis.f0_hz * 1e-6:.6f},",
-        f" ECHOT = {te_ms:.3f},\n SEQ = '{basis.sequence[:20]}'\n $END",
-        f" $BASIS1\n IDBASI = 'pulsespec {basis.sequence_hash[:12]}',\n FMTBAS = '({_NUMBERS_A_LINE}E13.5)',",
-        f" BADELT = {basis.dwell_s:.9g},\n NDATAB = {points}\n $END",
+        f" $SEQPAR\n FWHMBA = {width_ppm:.6f},\n HZPPPM = {written.f0_hz * 1e-6:.6f},",
+        f" ECHOT = {te_ms:.3f},\n SEQ = '{word(written.sequence)}'\n $END",
+        f" $PULSESPEC\n SEQHASH = '{written.sequence_hash}'\n $END",
+        f" $BASIS1\n IDBASI = 'pulsespec {written.sequence_hash[:12]}',\n FMTBAS = '({_NUMBERS_A_LINE}E13.5)',",
+        f" BADELT = {written.dwell_s:.9g},\n NDATAB = {points}\n $END",
     ]
-    for name in basis.names:
-        fid = basis.fid(name, linewidth_hz=linewidth_hz)
-        spectrum = np.fft.fft(fid, points) / np.sqrt(points)
-        text.append(f" $NMUSED\n FILRAW = '{name}',\n PPMSEP = {basis.reference_ppm:.6f}\n $END")
+    for name in written.names:
+        spectrum = np.fft.fft(written.fid(name), points) / np.sqrt(points)
+        text.append(f" $NMUSED\n FILRAW = '{name}',\n PPMSEP = {_CENTRE_PPM}\n $END")
         text.append(
             f" $BASIS\n ID = '{name}',\n METABO = '{name}',\n CONC = 1.,\n TRAMP = 1.,\n VOLUME = 1.,"
         )
@@ -127,7 +72,7 @@ def write_basis(basis: Basis, path: Path, overwrite: bool = False, linewidth_hz:
 
 
 def _numbers(values: Complex) -> str:
-    flat = np.stack([values.real, values.imag], axis=1).ravel()
+    flat = flushed(np.stack([values.real, values.imag], axis=1)).ravel()
     cells = [f"{value:13.5E}" for value in flat]
     return "\n".join("".join(cells[i : i + _NUMBERS_A_LINE]) for i in range(0, len(cells), _NUMBERS_A_LINE))
 
@@ -148,26 +93,40 @@ def read_basis(path: Path) -> SampledBasis:
     facts: dict[str, str] = {}
     fids: dict[str, Complex] = {}
     for kind, head, body in _SECTION.findall(text):
-        values = _namelist(head)
-        if kind in ("SEQPAR", "BASIS1", "NMUSED"):
+        values = namelist(head)
+        if kind in ("SEQPAR", "BASIS1", "PULSESPEC"):
             facts |= {f"{kind}.{key}": value for key, value in values.items()}
         elif kind == "BASIS":
             fids[values.get("METABO", "").strip("' ")] = _fid(path, values, body, facts)
     if not fids or "BASIS1.BADELT" not in facts:
         raise DataError(f"{path}: is not an LCModel basis file (no $BASIS1 or no $BASIS)")
     echo_ms = _number(path, facts, "SEQPAR.ECHOT", 0.0)
+    width_ppm = _number(path, facts, "SEQPAR.FWHMBA", -1.0)
     return SampledBasis(
-        fids=fids,
-        dwell_s=_number(path, facts, "BASIS1.BADELT"),
+        fids=_unfilled(fids),
+        dwell_s=_dwell_s(path, facts),
         f0_hz=_number(path, facts, "SEQPAR.HZPPPM") * 1e6,
         te_s=echo_ms * 1e-3 if echo_ms > 0 else None,
-        reference_ppm=_number(path, facts, "NMUSED.PPMSEP", RECEIVER_PPM),
-        broad=tuple(name for name in fids if _BROAD.match(name)),
+        reference_ppm=_CENTRE_PPM,
+        broad=broad_names(fids),
+        linewidth_hz=width_ppm * _number(path, facts, "SEQPAR.HZPPPM") if width_ppm > 0 else None,
         sequence=facts.get("SEQPAR.SEQ", "").strip("' "),
+        sequence_hash=facts.get("PULSESPEC.SEQHASH", "").strip("' "),
     )
 
 
-def _namelist(text: str) -> dict[str, str]:
+def flushed(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the numbers with zero for those whose exponent has three digits, which would not fit a column."""
+    return np.where(np.abs(values) < 1e-90, 0.0, values)
+
+
+def word(text: str) -> str:
+    """Return the text as a string of a Fortran namelist can hold it: 20 plain characters."""
+    return re.sub(r"[^ -~]|['$]", "", text)[:20]
+
+
+def namelist(text: str) -> dict[str, str]:
+    """Return the keys (upper case) and values of a Fortran namelist group."""
     pairs = re.findall(r"(\w+)\s*=\s*('[^']*'|[^,\n]*)", text)
     return {key.upper(): value.strip() for key, value in pairs}
 
@@ -191,6 +150,23 @@ def _fid(path: Path, values: Mapping[str, str], body: str, facts: Mapping[str, s
         raise DataError(f"{path}: {name}: data are not numbers ({error})") from error
     if flat.size != 2 * points:
         raise DataError(f"{path}: {name}: {flat.size} numbers, expected {2 * points}: truncated or damaged")
-    spectrum = flat[::2] + 1j * flat[1::2]
+    spectrum = (flat[::2] + 1j * flat[1::2]) * _scale(path, values)
     shift = int(float(values.get("ISHIFT") or 0))
-    return np.asarray(np.fft.ifft(np.roll(spectrum, -shift)) * np.sqrt(points))[: points // 2]
+    return np.asarray(np.fft.ifft(np.roll(spectrum, -shift)) * np.sqrt(points))
+
+
+def _scale(path: Path, values: Mapping[str, str]) -> float:
+    tramp, volume, conc = (_number(path, values, key, 1.0) for key in ("TRAMP", "VOLUME", "CONC"))
+    if min(tramp, volume, conc) <= 0:
+        raise DataError(f"{path}: TRAMP {tramp}, VOLUME {volume}, CONC {conc}: expected numbers above 0")
+    return tramp / (volume * conc)
+
+
+def _unfilled(fids: Mapping[str, Complex]) -> dict[str, Complex]:
+    """Return the FIDs without the half that LCModel zero-fills; spant and Osprey fill nothing and keep all."""
+    filled = all(_is_zero(fid[fid.size // 2 :], fid) for fid in fids.values())
+    return {name: fid[: fid.size // 2] if filled else fid for name, fid in fids.items()}
+
+
+def _is_zero(part: Complex, whole: Complex) -> bool:
+    return bool(np.abs(part).max() <= _ROUNDING * np.abs(whole).max())

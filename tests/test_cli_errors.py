@@ -110,7 +110,7 @@ def test_a_sequence_cut_in_half(fails, press, tmp_path):
 
 
 def test_an_output_of_unknown_format(fails, press, tmp_path):
-    assert "expected a name that ends in .h5 or .basis" in fails("simulate", press, "-o", tmp_path / "a.txt")
+    assert "expected a name that ends in .h5, .basis" in fails("simulate", press, "-o", tmp_path / "a.txt")
 
 
 def test_an_unknown_metabolite(fails, press, tmp_path):

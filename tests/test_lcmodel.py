@@ -1,5 +1,7 @@
 """LCModel basis files: round trip, other programs' files, damage."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -51,8 +53,9 @@ def test_another_dwell_time_is_refused(basis, tmp_path):
     write_basis(basis, tmp_path / "x.basis")
     read = read_basis(tmp_path / "x.basis")
     assert read.fid("NAA", 512).shape == (512,)
-    with pytest.raises(MismatchError, match=r"250\.00 us.*500\.00 us"):
-        read.fid("NAA", 512, 5e-4)
+    with pytest.raises(MismatchError, match=r"250\.00 us.*300\.00 us"):
+        read.fid("NAA", 512, 3e-4)
+    np.testing.assert_array_equal(read.fid("NAA", 256, 5e-4), read.fid("NAA", 512)[::2])
 
 
 def test_broad_components_are_added_at_its_own_sampling(basis, tmp_path):
@@ -60,6 +63,39 @@ def test_broad_components_are_added_at_its_own_sampling(basis, tmp_path):
     read = read_basis(tmp_path / "x.basis").with_broad(broad_lines(123.25e6, ["MM09"]))
     assert read.broad == ("MM09",)
     assert abs(read.fid("MM09")[0]) == pytest.approx(3.0)
+
+
+def test_spectra_are_scaled_as_lcmodel_scales_them(basis, tmp_path):
+    """By TRAMP / (VOLUME CONC), metabolite by metabolite."""
+    path = tmp_path / "x.basis"
+    write_basis(basis, path)
+    head, tail = path.read_text().split("METABO = 'Cr'")
+    path.write_text(
+        head + "METABO = 'Cr'" + tail.replace("CONC = 1.", "CONC = 50.").replace("TRAMP = 1.", "TRAMP = 2.")
+    )
+    read = read_basis(path)
+    assert abs(read.fid("NAA")[0]) == pytest.approx(abs(basis.fid("NAA")[0]), rel=1e-3)
+    assert abs(read.fid("Cr")[0]) == pytest.approx(3 * 2 / 50, rel=1e-3)
+    path.write_text(path.read_text().replace("CONC = 50.", "CONC = 0."))
+    with pytest.raises(DataError, match="CONC 0"):
+        read_basis(path)
+
+
+def test_an_encrypted_file_is_refused(basis, tmp_path):
+    write_basis(basis, tmp_path / "x.basis")
+    text = (tmp_path / "x.basis").read_text()
+    (tmp_path / "x.basis").write_text(text.replace("BADELT = ", "BADELT = -"))
+    with pytest.raises(DataError, match="encrypted"):
+        read_basis(tmp_path / "x.basis")
+
+
+def test_another_centre_is_moved_to_what_lcmodel_takes_for_granted(basis, tmp_path):
+    lines = {name: Lines(value.frequency_hz + 100.0, value.amplitude) for name, value in basis.lines.items()}
+    moved = replace(basis, lines=lines, reference_ppm=4.65 - 100 / 123.25)
+    write_basis(moved, tmp_path / "x.basis")
+    np.testing.assert_allclose(
+        read_basis(tmp_path / "x.basis").fid("NAA"), basis.fid("NAA", linewidth_hz=1.0), atol=3e-5
+    )
 
 
 @pytest.mark.parametrize(

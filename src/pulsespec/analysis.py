@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pulsespec.recon.quantify import QuantifySettings
     from pulsespec.recon.transients import Scan, Transients
     from pulsespec.simulator import Basis
-    from pulsespec.simulator.lcmodel import SampledBasis
+    from pulsespec.simulator.sampled import SampledBasis
 
 BRAIN_METABOLITES = (
     *("NAA", "NAAG", "Cr", "PCr", "GPC", "PCh", "Ins", "Scyllo", "Glu", "Gln", "GABA", "GSH", "Lac", "Ala"),
@@ -69,7 +69,7 @@ def fit(
         return {"inputs": [str(path) for path in inputs], "basis": str(basis), "output": str(output)}
     with atomic_directory(output, overwrite) as folder:
         scan = load(inputs, None, conjugate, notify)
-        functions = read_basis(basis)
+        functions = read_basis(basis, notify)
         done = _processed(scan, notify, whole=False)
         return analyse(done, functions, folder, {"basis": str(basis)}, notify, assumptions) | {
             "output": str(output)
@@ -137,7 +137,8 @@ def _basis_for(
 
     data = measured(scan)
     if basis is not None:
-        return read_basis(basis).subset(metabolites) if metabolites else read_basis(basis)
+        found = read_basis(basis, notify)
+        return found.subset(metabolites) if metabolites else found
     path = commands.sequence_of(str(source), folder, scanner, data.f0_hz, notify)
     compare(data, _outline(path, data.f0_hz))
     notify(f"simulating the basis set at {data.f0_hz * 1e-6:.4f} MHz")
@@ -193,16 +194,14 @@ def load(raws: Sequence[Path], sequence: Path | None, conjugate: bool, notify: N
     return read(raws, sequence=sequence, conjugate=conjugate)
 
 
-def read_basis(path: Path) -> "Basis | SampledBasis":
-    """Return the basis set in `path`: `.h5`, or `.basis` of LCModel."""
-    from pulsespec.simulator import Basis
+def read_basis(path: Path, notify: Notify = silent) -> "Basis | SampledBasis":
+    """Return the basis set in `path`, a file or folder of any format that `pulsespec basis` reads."""
+    from pulsespec.simulator.basis_files import read_basis
 
-    commands.require_file(path)
-    if path.suffix == ".basis":
-        from pulsespec.simulator.lcmodel import read_basis
-
-        return read_basis(path)
-    return Basis.read(path)
+    found = read_basis(path)
+    for notice in found.notices:
+        notify(f"basis: {notice}")
+    return found.basis
 
 
 def analyse(

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pulsespec import __version__, analysis, commands
+from pulsespec import __version__, analysis, basis_cli, commands
 from pulsespec import demo as virtual
 from pulsespec.console import Console
 from pulsespec.errors import InputError, PulsespecError
@@ -50,6 +50,9 @@ WaterMm = Annotated[
     typer.Option("--water-mm", help="Concentration of water in mM, in place of tissue fractions."),
 ]
 NoRelaxation = Annotated[bool, typer.Option("--no-relaxation", help="Do not correct mM for T1 and T2.")]
+
+
+app.add_typer(basis_cli.app, name="basis")
 
 
 def main() -> None:
@@ -235,7 +238,9 @@ def calibrate(
 @app.command()
 def simulate(
     source: Annotated[str, typer.Argument(help="A .seq file, a protocol's name or its TOML file.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Basis to write: .h5, or .basis (LCModel).")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Basis to write: .h5 (lines), .basis, .mat or .nii.gz.")
+    ],
     scanner: ScannerName = None,
     field: FieldT = None,
     f0_mhz: F0Mhz = None,
@@ -302,7 +307,7 @@ def recon(
 @app.command()
 def fit(
     spectrum: Annotated[Path, typer.Argument(help="A processed spectrum, such as `recon` writes.")],
-    basis: Annotated[Path, typer.Option("--basis", help="Basis set: .h5, or .basis (LCModel).")],
+    basis: Annotated[Path, typer.Option("--basis", help="Basis set, of any format that `basis` reads.")],
     output: Folder,
     water: Annotated[Path | None, typer.Option("--water", help="Water reference, for mM.")] = None,
     gm: Gm = 0.5,

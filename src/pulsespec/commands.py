@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pulsespec.protocols import Protocol
     from pulsespec.sequences import Scanner
     from pulsespec.simulator import Basis
-    from pulsespec.simulator.lcmodel import SampledBasis
     from pulsespec.simulator.molecule import Metabolite
+    from pulsespec.simulator.sampled import SampledBasis
 
 PICTURES = (".png", ".svg", ".pdf")
 """Suffixes of the pictures that can be drawn."""
@@ -312,15 +312,15 @@ def simulate(
 ) -> dict[str, Any]:
     """Simulate a `.seq` file, or a protocol by name or file, and write the basis set.
 
-    `output` ends in `.h5` (transition lines, nothing lost) or `.basis` (LCModel); `spins` is a table of spin
-    systems that adds to the shipped one; `macromolecules` names a model whose components are added.
+    `output` ends in `.h5` (transition lines, nothing lost) or as a file of another program does; `spins` is a table
+    of spin systems that adds to the shipped one; `macromolecules` names a model whose components are added.
     """
+    from pulsespec.simulator.basis_files import format_named
     from pulsespec.simulator.broad import broad_lines, load_model
 
     if macromolecules is not None:
         load_model(macromolecules)
-    if output.suffix not in (".h5", ".basis"):
-        raise InputError(f"{output}: expected a name that ends in .h5 or .basis")
+    format_named(output)
     refuse_existing(output, overwrite)
     with tempfile.TemporaryDirectory() as scratch:
         path = sequence_of(source, Path(scratch), scanner, f0_hz, notify)
@@ -367,12 +367,9 @@ def basis_of(
 
 def write_basis(basis: "Basis", output: Path, overwrite: bool) -> None:
     """Write the basis in the format that the suffix of `output` says."""
-    if output.suffix == ".basis":
-        from pulsespec.simulator.lcmodel import write_basis
+    from pulsespec.simulator.basis_files import format_named, write_basis
 
-        write_basis(basis, output, overwrite=overwrite)
-    else:
-        basis.write(output, overwrite)
+    write_basis(basis, output, format_named(output), overwrite=overwrite)
 
 
 def describe(basis: "Basis | SampledBasis") -> dict[str, Any]:
