@@ -23,6 +23,11 @@ def list_broad() -> list[str]:
     return list(_table()["components"])
 
 
+def list_all_broad() -> list[str]:
+    """Return the names of all components that `broad_lines` knows, those of brain first."""
+    return [*list_broad(), *_table()["by_name"]]
+
+
 def broad_lines(
     f0_hz: float, names: Sequence[str] | None = None, reference_ppm: float = RECEIVER_PPM
 ) -> dict[str, Lines]:

@@ -3,10 +3,15 @@
 import difflib
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pulsespec.errors import DataError, InputError
+from pulsespec.simulator.broad import list_all_broad
 from pulsespec.simulator.tissue import Amount, Linewidth, Relaxation, Source, Tissue
 from pulsespec.simulator.tissue_table import StatedAmount, StatedTissue, Table, shipped_table
+
+GIVEN = "given"
+"""Key of the source of what the caller states."""
 
 
 def list_tissues() -> list[str]:
@@ -29,6 +34,28 @@ def load_tissue(name: str) -> Tissue:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise InputError(f"tissue {name!r}: expected one of {', '.join(known)}{hint}")
     return resolve(shipped_table(), name)
+
+
+def with_amounts(tissue: Tissue, amounts_mm: Mapping[str, float]) -> Tissue:
+    """Return a tissue with other concentrations, as the caller gives them; zero takes a component away.
+
+    Raises
+    ------
+    InputError
+        A name is that of a sum, whose parts cannot be known.
+
+    """
+    found = {True: dict(tissue.broad), False: dict(tissue.concentrations)}
+    for name, value in amounts_mm.items():
+        if name in tissue.sums:
+            parts = ", ".join(tissue.sums[name])
+            raise InputError(f"{name}: is a sum, expected its parts ({parts}) with a concentration each")
+        table = found[name in tissue.broad or name in list_all_broad()]
+        table[name] = Amount(value, 0.0, GIVEN)
+    sources = {**tissue.sources, GIVEN: Source("given by the user", "", "derived")}
+    return replace(
+        tissue, concentrations=_over({}, found[False]), broad=_over({}, found[True]), sources=sources
+    )
 
 
 def resolve(table: Table, name: str) -> Tissue:

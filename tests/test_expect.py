@@ -13,17 +13,15 @@ from pulsespec.recon.quality import quality as measured_quality
 from pulsespec.recon.transients import Transients
 from pulsespec.simulator.broad import broad_lines
 from pulsespec.simulator.expect import (
-    BASELINE_PPM,
-    Contents,
     Quality,
     clean_fid,
     draw_accidents,
     expected_fid,
-    prepare,
     reference_height,
     residual_water,
     water_fid,
 )
+from pulsespec.simulator.scene import BASELINE_PPM, Contents, prepare
 from pulsespec.simulator.tissue_library import load_tissue
 
 TISSUE = load_tissue("grey-matter")

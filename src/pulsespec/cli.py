@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pulsespec import __version__, analysis, commands
+from pulsespec import __version__, analysis, commands, expect_cli
 from pulsespec import demo as virtual
 from pulsespec.console import Console
 from pulsespec.errors import InputError, PulsespecError
@@ -378,6 +378,10 @@ def _show(console: Console, made: dict[str, Any], dry_run: bool) -> None:
     console.table(made["concentrations"], made)
     if not console.as_json:
         console.result(None, f"report: {Path(made['output']) / 'report.html'}")
+
+
+app.command()(expect_cli.expect)
+app.command()(expect_cli.tissues)
 
 
 @app.command()
