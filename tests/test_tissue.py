@@ -2,6 +2,7 @@
 
 import math
 import re
+from pathlib import Path
 
 import pytest
 
@@ -163,3 +164,11 @@ def test_liver_fat_has_the_fraction_that_its_source_says():
     liver = load_tissue("fatty-liver")
     fat = liver.broad["Fat"].mm * abs(broad_lines(123.25e6, ["Fat"])["Fat"].amplitude.sum())
     assert fat / (fat + 2 * liver.water.mm) == pytest.approx(0.15, abs=0.002)
+
+
+def test_the_documentation_has_every_tissue_and_source():
+    page = (Path(__file__).parent.parent / "docs" / "expected-spectra.md").read_text(encoding="utf-8")
+    for name in list_tissues():
+        assert f"| `{name}` |" in page
+    for source in shipped_table().sources.values():
+        assert source.citation in page
