@@ -15,7 +15,7 @@ from scipy.special import ndtr, ndtri
 
 from pulsespec.conventions import field_from_larmor
 from pulsespec.errors import InputError
-from pulsespec.executor import map_blocks
+from pulsespec.executor import iter_blocks
 from pulsespec.simulator.expect import Accidents, Quality, draw_accidents, expected_fid
 from pulsespec.simulator.scene import Contents, Scene
 
@@ -169,7 +169,4 @@ def training_blocks(
     if count < 1 or seed < 0 or block < 1:
         raise InputError(f"count {count}, seed {seed}, block {block}: expected at least 1, 0 and 1")
     spans = [(start, min(start + block, count)) for start in range(0, count, block)]
-    wave = 1 if jobs <= 1 else 16 * jobs
-    render = partial(render_block, scene, distributions, seed)
-    for first in range(0, len(spans), wave):
-        yield from map_blocks(render, spans[first : first + wave], jobs)
+    yield from iter_blocks(partial(render_block, scene, distributions, seed), spans, jobs)

@@ -1,8 +1,9 @@
 """One HDF5 file for a training set: spectra, truth, axes, units and what everything was drawn from."""
 
 import json
+import tomllib
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,35 @@ SCAN_UNITS = {
     "phase_deg": "degrees",
     "shift_hz": "Hz, positive downfield",
 }
+
+
+def read_distributions(path: Path) -> Distributions:
+    """Read distributions from a TOML file whose keys are the fields of `Distributions`.
+
+    Raises
+    ------
+    InputError
+        There is no such file, it is not TOML, or a key or value is not what is expected.
+
+    """
+    try:
+        given = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as TOML ({error})") from error
+    known = {one.name: one.default for one in fields(Distributions)}
+    values: dict[str, Any] = {}
+    for key, value in given.items():
+        if key not in known:
+            raise InputError(f"{path}: {key}: unknown key, expected one of {', '.join(known)}")
+        numbers = value if isinstance(value, list) else [value]
+        single = isinstance(known[key], float)
+        fits = not isinstance(value, list) if single else isinstance(value, list) and len(value) == 2
+        if not fits or not all(type(number) in (int, float) for number in numbers):
+            raise InputError(
+                f"{path}: {key} = {value!r}: expected {'a number' if single else 'a list of two numbers'}"
+            )
+        values[key] = float(value) if single else tuple(float(number) for number in numbers)
+    return Distributions(**values)
 
 
 def write_training(

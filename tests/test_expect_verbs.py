@@ -16,6 +16,7 @@ from pulsespec.recon.nifti import read_nifti
 from pulsespec.simulator.expect import Quality, draw_accidents, expected_fid, water_fid
 from pulsespec.simulator.scene import prepare
 from pulsespec.simulator.tissue_library import list_tissues, load_tissue, with_amounts
+from pulsespec.simulator.training_file import read_distributions
 
 NAMES = ["NAA", "Cr", "GPC", "Ins", "Glu"]
 
@@ -90,6 +91,41 @@ def test_a_training_set_in_one_file(basis, tmp_path):
         columns = list(file["truth/scan"].attrs["columns"])
         assert (file["truth/scan"][:, columns.index("snr")] == 30).all(), "what is given is not drawn"
         assert np.ptp(file["truth/scan"][:, columns.index("gauss_hz")]) > 0
+
+
+def test_distributions_can_be_given_in_a_file(basis, tmp_path):
+    table, output = tmp_path / "d.toml", tmp_path / "set.h5"
+    table.write_text("snr = [20, 30]\ngauss_hz = [9.0, 11.0]\nt2_relative_sd = 0.0\n")
+    done = run(
+        "expect", basis, "--tissue", "grey-matter", "-o", output, "--count", 20, "--distributions", table,
+        "--phase-deg", 5,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    with h5py.File(output) as file:
+        scan = dict(zip(file["truth/scan"].attrs["columns"], file["truth/scan"][:].T, strict=True))
+        assert 20 <= scan["snr"].min() < scan["snr"].max() <= 30
+        assert 9 <= scan["gauss_hz"].min() < scan["gauss_hz"].max() <= 11
+        assert (scan["phase_deg"] == 5).all()
+        assert np.ptp(file["truth/t2_s"][:, 0]) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("snr = 30", "two numbers"),
+        ("snr = [1, 2, 3]", "two numbers"),
+        ("own_shift_sd_ppm = [1, 2]", "a number"),
+        ("noise = [1, 2]", "unknown key"),
+        ("snr = [1", "TOML"),
+        ("snr = [30, 20]", "low to high"),
+        ("t2_relative_sd = true", "a number"),
+    ],
+)
+def test_a_wrong_file_of_distributions_is_named(tmp_path, text, message):
+    path = tmp_path / "d.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_distributions(path)
 
 
 def test_a_training_set_as_files(basis, tmp_path):

@@ -67,6 +67,9 @@ def expect(
     count: Annotated[
         int | None, typer.Option("--count", min=1, help="Write a training set of so many spectra.")
     ] = None,
+    distributions: Annotated[
+        Path | None, typer.Option("--distributions", help="TOML file of what a training set is drawn from.")
+    ] = None,
     file_format: Annotated[str, typer.Option("--format", help="Of a training set: hdf5 or nifti.")] = "hdf5",
     precision: Annotated[
         str, typer.Option("--precision", help="Of a training set: complex64 or complex128.")
@@ -117,6 +120,7 @@ def expect(
                 amounts=chosen,
                 samples=samples,
                 seed=seed,
+                distributions=distributions,
                 file_format=file_format,
                 precision=precision,
                 strict=strict,

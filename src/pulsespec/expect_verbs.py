@@ -70,9 +70,10 @@ class Scan:
 
         return Quality(**{key: value for key, value in dataclasses.asdict(self).items() if value is not None})
 
-    def distributions(self, f0_hz: float) -> "Distributions":
-        """Return it for a training set, where what is not given is drawn."""
+    def distributions(self, f0_hz: float, base: Path | None = None) -> "Distributions":
+        """Return it for a training set, where what is not given is drawn, as the file `base` says if any."""
         from pulsespec.simulator.training import Distributions
+        from pulsespec.simulator.training_file import read_distributions
 
         given = {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
         if "shift_hz" in given:
@@ -81,7 +82,8 @@ class Scan:
             key: (value, 0.0) if key in ("phase_deg", "shift_ppm") else (value, value)
             for key, value in given.items()
         }
-        return Distributions(**fixed)
+        drawn = Distributions() if base is None else read_distributions(base)
+        return dataclasses.replace(drawn, **fixed)
 
 
 def scene_of(
@@ -230,6 +232,7 @@ def training_set(
     amounts: Mapping[str, float] | None = None,
     samples: int | None = None,
     seed: int = 0,
+    distributions: Path | None = None,
     file_format: str = "hdf5",
     precision: str = "complex64",
     strict: bool = False,
@@ -240,7 +243,7 @@ def training_set(
 ) -> dict[str, Any]:
     """Write `count` spectra with drawn parameters and the truth beside each.
 
-    `output` is one HDF5 file, or with `file_format="nifti"` a folder of NIfTI-MRS files with `truth.tsv`.
+    What `scan` does not fix is drawn as the TOML file `distributions` says, or by default. `output` is one HDF5 file, or with `file_format="nifti"` a folder of NIfTI-MRS files with `truth.tsv`.
     """
     from pulsespec.simulator.training_file import write_training
 
@@ -251,7 +254,7 @@ def training_set(
     if file_format == "hdf5" and output.suffix not in (".h5", ".hdf5"):
         raise InputError(f"{output}: expected a name that ends in .h5, or --format nifti and a folder")
     scene, loaded = scene_of(basis, tissue, amounts, samples=samples, strict=strict)
-    distributions = (scan or Scan()).distributions(scene.f0_hz)
+    drawn = (scan or Scan()).distributions(scene.f0_hz, distributions)
     for word in scene.warnings:
         notify(f"warning: {word}")
     made = {"output": str(output), "count": count, "warnings": list(scene.warnings)}
@@ -263,13 +266,13 @@ def training_set(
             notify(f"{done} of {count} spectra")
 
     if file_format == "nifti":
-        _write_folder(output, scene, loaded, distributions, count, seed, jobs, overwrite, progress)
+        _write_folder(output, scene, loaded, drawn, count, seed, jobs, overwrite, progress)
     else:
         write_training(
             output,
             scene,
             loaded,
-            distributions,
+            drawn,
             count,
             seed,
             precision=precision,
