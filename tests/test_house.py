@@ -15,7 +15,9 @@ from pulsespec import errors
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("protocols", "simulator", "sequences", "recon")
-FRONT_DOOR = ("analysis", "cli", "commands", "console", "demo", "expect_cli", "expect_verbs")
+FRONT_DOOR = (
+    "analysis", "cli", "commands", "console", "demo", "expect_cli", "expect_verbs", "training_verbs",
+)  # fmt: skip
 """Modules of src/pulsespec that are the command line, which may import every room."""
 
 MAY_IMPORT = {

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pulsespec import expect_verbs
+from pulsespec import expect_verbs, training_verbs
 from pulsespec.console import Console
 from pulsespec.errors import InputError
 
@@ -111,7 +111,7 @@ def expect(
                 notify=notify,
             )
         else:
-            made = expect_verbs.training_set(
+            made = training_verbs.training_set(
                 basis,
                 tissue,
                 output,
