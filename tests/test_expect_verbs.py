@@ -53,7 +53,7 @@ def test_one_spectrum_its_truth_its_water_and_its_picture(basis, tmp_path):
     assert truth["components"]["NAA"]["concentration_mm"] == 10.0
     assert truth["components"]["NAA"]["weight"] == pytest.approx(scene.weights(scene.t2_s)[0])
     assert truth["scan"] == {
-        "lorentz_hz": 0.0, "gauss_hz": 5.0, "snr": 50.0, "residual_water": 0.0, "baseline": 0.0,
+        "lorentz_hz": 0.0, "gauss_hz": scene.gauss_hz, "snr": 50.0, "residual_water": 0.0, "baseline": 0.0,
         "phase_deg": 30.0, "shift_hz": 0.0,
     }  # fmt: skip
     assert truth["components"]["NAA"]["source"].split()[0] in truth["sources"]

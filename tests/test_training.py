@@ -97,8 +97,9 @@ def test_the_scan_is_drawn_from_what_is_stated(scene):
     assert 0 <= scan["lorentz_hz"].min() < scan["lorentz_hz"].max() <= 2
     assert np.log(scan["snr"]).mean() == pytest.approx(np.log(np.sqrt(1000)), abs=0.05)
     assert np.log10(scan["residual_water"]).mean() == pytest.approx(-4, abs=0.05)
-    assert scan["gauss_hz"].mean() == pytest.approx(5.0, abs=0.15)
-    assert scan["gauss_hz"].std() == pytest.approx(1.5, rel=0.08)
+    width = TISSUE.width(3.0)
+    assert scan["gauss_hz"].mean() == pytest.approx(width.gauss_hz, abs=0.15)
+    assert scan["gauss_hz"].std() == pytest.approx(width.sd_hz, rel=0.08)
     assert scan["phase_deg"].std() == pytest.approx(10, rel=0.08)
     assert scan["shift_hz"].std() == pytest.approx(0.02 * F0_HZ * 1e-6, rel=0.08)
     t2 = np.array([one.contents.t2_s for one in drawn]) / scene.t2_s
