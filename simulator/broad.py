@@ -19,21 +19,14 @@ def _table() -> dict[str, Any]:
 
 
 def list_broad() -> list[str]:
-    """Return the names of the macromolecules and lipids of brain spectra."""
+    """Return the names of all macromolecule and lipid components."""
     return list(_table()["components"])
-
-
-def list_all_broad() -> list[str]:
-    """Return the names of all components that `broad_lines` knows, those of brain first."""
-    return [*list_broad(), *_table()["by_name"]]
 
 
 def broad_lines(
     f0_hz: float, names: Sequence[str] | None = None, reference_ppm: float = RECEIVER_PPM
 ) -> dict[str, Lines]:
     """Return the lines of macromolecules and lipids at a field; widths in ppm scale with it.
-
-    By default those of `list_broad`; others, such as fat, only by their names.
 
     Amplitudes count protons as for a metabolite whose signal suffers no loss; the peaks have no phase from
     coupling, which for these widths cannot be told from their shape.
@@ -44,9 +37,9 @@ def broad_lines(
         A name is not in the table.
 
     """
-    components = _table()["components"] | _table()["by_name"]
+    components = _table()["components"]
     found = {}
-    for name in list_broad() if names is None else names:
+    for name in components if names is None else names:
         if name not in components:
             raise InputError(f"broad component {name!r}: expected one of {', '.join(components)}")
         ppm, width_ppm, protons = np.array(components[name]["peaks"], dtype=float).T

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pulsespec.conventions import field_from_larmor, ppm_to_hz
 from pulsespec.errors import InputError
 from pulsespec.simulator.basis import Basis, Lines
-from pulsespec.simulator.broad import broad_lines
 from pulsespec.simulator.tissue import WATER, Amount, Tissue, assumed
+from pulsespec.simulator.tissue_lines import tissue_lines
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -157,7 +157,7 @@ def _name_in(basis: Basis, tissue: Tissue, name: str) -> str:
 
 def _broad_of(basis: Basis, tissue: Tissue) -> Mapping[str, Lines]:
     wanted = tuple(name for name in tissue.broad if name not in basis.names)
-    return broad_lines(basis.f0_hz, wanted, basis.reference_ppm)
+    return tissue_lines(basis.f0_hz, wanted, basis.reference_ppm)
 
 
 def _refuse_missing(tissue: Tissue, names: tuple[str, ...], missing: tuple[str, ...], strict: bool) -> None:

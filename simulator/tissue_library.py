@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from pulsespec.errors import DataError, InputError
-from pulsespec.simulator.broad import list_all_broad
 from pulsespec.simulator.tissue import Amount, Linewidth, Relaxation, Source, Tissue
+from pulsespec.simulator.tissue_lines import known_broad
 from pulsespec.simulator.tissue_table import StatedAmount, StatedTissue, Table, shipped_table
 
 GIVEN = "given"
@@ -50,7 +50,7 @@ def with_amounts(tissue: Tissue, amounts_mm: Mapping[str, float]) -> Tissue:
         if name in tissue.sums:
             parts = ", ".join(tissue.sums[name])
             raise InputError(f"{name}: is a sum, expected its parts ({parts}) with a concentration each")
-        table = found[name in tissue.broad or name in list_all_broad()]
+        table = found[name in tissue.broad or name in known_broad()]
         table[name] = Amount(value, 0.0, GIVEN)
     sources = {**tissue.sources, GIVEN: Source("given by the user", "", "derived")}
     return replace(

@@ -63,6 +63,13 @@ class StatedShares(_Section):
         return self
 
 
+class StatedLines(_Section):
+    """Gaussian peaks of a component that only a tissue has."""
+
+    source: str
+    peaks: list[Annotated[tuple[float, Positive, Positive], Field(strict=False)]]
+
+
 class StatedSource(_Section):
     """Where a number comes from."""
 
@@ -91,6 +98,7 @@ class Table(_Section):
     sources: dict[str, StatedSource]
     sums: dict[str, StatedShares]
     aliases: dict[str, list[str]] = {}
+    lines: dict[str, StatedLines] = {}
     relaxation: dict[str, dict[str, dict[str, StatedTimes]]]
     linewidth: dict[str, dict[str, StatedWidth]]
     tissues: dict[str, StatedTissue]

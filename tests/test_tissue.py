@@ -10,9 +10,9 @@ import pytest
 
 from pulsespec.errors import DataError, InputError
 from pulsespec.simulator import list_metabolites
-from pulsespec.simulator.broad import broad_lines
 from pulsespec.simulator.tissue import assumed, used_sources
 from pulsespec.simulator.tissue_library import list_tissues, load_tissue, resolve
+from pulsespec.simulator.tissue_lines import tissue_lines
 from pulsespec.simulator.tissue_table import parse_table, shipped_table
 
 TABLE = """
@@ -136,7 +136,7 @@ def test_no_source_is_idle():
 
 def test_broad_components_of_all_tissues_have_lines():
     names = {name for tissue in list_tissues() for name in load_tissue(tissue).broad}
-    assert set(broad_lines(123.25e6, sorted(names))) == names
+    assert set(tissue_lines(123.25e6, sorted(names))) == names
 
 
 def test_healthy_brain_can_be_simulated():
@@ -164,7 +164,7 @@ def test_tumours_have_more_protons_of_choline_than_of_naa(name):
 
 def test_liver_fat_has_the_fraction_that_its_source_says():
     liver = load_tissue("fatty-liver")
-    fat = liver.broad["Fat"].mm * abs(broad_lines(123.25e6, ["Fat"])["Fat"].amplitude.sum())
+    fat = liver.broad["Fat"].mm * abs(tissue_lines(123.25e6, ["Fat"])["Fat"].amplitude.sum())
     assert fat / (fat + 2 * liver.water.mm) == pytest.approx(0.15, abs=0.002)
 
 
