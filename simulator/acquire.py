@@ -18,9 +18,9 @@ from pulsespec.conventions import field_from_larmor
 from pulsespec.errors import InputError, MismatchError
 from pulsespec.files import atomic_path
 from pulsespec.simulator.basis import Basis, Lines, render
-from pulsespec.simulator.broad import broad_lines
 from pulsespec.simulator.phantom import Phantom
 from pulsespec.simulator.timeline import LabelledReadout, read_readouts
+from pulsespec.simulator.tissue_lines import tissue_lines
 
 Complex = NDArray[np.complex128]
 
@@ -165,7 +165,7 @@ def _signals(
     parts: dict[str, tuple[float, Lines]] = {
         name: (value, basis.lines[name]) for name, value in phantom.concentrations_mm.items()
     }
-    for name, lines in broad_lines(basis.f0_hz, tuple(phantom.broad_mm), basis.reference_ppm).items():
+    for name, lines in tissue_lines(basis.f0_hz, tuple(phantom.broad_mm), basis.reference_ppm).items():
         parts[name] = (phantom.broad_mm[name], lines)
     total = sum(
         (value * render(lines, readout.samples, readout.dwell_s) for value, lines in parts.values()),

@@ -1,12 +1,14 @@
-"""What lies in the voxel of the virtual scanner."""
+"""What lies in the voxel of the virtual scanner: a tissue, as that scanner plays it."""
 
-import tomllib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.resources import files
-from typing import Any
 
 from pulsespec.errors import InputError
+from pulsespec.simulator.tissue import BROAD, Tissue, used_sources
+from pulsespec.simulator.tissue_library import list_tissues, load_tissue
+
+_BROAD_TE_S, _BROAD_FIELD_T = 0.030, 3.0
 
 
 @dataclass(frozen=True)
@@ -23,19 +25,29 @@ class Phantom:
     source: str = ""
 
 
-def _table() -> dict[str, Any]:
-    return tomllib.loads(files("pulsespec.simulator").joinpath("phantoms.toml").read_text())
-
-
 def list_phantoms() -> list[str]:
-    """Return the names of the shipped phantoms."""
-    return list(_table())
+    """Return the names of the shipped phantoms: those of the tissues."""
+    return list_tissues()
 
 
 def load_phantom(name: str) -> Phantom:
-    """Return a shipped phantom; `InputError` where there is none of that name."""
-    table = _table()
-    if name not in table:
-        raise InputError(f"phantom {name!r}: expected one of {', '.join(table)}")
-    entry = table[name]
-    return Phantom(name, entry["concentrations_mm"], entry["water_mm"], entry["broad_mm"], entry["source"])
+    """Return the mean of a shipped tissue as a phantom; `InputError` where there is none of that name.
+
+    The virtual scanner knows no relaxation, which would leave macromolecules three times too high: they have
+    the size here that T2 leaves of them at a TE of 30 ms and 3 T.
+    """
+    if name not in list_phantoms():
+        raise InputError(f"phantom {name!r}: expected one of {', '.join(list_phantoms())}")
+    tissue = load_tissue(name)
+    sources = "; ".join(source.citation for source in used_sources(tissue).values())
+    return Phantom(
+        name,
+        {key: amount.mm for key, amount in tissue.concentrations.items()},
+        tissue.water.mm,
+        {key: amount.mm * _kept(tissue) for key, amount in tissue.broad.items()},
+        sources,
+    )
+
+
+def _kept(tissue: Tissue) -> float:
+    return math.exp(-_BROAD_TE_S / tissue.times(BROAD, _BROAD_FIELD_T).t2_s)

@@ -12,7 +12,11 @@ from typing import Annotated, Any
 
 import typer
 
+<<<<<<< HEAD
 from pulsespec import __version__, analysis, basis_cli, commands
+=======
+from pulsespec import __version__, analysis, commands, expect_cli
+>>>>>>> 8a44fafd8d673fd51fab78c177922216396ee185
 from pulsespec import demo as virtual
 from pulsespec.console import Console
 from pulsespec.errors import InputError, PulsespecError
@@ -390,6 +394,10 @@ def _show(console: Console, made: dict[str, Any], dry_run: bool) -> None:
     console.table(made["concentrations"], made)
     if not console.as_json:
         console.result(None, f"report: {Path(made['output']) / 'report.html'}")
+
+
+app.command()(expect_cli.expect)
+app.command()(expect_cli.tissues)
 
 
 @app.command()
