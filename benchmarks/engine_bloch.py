@@ -22,7 +22,7 @@ import reference
 from pulsespec.protocols import list_protocols, load_protocol
 from pulsespec.sequences import build, load_scanner, write_sequence
 from pulsespec.sequences.purity import central
-from pulsespec.simulator.simulate import Settings, plan_shots, _singlet
+from pulsespec.simulator.simulate import Settings, _singlet, plan_shots
 from pulsespec.simulator.timeline import read_timeline
 
 SCANNERS = {1.5: "siemens-aera", 3.0: "siemens-prisma", 7.0: "siemens-terra"}

@@ -75,7 +75,7 @@ class Block:
         """Integral of the gradients from the first sample to each: cycles/m, (samples, 3); `None` if all are off."""
         if self.adc is None:
             return None
-        times_s = self.adc.first_sample_s + np.arange(self.adc.samples) * self.adc.dwell_s
+        times_s = self.adc.first_sample_s + np.arange(float(self.adc.samples)) * self.adc.dwell_s
         if not self.has_gradient(float(times_s[0]), float(times_s[-1]) + self.adc.dwell_s):
             return None
         found = np.stack([_integral(t, g, times_s) for t, g in self.gradients], axis=1)

@@ -197,7 +197,9 @@ class _Run:
         what is longitudinal at each position. They are factors of the sums over positions, one for each shift, so
         that bands of outer-volume suppression leave the axes apart.
         """
-        slabs = [index for index in self._slabs_before(pathway) if not set(self.plan.layout.axes_of[index]) <= off]
+        slabs = [
+            index for index in self._slabs_before(pathway) if not set(self.plan.layout.axes_of[index]) <= off
+        ]
         if not slabs:
             return self._from(np.diag(self.system.m).astype(complex), pathway, off, slabs, 0.0)
         total = np.zeros((self.system.dimension,) * 2, dtype=complex)

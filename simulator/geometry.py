@@ -236,7 +236,9 @@ def _enclose(basis: Real, slabs: Sequence[Axis], shifts_hz: Real) -> list[Axis]:
     """Return axes along a basis whose box encloses what lies in all slabs, for all shifts."""
     normals, bounds = [], []
     for slab in slabs:
-        moves = [d * shift for d in slab.displacement_m_per_hz for shift in (shifts_hz.min(), shifts_hz.max())]
+        moves = [
+            d * shift for d in slab.displacement_m_per_hz for shift in (shifts_hz.min(), shifts_hz.max())
+        ]
         normals += [basis @ slab.direction, -(basis @ slab.direction)]
         bounds += [slab.high_m + max(moves), -(slab.low_m + min(moves))]
     volume = 1 / abs(np.linalg.det(np.array([basis @ slab.direction for slab in slabs[: len(basis)]])))
@@ -261,9 +263,7 @@ def _enclose(basis: Real, slabs: Sequence[Axis], shifts_hz: Real) -> list[Axis]:
 
 
 def _bins(pulses: Sequence[Rf], ranges: list[Real], tolerance: float) -> tuple[int, ...]:
-    return tuple(
-        sufficient_bins(rf, offsets, tolerance) for rf, offsets in zip(pulses, ranges, strict=True)
-    )
+    return tuple(sufficient_bins(rf, offsets, tolerance) for rf, offsets in zip(pulses, ranges, strict=True))
 
 
 def has_constant_gradient(rf: Rf) -> bool:
@@ -328,9 +328,7 @@ def _offsets(rf: Rf) -> Real:
     return rf.offset_hz + np.linspace(-1, 1, 65) * _half_width_hz(rf)
 
 
-def _slab(
-    direction: Real, members: tuple[int, ...], pulses: Sequence[Rf], voxel: Voxel | None
-) -> Axis:
+def _slab(direction: Real, members: tuple[int, ...], pulses: Sequence[Rf], voxel: Voxel | None) -> Axis:
     """Return all that the pulses along one direction touch."""
     slopes = [float(rf.gradient_hz_per_m.mean(axis=0) @ direction) for rf in pulses]
     centres = [rf.offset_hz / slope for rf, slope in zip(pulses, slopes, strict=True)]
@@ -339,6 +337,4 @@ def _slab(
     low = min(centre - _MARGIN * width for centre, width in zip(centres, widths, strict=True))
     high = max(centre + _MARGIN * width for centre, width in zip(centres, widths, strict=True))
     moves = [-1 / slope for slope in slopes]
-    return Axis(
-        direction, members, nominal, low, high, min(widths) / _FIRST_STEPS, (min(moves), max(moves))
-    )
+    return Axis(direction, members, nominal, low, high, min(widths) / _FIRST_STEPS, (min(moves), max(moves)))

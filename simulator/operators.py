@@ -147,9 +147,7 @@ def _of_parity(sizes: tuple[int, ...], swap: tuple[int, ...], parity: int) -> ND
 
 
 @lru_cache(maxsize=64)
-def operators(
-    spins: tuple[float, ...], swap: tuple[int, ...] | None = None, parity: int = 1
-) -> Operators:
+def operators(spins: tuple[float, ...], swap: tuple[int, ...] | None = None, parity: int = 1) -> Operators:
     """Return the operators of a system, made once."""
     return Operators(spins, swap, parity)
 

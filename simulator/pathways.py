@@ -86,11 +86,14 @@ def select_pathways(shot: Shot, layout: Layout, shifts_hz: Real, tolerance: floa
     """
     least = 0.1 * tolerance
     shifts = np.quantile(shifts_hz, _WEIGHED_AT)
-    found, unjudged = _reaching(shot, layout, [_table(layout, i, shifts) for i in range(len(shot.pulses))], least)
+    found, unjudged = _reaching(
+        shot, layout, [_table(layout, i, shifts) for i in range(len(shot.pulses))], least
+    )
     amplitude = 2.0 * found.bound(layout)
     for direction, extent_m in layout.unselected:
         amplitude = amplitude * np.abs(of_object(found.moment @ direction * extent_m))
-    orders, gaps, amplitude = (part[amplitude > least] for part in (found.orders, found.moment, amplitude))
+    found, amplitude = found[amplitude > least], amplitude[amplitude > least]
+    orders, gaps = found.orders, found.moment
     before = _before(orders)
     cycle = _cycle(orders - before, shot.phases)
     amplitude = amplitude * np.abs(cycle)
@@ -242,10 +245,8 @@ class _Grower:
         """
         lost, given = 0, ways.orders.shape[1]
         for number, (table, highest, pulse) in enumerate(zip(tables, largest, pulses, strict=True)):
-            if number == len(tables) - 1 and given:
-                orders = [-1]
-            else:
-                orders = list(range(-highest, highest + 1))
+            last = number == len(tables) - 1 and given > 0
+            orders = (-1,) if last else range(-highest, highest + 1)
             ways = _Ways.all_of([self._turned(ways, table, new, pulse) for new in orders])
             if len(ways.moment) > _MOST_HALVES:
                 ranked = np.argsort(-ways.bound(self.layout), kind="stable")
@@ -258,7 +259,8 @@ class _Grower:
         count = len(ways.moment)
         old = ways.orders[:, -1] if ways.orders.shape[1] else np.zeros(count, np.int64)
         turned = (ways.orders != 0).any(axis=1) | self.begun
-        ways, old = (part[turned | (abs(new) <= 1)] for part in (ways, old))
+        able = turned | (abs(new) <= 1)
+        ways, old = ways[able], old[able]
         kept, profile = ways.kept, ways.profile
         if table.everywhere is not None:
             kept = kept * table.everywhere[new + LARGEST_ORDER, old + LARGEST_ORDER]
@@ -267,7 +269,10 @@ class _Grower:
             profile[:, table.slab] *= table.along[new + LARGEST_ORDER, old + LARGEST_ORDER]
         orders = np.concatenate([ways.orders, np.full((len(old), 1), new)], axis=1)
         own = pulse.rf.gradient_hz_per_m.mean(axis=0) * pulse.rf.duration_s
-        added, change = new * pulse.moment_per_m, (old != new)[:, None] * np.maximum(np.abs(old), abs(new))[:, None]
+        added, change = (
+            new * pulse.moment_per_m,
+            (old != new)[:, None] * np.maximum(np.abs(old), abs(new))[:, None],
+        )
         grown = _Ways(
             orders,
             ways.moment + added,
@@ -304,7 +309,10 @@ def _joined(layout: Layout, first: _Ways, second: _Ways, least: float) -> tuple[
         lost, room = lost + int(close.sum()) - one.size, room - one.size
         pairs = _Ways(
             np.concatenate([first.orders[one], second.orders[other]], axis=1),
-            *(getattr(first, key)[one] + getattr(second, key)[other] for key in ("moment", "centred", "reach")),
+            *(
+                getattr(first, key)[one] + getattr(second, key)[other]
+                for key in ("moment", "centred", "reach")
+            ),
             *(getattr(first, key)[one] * getattr(second, key)[other] for key in ("kept", "profile")),
         )
         found.append(pairs[pairs.bound(layout) > least])
@@ -406,16 +414,15 @@ class _Weigher:
             weight *= (high - low) / fine / axis.nominal_m
         return self._layout.points(group, positions), weight
 
-    def along(
-        self, orders: Orders, before: Orders, moment_per_m: Real, effective_per_m: Real
-    ) -> float:
+    def along(self, orders: Orders, before: Orders, moment_per_m: Real, effective_per_m: Real) -> float:
         """Return what the pulses keep: the product of the integrals over all groups, at the best of the shifts.
 
         What pulses let pass untouched is not confined to their slices. It is that of an object as large as the
         nominal voxel where no gradient dephases it (by `effective_per_m`), and nothing where one does.
         """
         changes = [
-            (index, int(order), int(start)) for index, (order, start) in enumerate(zip(orders, before, strict=True))
+            (index, int(order), int(start))
+            for index, (order, start) in enumerate(zip(orders, before, strict=True))
         ]
         strongest = 0.0
         for at in range(len(self._shifts_hz)):

@@ -36,8 +36,6 @@ from pulsespec.simulator.operators import (
 )
 from pulsespec.simulator.rotations import (
     Rotation,
-    about_z,
-    after,
     rebin,
     relative,
     trajectory,
@@ -109,7 +107,9 @@ def load_library(name: str) -> Library:
         moved = array_api_compat.to_device(first, device) if device else first
         return Library(array_api_compat.array_namespace(moved), array_api_compat.device(moved))
     except (ImportError, AttributeError, AssertionError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(f"arrays {name!r}: not available here ({error}); expected numpy, cupy or torch") from error
+        raise InputError(
+            f"arrays {name!r}: not available here ({error}); expected numpy, cupy or torch"
+        ) from error
 
 
 def coupling_steps(rf: Rf, shift_hz: Real, j_hz: Real, strength_hz: float, accuracy: Accuracy) -> int:
@@ -169,9 +169,7 @@ def pulse_propagators(
     if halved:
         b1_hz = (b1_hz[: bins // 2] + b1_hz[: bins // 2 - 1 : -1]) / 2
     offset_hz = (shift_hz - rf.offset_hz)[:, None, None] + gradient_hz
-    path = trajectory(
-        library.array(offset_hz), library.array(b1_hz), rf.duration_s / bins, steps * per_step
-    )
+    path = trajectory(library.array(offset_hz), library.array(b1_hz), rf.duration_s / bins, steps * per_step)
     u = _rotated(system, path, accuracy)
     if pairs:
         u = u @ _coupling(system, path, pairs, j_hz, rf.duration_s / parts, steps, accuracy)
@@ -229,7 +227,9 @@ def _coupling(
     xp = array_api_compat.array_namespace(*path)
     real, imaginary = (
         xp.stack(parts, axis=-1)
-        for parts in zip(*[_moments(path, i, k, j_hz[i, k], duration_s, steps) for i, k in pairs], strict=True)
+        for parts in zip(
+            *[_moments(path, i, k, j_hz[i, k], duration_s, steps) for i, k in pairs], strict=True
+        )
     )
     size, shape = system.dimension, real.shape[:3]
     where = array_api_compat.device(path[0])

@@ -142,9 +142,7 @@ def _moved_as(pilot: Shot, shot: Shot) -> Shot:
 def _delayed(shot: Shot, later_s: float, moment_per_m: Real) -> Shot:
     last = shot.pulses[-1]
     pulse = Pulse(last.rf, last.moment_per_m + moment_per_m, last.delay_s + later_s)
-    return replace(
-        shot, pulses=(*shot.pulses[:-1], pulse), readout=replace(shot.readout, moments_per_m=None)
-    )
+    return replace(shot, pulses=(*shot.pulses[:-1], pulse), readout=replace(shot.readout, moments_per_m=None))
 
 
 def _train(shot: Shot) -> Shot | None:

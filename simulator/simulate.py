@@ -66,10 +66,14 @@ class Settings:
         if not 0 < self.tolerance < 0.1:
             raise InputError(f"tolerance: got {self.tolerance}, expected a number above 0 and below 0.1")
         if not self.conditions or not any(self.conditions.values()):
-            raise InputError(f"conditions: got {dict(self.conditions)}, expected at least one factor that is not 0")
+            raise InputError(
+                f"conditions: got {dict(self.conditions)}, expected at least one factor that is not 0"
+            )
         for name, rows in (("b1", self.b1), ("b0_hz", self.b0_hz)):
             if not rows or not sum(weight for _, weight in rows) > 0 or min(w for _, w in rows) < 0:
-                raise InputError(f"{name}: got {rows}, expected values with weights of at least 0, some above")
+                raise InputError(
+                    f"{name}: got {rows}, expected values with weights of at least 0, some above"
+                )
         if min(scale for scale, _ in self.b1) <= 0:
             raise InputError(f"b1: got {self.b1}, expected scales above 0")
 
@@ -144,7 +148,9 @@ def _simulate(
 ) -> Basis:
     profiles = Profiles()
     planned = [
-        _Planned(condition, factor, scale, weight, _plans(path, timeline, condition, scale, settings, profiles))
+        _Planned(
+            condition, factor, scale, weight, _plans(path, timeline, condition, scale, settings, profiles)
+        )
         for condition, factor in settings.conditions.items()
         for scale, weight in _normalised(settings.b1)
         if factor
@@ -152,7 +158,9 @@ def _simulate(
     blocks = [(planned, metabolite, timeline, settings) for metabolite in metabolites.values()]
     turn = _reference_phase(planned[0].plans, timeline)
     lines = dict(zip(metabolites, map_blocks(_simulate_block, blocks, jobs), strict=True))
-    readouts = {(plan.shot.readout.samples, plan.shot.readout.dwell_s) for one in planned for plan in one.plans}
+    readouts = {
+        (plan.shot.readout.samples, plan.shot.readout.dwell_s) for one in planned for plan in one.plans
+    }
     if len(readouts) > 1:
         raise SequenceError(f"{path}: shots of one kind have different readouts: {sorted(readouts)}")
     samples, dwell_s = readouts.pop()
@@ -192,7 +200,9 @@ def _simulate_block(block: tuple[list[_Planned], Metabolite, Timeline, Settings]
     planned, metabolite, timeline, settings = block
     times = relaxation_of(settings.relaxation, metabolite.name)
     parts = [
-        _scaled(_metabolite(one.plans, metabolite, timeline, times, offset_hz), one.factor * one.weight * weight)
+        _scaled(
+            _metabolite(one.plans, metabolite, timeline, times, offset_hz), one.factor * one.weight * weight
+        )
         for one in planned
         for offset_hz, weight in _normalised(settings.b0_hz)
     ]
@@ -347,7 +357,9 @@ def _provenance(
         "b0_hz": [list(row) for row in settings.b0_hz],
         "relaxation": {name: _finite(times) for name, times in settings.relaxation.items()},
         "shots": [
-            _account(plan) | {"condition": one.condition, "b1": one.b1} for one in planned for plan in one.plans
+            _account(plan) | {"condition": one.condition, "b1": one.b1}
+            for one in planned
+            for plan in one.plans
         ],
         "spin_systems": {name: {"source": m.source, "notes": m.notes} for name, m in metabolites.items()},
     }
@@ -395,7 +407,9 @@ def _points(extent_m: float, step_m: float) -> int:
     return int(np.rint(extent_m / step_m))
 
 
-def amplitude_of_singlet(path: Path, offset_hz: float, f0_hz: float | None = None, condition: int = 0) -> complex:
+def amplitude_of_singlet(
+    path: Path, offset_hz: float, f0_hz: float | None = None, condition: int = 0
+) -> complex:
     """Return the complex amplitude of one uncoupled proton `offset_hz` downfield of the reference.
 
     The same as in a basis but for the constant phase; for checks of localisation and suppression.

@@ -15,13 +15,10 @@ from pulsespec import errors
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("protocols", "simulator", "sequences", "recon")
-<<<<<<< HEAD
-FRONT_DOOR = ("analysis", "basis_cli", "basis_verbs", "cli", "commands", "console", "demo")
-=======
 FRONT_DOOR = (
-    "analysis", "cli", "commands", "console", "demo", "expect_cli", "expect_verbs", "training_verbs",
+    "analysis", "basis_cli", "basis_verbs", "cli", "commands", "console", "demo", "expect_cli", "expect_verbs",
+    "training_verbs",
 )  # fmt: skip
->>>>>>> 8a44fafd8d673fd51fab78c177922216396ee185
 """Modules of src/pulsespec that are the command line, which may import every room."""
 
 MAY_IMPORT = {

@@ -12,11 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-<<<<<<< HEAD
-from pulsespec import __version__, analysis, basis_cli, commands
-=======
-from pulsespec import __version__, analysis, commands, expect_cli
->>>>>>> 8a44fafd8d673fd51fab78c177922216396ee185
+from pulsespec import __version__, analysis, basis_cli, commands, expect_cli
 from pulsespec import demo as virtual
 from pulsespec.console import Console
 from pulsespec.errors import InputError, PulsespecError
