@@ -233,7 +233,10 @@ def _groups(axes_of: Sequence[tuple[int, ...]], count: int) -> tuple[tuple[int, 
 
 
 def _enclose(basis: Real, slabs: Sequence[Axis], shifts_hz: Real) -> list[Axis]:
-    """Return axes along a basis whose box encloses what lies in all slabs, for all shifts."""
+    """Return axes along a basis whose box encloses what lies in all slabs, for all shifts.
+
+    The nominal voxel is as large as the product of the slabs' thicknesses.
+    """
     normals, bounds = [], []
     for slab in slabs:
         moves = [
@@ -241,7 +244,6 @@ def _enclose(basis: Real, slabs: Sequence[Axis], shifts_hz: Real) -> list[Axis]:
         ]
         normals += [basis @ slab.direction, -(basis @ slab.direction)]
         bounds += [slab.high_m + max(moves), -(slab.low_m + min(moves))]
-    volume = 1 / abs(np.linalg.det(np.array([basis @ slab.direction for slab in slabs[: len(basis)]])))
     found = []
     for number, direction in enumerate(basis):
         ends = []
@@ -257,7 +259,7 @@ def _enclose(basis: Real, slabs: Sequence[Axis], shifts_hz: Real) -> list[Axis]:
             for slab in slabs
             if abs(slab.direction @ direction) > _PARALLEL
         ]
-        nominal = slabs[number].nominal_m * (volume if number == 0 else 1.0)
+        nominal = slabs[number].nominal_m
         found.append(Axis(direction, (), nominal, ends[0], ends[1], min(steps), (0.0, 0.0)))
     return found
 

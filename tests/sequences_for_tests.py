@@ -209,3 +209,165 @@ def labelled_shots(path, metabolite_shots=6, water_shots=2, samples=512, dwell_s
         seq.add_block(adc(opts, samples, dwell_s), reference)
         seq.add_block(pypulseq.make_delay(0.7))
     return write(seq, path, TE=0.0, TR=1.0)
+
+
+def selective(opts, flip, phase, axis, *, duration_s=2e-3, bandwidth_time=3.0, offset_hz=-120.0, thick_m=0.02):
+    """A pulse along an axis, or along a unit vector, as a block's events: a sinc that a Hann window ends smoothly."""
+    n = round(duration_s / opts.rf_raster_time)
+    t = (np.arange(n) + 0.5) / n - 0.5
+    rf = pypulseq.make_arbitrary_rf(
+        np.sinc(bandwidth_time * t) * np.cos(np.pi * t) ** 2,
+        flip,
+        delay=2e-4,
+        phase_offset=phase,
+        freq_offset=offset_hz,
+        system=opts,
+        use="excitation",
+    )
+    amplitude = bandwidth_time / duration_s / thick_m
+    shares = [float(axis == channel) for channel in "xyz"] if isinstance(axis, str) else axis
+    gradients = [
+        pypulseq.make_trapezoid(
+            channel, amplitude=share * amplitude, rise_time=2e-4, flat_time=duration_s, fall_time=2e-4, system=opts
+        )
+        for channel, share in zip("xyz", shares, strict=True)
+        if share
+    ]
+    return [rf, *gradients]
+
+
+def editing(opts, phase, offset_hz, duration_s=14e-3):
+    """A Gaussian 180 without a gradient."""
+    n = round(duration_s / opts.rf_raster_time)
+    t = (np.arange(n) + 0.5) / n - 0.5
+    return [
+        pypulseq.make_arbitrary_rf(
+            np.exp(-((t / 0.19) ** 2) / 2),
+            np.pi,
+            phase_offset=phase,
+            freq_offset=offset_hz,
+            system=opts,
+            use="refocusing",
+        )
+    ]
+
+
+def planned(path, steps, *, samples=32, dwell_s=1e-3, adc_phase=0.0, **definitions):
+    """Write a sequence from a list of blocks, waits in s and areas of crushers along x, y, z in cycles/m."""
+    opts = system()
+    seq = pypulseq.Sequence(opts)
+    for step in steps(opts):
+        if isinstance(step, float):
+            seq.add_block(pypulseq.make_delay(step))
+        elif isinstance(step, tuple):
+            seq.add_block(
+                *[
+                    pypulseq.make_trapezoid(axis, area=area, duration=1.5e-3, system=opts)
+                    for axis, area in zip("xyz", step, strict=True)
+                    if area
+                ]
+            )
+        else:
+            seq.add_block(*step)
+    seq.add_block(adc(opts, samples, dwell_s, phase_offset=adc_phase))
+    return write(seq, path, **definitions)
+
+
+QUARTER, HALF = np.pi / 2, np.pi
+
+# The areas of crushers and of slice gradients (165 cycles/m) are multiples of 7.5 cycles/m, so that what a pulse lets
+# pass is dephased by whole cycles across a box of 2 / 15 m.
+
+
+def steam_steps(opts):
+    """A hard 90, then 90s along x and y; a spoiler in the mixing time."""
+    area = (3.0 / 2e-3 / 0.02) * (1e-3 + 1e-4)
+    return [
+        [hard(QUARTER, opts=opts, use="excitation")],
+        3e-3,
+        (240.0 - area, 165.0, 0.0),
+        selective(opts, QUARTER, 0.0, "x"),
+        (-315.0 - area, 420.0, 0.0),
+        6e-3,
+        (0.0, -area, 0.0),
+        selective(opts, QUARTER, 0.0, "y"),
+        (240.0, 165.0 - area, 0.0),
+        3e-3,
+    ]
+
+
+def mega_steps(opts, edited_hz=-340.0):
+    """PRESS without selection by its excitation, with two editing pulses."""
+    return [
+        [hard(QUARTER, opts=opts, use="excitation")],
+        2e-3,
+        (150.0, -150.0, 0.0),
+        selective(opts, HALF, QUARTER, "x"),
+        (150.0, -150.0, 0.0),
+        (90.0, 105.0, 0.0),
+        editing(opts, 0.0, edited_hz),
+        (90.0, 105.0, 0.0),
+        (-255.0, 255.0, 0.0),
+        selective(opts, HALF, QUARTER, "y"),
+        (-255.0, 255.0, 0.0),
+        (90.0, 105.0, 0.0),
+        editing(opts, 0.0, edited_hz),
+        (90.0, 105.0, 0.0),
+        2e-3,
+    ]
+
+
+def interleaved_steps(opts):
+    """A hard 90 and four 180s along x, y, x, y: both axes stay open from the second pulse to the last but one."""
+    return [
+        [hard(QUARTER, opts=opts, use="excitation")],
+        1e-3,
+        (150.0, -150.0, 0.0),
+        selective(opts, HALF, QUARTER, "x"),
+        (150.0, -150.0, 0.0),
+        (225.0, 90.0, 0.0),
+        selective(opts, HALF, QUARTER, "y"),
+        (225.0, 90.0, 0.0),
+        (-255.0, 315.0, 0.0),
+        selective(opts, HALF, QUARTER, "x"),
+        (-255.0, 315.0, 0.0),
+        (-75.0, -225.0, 0.0),
+        selective(opts, HALF, QUARTER, "y"),
+        (-75.0, -225.0, 0.0),
+        1e-3,
+    ]
+
+
+def poor_steps(opts, crusher_per_m=30.0):
+    """PRESS whose crushers dephase by less than a cycle across the voxel."""
+    a = crusher_per_m
+    return [
+        [hard(QUARTER, opts=opts, use="excitation")],
+        3e-3,
+        (a, -a, 0.0),
+        selective(opts, HALF, QUARTER, "x"),
+        (a, -a, 0.0),
+        4e-3,
+        (-1.5 * a, 1.5 * a, 0.0),
+        selective(opts, HALF, QUARTER, "y"),
+        (-1.5 * a, 1.5 * a, 0.0),
+        3e-3,
+    ]
+
+
+def skew_steps(opts):
+    """Two 180s whose slices enclose an angle of 60 degrees."""
+    along = (0.5, np.sqrt(0.75), 0.0)
+    across = (645.0 - 165.0 * along[1]) / 2  # with the slice's own 165 cycles/m a multiple of 15
+    return [
+        [hard(QUARTER, opts=opts, use="excitation")],
+        3e-3,
+        (150.0, -150.0, 0.0),
+        selective(opts, HALF, QUARTER, "x"),
+        (150.0, -150.0, 0.0),
+        4e-3,
+        (-255.0, across, 0.0),
+        selective(opts, HALF, QUARTER, along),
+        (-255.0, across, 0.0),
+        3e-3,
+    ]
