@@ -12,7 +12,9 @@ import sympy
 Expr = Any
 """A sympy expression (sympy has no types)."""
 
-_Powers = tuple[Any, ...]
+_Powers = tuple[int, ...]
+_FEW_WAVES = 8
+"""The phases of sums of up to so many waves are factored, for reading."""
 _MOST_WAVES = 24
 """Of a factor with more waves than these, only so many are tried for its middle."""
 
@@ -144,18 +146,22 @@ def _factor(powers: Mapping[_Powers, Expr], units: list[Expr]) -> tuple[Expr, Ex
     """
     waves = {p: amplitude for p, amplitude in powers.items() if amplitude != 0}
 
-    def partners(middle: _Powers) -> int:
-        mirrored = (tuple(2 * m - n for m, n in zip(middle, p, strict=True)) for p in waves)
-        return sum(abs(waves.get(q, 0)) == abs(a) for q, a in zip(mirrored, waves.values(), strict=True))
+    sizes = {p: abs(amplitude) for p, amplitude in waves.items()}
+
+    def partners(twice: _Powers) -> int:
+        mirrored = (tuple(m - n for m, n in zip(twice, p, strict=True)) for p in sizes)
+        return sum(sizes.get(q) == size for q, size in zip(mirrored, sizes.values(), strict=True))
 
     pairs = combinations_with_replacement(sorted(waves)[:_MOST_WAVES], 2)
-    middles = [tuple(sympy.Rational(a + b, 2) for a, b in zip(p, q, strict=True)) for p, q in pairs]
-    middle = max(middles, key=partners)
+    twice = max((tuple(a + b for a, b in zip(p, q, strict=True)) for p, q in pairs), key=partners)
     about = {
-        sympy.Add(*[(n - m) * unit for n, m, unit in zip(p, middle, units, strict=False)]): amplitude
-        for p, amplitude in waves.items()
+        sympy.Add(
+            *[(n - sympy.Rational(m, 2)) * unit for n, m, unit in zip(p, twice, units, strict=False)]
+        ): a
+        for p, a in waves.items()
     }
-    return _trigonometric(Waves(about)), sympy.Add(*[m * u for m, u in zip(middle, units, strict=False)])
+    middle = sympy.Add(*[sympy.Rational(m, 2) * unit for m, unit in zip(twice, units, strict=False)])
+    return _trigonometric(Waves(about)), middle
 
 
 def _trigonometric(waves: Waves) -> Expr:
@@ -166,11 +172,12 @@ def _trigonometric(waves: Waves) -> Expr:
             continue
         seen |= {phase, -phase}
         opposite = waves.amplitudes.get(-phase, sympy.Integer(0)) if phase != 0 else sympy.Integer(0)
+        shown = _neat(phase) if len(waves.amplitudes) <= _FEW_WAVES else phase
         if opposite == 0:
-            total += amplitude * sympy.exp(sympy.I * _neat(phase))
+            total += amplitude * sympy.exp(sympy.I * shown)
             continue
-        total += sympy.expand(amplitude + opposite) * sympy.cos(_neat(phase))
-        total += sympy.I * sympy.expand(amplitude - opposite) * sympy.sin(_neat(phase))
+        total += sympy.expand(amplitude + opposite) * sympy.cos(shown)
+        total += sympy.I * sympy.expand(amplitude - opposite) * sympy.sin(shown)
     return total
 
 
