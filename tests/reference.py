@@ -171,19 +171,25 @@ def brute_force(
     centre_m=(0.0, 0.0, 0.0),
     n_samples=None,
     rf_step_s=None,
+    taper=0.0,
 ):
-    """Density matrix at every point of a full grid; the mean over the file's ADCs; shape (n_samples,)."""
+    """Density matrix at every point of a full grid; the mean over the file's ADCs; shape (n_samples,).
+
+    The object fills the box; over the outer share `taper` of every axis its density falls off smoothly, so that
+    what has been dephased cancels without edges.
+    """
     positions = cell_centres(extent_m, points, centre_m)
     weight = np.prod(np.asarray(extent_m) / np.asarray(points)) / np.prod(voxel_m)
+    inside = 2 * np.abs(positions - np.asarray(centre_m)) / np.asarray(extent_m)
+    edge = np.clip((inside - 1 + taper) / taper, 0, 1) if taper else np.zeros_like(inside)
+    density = np.prod(np.where(np.asarray(points) > 1, np.cos(np.pi / 2 * edge) ** 2, 1.0), axis=1)
     shots = play(seq_path, f0_hz=f0_hz, rf_step_s=rf_step_s)
-    fids = [
-        _shot(shot, np.asarray(shifts_ppm, float), np.asarray(j_hz, float), positions, n_samples)
-        for shot in shots
-    ]
+    shifts, couplings = np.asarray(shifts_ppm, float), np.asarray(j_hz, float)
+    fids = [_shot(shot, shifts, couplings, positions, n_samples, density) for shot in shots]
     return weight * np.mean(fids, axis=0)
 
 
-def _shot(shot, shifts_ppm, j_hz, positions, n_samples):
+def _shot(shot, shifts_ppm, j_hz, positions, n_samples, density):
     n = shifts_ppm.size
     single = spin_operators(n)
     fx, fy, fz = single.sum(0)
@@ -192,7 +198,7 @@ def _shot(shot, shifts_ppm, j_hz, positions, n_samples):
     for i, k in zip(*np.nonzero(upper), strict=True):
         free = free + upper[i, k] * np.einsum("aij,ajk->ik", single[i], single[k])
     m = np.diag(fz).real
-    rho = np.broadcast_to(fz, (len(positions), *fz.shape)).copy()
+    rho = density[:, None, None] * fz
     for part in shot.parts:
         if any(step.b1_hz for step in part):
             u = _pulse_propagator(part, positions, free, fx, fy, fz)

@@ -10,9 +10,13 @@ from pulsespec.simulator.engine import simulate_system
 from pulsespec.simulator.simulate import Settings, plan_shots
 from pulsespec.simulator.timeline import read_timeline
 
-PLANE = {"extent_m": (2 / 15, 2 / 15, 0.02), "points": (224, 224, 1), "voxel_m": seqs.VOXEL_M}
-"""1680 cells a metre along x and y, clear of every moment; nothing is selected along z. Crushers dephase what lies
-outside of all slices by whole cycles across the box."""
+PLANE = {
+    "extent_m": (0.16, 0.16, 0.02),
+    "points": (224, 224, 1),
+    "voxel_m": seqs.VOXEL_M,
+    "taper": 0.6,
+}
+"""1400 cells a metre along x and y, clear of every moment; nothing is selected along z."""
 
 
 def symmetric(n, **values):
