@@ -41,6 +41,7 @@ _SELECTIVE_HZ_PER_M = 100.0
 _PARALLEL = 1e-6
 _WIDEST_HZ = 64_000.0
 _QUIET = 0.02  # |b| below this beyond the transition bands: the stop-band ripple of common designs
+_TIGHT = 5e-5
 _COARSER = 30.0  # bins for profiles alone are chosen for a tolerance this much larger
 _MARGIN = 2.0
 _FIRST_STEPS = 100
@@ -164,16 +165,17 @@ def layout(
         A gradient turns during a pulse, or entangled slices enclose no volume.
 
     """
+    quiet = _QUIET if tolerance > _TIGHT else float(np.sqrt(tolerance))  # what |b| adds goes with its square
     directions = [_direction(rf, number) for number, rf in enumerate(pulses)]
     slabs = _distinct([direction for direction in directions if direction is not None])
     slab_of = [None if d is None else _match(d, slabs) for d in directions]
-    ranges = [shifts_hz if slab is None else _offsets(rf) for rf, slab in zip(pulses, slab_of, strict=True)]
+    ranges = [shifts_hz if slab is None else _offsets(rf, quiet) for rf, slab in zip(pulses, slab_of, strict=True)]
     bins = _bins(pulses, ranges, tolerance)
     profile_bins = _bins(pulses, ranges, _COARSER * tolerance)
     found = []
     for number, direction in enumerate(slabs):
         members = tuple(index for index, slab in enumerate(slab_of) if slab == number)
-        found.append(_slab(direction, members, [pulses[index] for index in members], voxel))
+        found.append(_slab(direction, members, [pulses[index] for index in members], voxel, quiet))
     _, rest = _basis(slabs)
     unselected = tuple((d, UNSELECTED_M if voxel is None else voxel.along(d)) for d in rest)
     return arranged(
@@ -307,13 +309,13 @@ def _match(direction: Real, axes: list[Real]) -> int:
     return int(np.argmax([abs(float(direction @ axis)) for axis in axes]))
 
 
-def _half_width_hz(rf: Rf) -> float:
-    """Return the offset from the carrier beyond which a pulse with a steady gradient does nothing."""
+def _half_width_hz(rf: Rf, quiet: float) -> float:
+    """Return the offset from the carrier beyond which |b| of a pulse with a steady gradient is below `quiet`."""
     width = 4.0 / rf.duration_s
     while width < _WIDEST_HZ:
         beyond = np.linspace(width, 2 * width, 129)
         _, b = _played(rf, np.concatenate([beyond, -beyond]))
-        if np.abs(b).max() < _QUIET:
+        if np.abs(b).max() < quiet:
             break
         width *= 1.25
     return width
@@ -326,15 +328,17 @@ def _played(rf: Rf, offsets_hz: Real) -> tuple[Complex, Complex]:
     return whole(rf, offsets_hz + rf.offset_hz, np.zeros(1), bins)
 
 
-def _offsets(rf: Rf) -> Real:
-    return rf.offset_hz + np.linspace(-1, 1, 65) * _half_width_hz(rf)
+def _offsets(rf: Rf, quiet: float) -> Real:
+    return rf.offset_hz + np.linspace(-1, 1, 65) * _half_width_hz(rf, quiet)
 
 
-def _slab(direction: Real, members: tuple[int, ...], pulses: Sequence[Rf], voxel: Voxel | None) -> Axis:
+def _slab(
+    direction: Real, members: tuple[int, ...], pulses: Sequence[Rf], voxel: Voxel | None, quiet: float
+) -> Axis:
     """Return all that the pulses along one direction touch."""
     slopes = [float(rf.gradient_hz_per_m.mean(axis=0) @ direction) for rf in pulses]
     centres = [rf.offset_hz / slope for rf, slope in zip(pulses, slopes, strict=True)]
-    widths = [_half_width_hz(rf) / abs(slope) for rf, slope in zip(pulses, slopes, strict=True)]
+    widths = [_half_width_hz(rf, quiet) / abs(slope) for rf, slope in zip(pulses, slopes, strict=True)]
     nominal = min(widths) if voxel is None else voxel.along(direction)
     low = min(centre - _MARGIN * width for centre, width in zip(centres, widths, strict=True))
     high = max(centre + _MARGIN * width for centre, width in zip(centres, widths, strict=True))

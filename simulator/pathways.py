@@ -214,11 +214,11 @@ def _reaching(shot: Shot, layout: Layout, tables: list[_Table], least: float) ->
 
 
 def _largest_orders(layout: Layout) -> list[int]:
-    """Return the highest order that is followed after each pulse: beyond one only after a selective pulse."""
+    """Return the highest order that is followed after each pulse: beyond one only from the first selective pulse on."""
     count = len(layout.axes_of)
     first = next((index for index, axes in enumerate(layout.axes_of) if axes), 0)
     largest, pathways = [1] * count, 1
-    for index in range(count - 2, first, -1):
+    for index in range(count - 2, max(first, 1) - 1, -1):
         pathways *= 2 * LARGEST_ORDER + 1
         if pathways > _HIGH_ORDERS:
             break

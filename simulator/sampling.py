@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsespec.simulator.geometry import Axis, Layout, resampled
-from pulsespec.simulator.pathways import Pathway, Selection, moments
+from pulsespec.simulator.pathways import Orders, Selection, moments
 from pulsespec.simulator.timeline import Shot
 
 Real = NDArray[np.float64]
@@ -31,10 +31,9 @@ def sampled(
     `nominal_known` says that the file defines the voxel; otherwise a slab is as thick as the strongest pathway's
     profile at half its height.
     """
-    strongest = selection.kept[0]
-    slabs = [_covered(found, slab, strongest, tolerance, nominal_known) for slab in found.slabs]
     kept = np.array([pathway.orders for pathway in selection.kept])
     moment = moments(kept, shot)
+    slabs = [_covered(found, slab, kept, tolerance, nominal_known) for slab in found.slabs]
     return resampled(found, [_refined(slab, moment) for slab in slabs], shifts_hz)
 
 
@@ -51,25 +50,38 @@ def _refined(slab: Axis, moments_per_m: Real) -> Axis:
     return replace(slab, step_m=slab.extent_m / np.ceil(points - 0.5))
 
 
-def _covered(found: Layout, slab: Axis, pathway: Pathway, tolerance: float, nominal_known: bool) -> Axis:
+def _covered(found: Layout, slab: Axis, kept: Orders, tolerance: float, nominal_known: bool) -> Axis:
+    """Return a slab with the range and the step that all pathways need, the first of them being the strongest."""
     fine = slab.low_m + (np.arange(_FINE) + 0.5) * slab.extent_m / _FINE
-    turned = _profile(found, slab, pathway, fine)
+    turned = _profile(found, slab, kept[0], fine)
     strong = np.flatnonzero(np.abs(turned) > 0.5 * np.abs(turned).max())
     nominal = slab.nominal_m
     if not nominal_known:
         nominal = float(strong[-1] - strong[0] + 1) * slab.extent_m / _FINE
-    low, high = _extent(fine, turned, (strong[0] + strong[-1]) // 2, tolerance)
-    step = _step(found, replace(slab, low_m=low, high_m=high), pathway, tolerance)
-    return replace(slab, nominal_m=nominal, low_m=low, high_m=high, step_m=step)
+    middle, least = (strong[0] + strong[-1]) // 2, 3 * tolerance * abs(turned.sum())
+    half = max(
+        _half_range(_profile(found, slab, orders, fine), int(middle), least) for orders in _distinct(slab, kept)
+    )
+    reach = (half + 0.5) * (fine[1] - fine[0])
+    ranged = replace(slab, nominal_m=nominal, low_m=fine[middle] - reach, high_m=fine[middle] + reach)
+    return replace(ranged, step_m=_step(found, ranged, kept[0], tolerance))
 
 
-def _profile(found: Layout, slab: Axis, pathway: Pathway, at: Real) -> Complex:
+def _distinct(slab: Axis, kept: Orders) -> Orders:
+    """Return pathways that differ in what the pulses of a slab do to them."""
+    before = np.concatenate([np.zeros((len(kept), 1), np.int64), kept[:, :-1]], axis=1)
+    index = list(slab.pulses)
+    _, first = np.unique(np.concatenate([before[:, index], kept[:, index]], axis=1), axis=0, return_index=True)
+    return np.asarray(kept[np.sort(first)])
+
+
+def _profile(found: Layout, slab: Axis, pathway: Orders, at: Real) -> Complex:
     """Return the profile of a pathway along a slab, rephased; shape (n,).
 
     Where all pulses let it pass, the profile is its difference from what would pass without them. The linear
     phase that gradients will remove is the strongest component of its spectrum.
     """
-    orders = np.clip((0, *pathway.orders), -1, 1)
+    orders = np.clip([0, *pathway], -1, 1)
     product, passing, passes = np.ones(at.size, complex), np.ones(at.size, complex), True
     for index in slab.pulses:
         rf = found.pulses[index]
@@ -86,18 +98,16 @@ def _profile(found: Layout, slab: Axis, pathway: Pathway, at: Real) -> Complex:
     return np.asarray(product * np.exp(-2j * np.pi * cycles * np.arange(at.size)))
 
 
-def _extent(at: Real, turned: Complex, middle: int, tolerance: float) -> tuple[float, float]:
-    """Return the shortest range about the middle beyond which the integral changes by less than the tolerance."""
-    reach = min(middle, at.size - 1 - middle)
+def _half_range(turned: Complex, middle: int, least: float) -> int:
+    """Return how many samples about the middle hold the integral of a profile but for `least`."""
+    reach = min(middle, turned.size - 1 - middle)
     rings = turned[middle + 1 : middle + reach + 1] + turned[middle - reach : middle][::-1]
     total = np.cumsum(np.concatenate([[turned[middle]], rings]))
-    far = np.flatnonzero(np.abs(total - total[-1]) > 3 * tolerance * np.abs(total[-1]))
-    last = min(int(far[-1]) + 1 if far.size else 0, reach) + 1
-    half = (last + 0.5) * (at[1] - at[0])
-    return float(at[middle] - half), float(at[middle] + half)
+    far = np.flatnonzero(np.abs(total - total[-1]) > least)
+    return min(int(far[-1]) + 1 if far.size else 0, reach) + 1
 
 
-def _step(found: Layout, slab: Axis, pathway: Pathway, tolerance: float) -> float:
+def _step(found: Layout, slab: Axis, pathway: Orders, tolerance: float) -> float:
     """Return the largest step at which the midpoint rule integrates the profile to the tolerance."""
 
     def integral(n: int, moved: float) -> float:

@@ -252,24 +252,27 @@ def editing(opts, phase, offset_hz, duration_s=14e-3):
     ]
 
 
-def planned(path, steps, *, samples=32, dwell_s=1e-3, adc_phase=0.0, **definitions):
-    """Write a sequence from a list of blocks, waits in s and areas of crushers along x, y, z in cycles/m."""
+def planned(path, steps, *, samples=32, dwell_s=1e-3, cycle=({},), **definitions):
+    """Write a sequence from a list of blocks, waits in s and areas of crushers along x, y, z in cycles/m.
+
+    One repetition for each of the `cycle`, which are arguments of `steps`.
+    """
     opts = system()
     seq = pypulseq.Sequence(opts)
-    for step in steps(opts):
-        if isinstance(step, float):
-            seq.add_block(pypulseq.make_delay(step))
-        elif isinstance(step, tuple):
-            seq.add_block(
-                *[
+    for one in cycle:
+        for step in steps(opts, **one):
+            if isinstance(step, float):
+                seq.add_block(pypulseq.make_delay(step))
+            elif isinstance(step, tuple):
+                spoilers = [
                     pypulseq.make_trapezoid(axis, area=area, duration=1.5e-3, system=opts)
                     for axis, area in zip("xyz", step, strict=True)
                     if area
                 ]
-            )
-        else:
-            seq.add_block(*step)
-    seq.add_block(adc(opts, samples, dwell_s, phase_offset=adc_phase))
+                seq.add_block(*spoilers)
+            else:
+                seq.add_block(*step)
+        seq.add_block(adc(opts, samples, dwell_s))
     return write(seq, path, **definitions)
 
 
@@ -296,7 +299,11 @@ def steam_steps(opts):
     ]
 
 
-def mega_steps(opts, edited_hz=-340.0):
+MEGA_CYCLE = ({"phase": 0.0}, {"phase": np.pi})
+"""Without it a stimulated echo of the editing pulses, which no crusher can dephase, comes from everywhere."""
+
+
+def mega_steps(opts, phase=0.0, edited_hz=-340.0):
     """PRESS without selection by its excitation, with two editing pulses."""
     return [
         [hard(QUARTER, opts=opts, use="excitation")],
@@ -305,7 +312,7 @@ def mega_steps(opts, edited_hz=-340.0):
         selective(opts, HALF, QUARTER, "x"),
         (150.0, -150.0, 0.0),
         (90.0, 105.0, 0.0),
-        editing(opts, 0.0, edited_hz),
+        editing(opts, phase, edited_hz),
         (90.0, 105.0, 0.0),
         (-255.0, 255.0, 0.0),
         selective(opts, HALF, QUARTER, "y"),
