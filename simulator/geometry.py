@@ -43,7 +43,7 @@ _WIDEST_HZ = 64_000.0
 _QUIET = 0.02  # |b| below this beyond the transition bands: the stop-band ripple of common designs
 _TIGHT = 5e-5
 _COARSER = 30.0  # bins for profiles alone are chosen for a tolerance this much larger
-_MARGIN = 2.0
+_MARGIN = {False: 2.0, True: 8.0}
 _FIRST_STEPS = 100
 
 
@@ -169,7 +169,9 @@ def layout(
     directions = [_direction(rf, number) for number, rf in enumerate(pulses)]
     slabs = _distinct([direction for direction in directions if direction is not None])
     slab_of = [None if d is None else _match(d, slabs) for d in directions]
-    ranges = [shifts_hz if slab is None else _offsets(rf, quiet) for rf, slab in zip(pulses, slab_of, strict=True)]
+    ranges = [
+        shifts_hz if slab is None else _offsets(rf, quiet) for rf, slab in zip(pulses, slab_of, strict=True)
+    ]
     bins = _bins(pulses, ranges, tolerance)
     profile_bins = _bins(pulses, ranges, _COARSER * tolerance)
     found = []
@@ -338,9 +340,10 @@ def _slab(
     """Return all that the pulses along one direction touch."""
     slopes = [float(rf.gradient_hz_per_m.mean(axis=0) @ direction) for rf in pulses]
     centres = [rf.offset_hz / slope for rf, slope in zip(pulses, slopes, strict=True)]
+    margin = _MARGIN[quiet < _QUIET]
     widths = [_half_width_hz(rf, quiet) / abs(slope) for rf, slope in zip(pulses, slopes, strict=True)]
     nominal = min(widths) if voxel is None else voxel.along(direction)
-    low = min(centre - _MARGIN * width for centre, width in zip(centres, widths, strict=True))
-    high = max(centre + _MARGIN * width for centre, width in zip(centres, widths, strict=True))
+    low = min(centre - margin * width for centre, width in zip(centres, widths, strict=True))
+    high = max(centre + margin * width for centre, width in zip(centres, widths, strict=True))
     moves = [-1 / slope for slope in slopes]
     return Axis(direction, members, nominal, low, high, min(widths) / _FIRST_STEPS, (min(moves), max(moves)))

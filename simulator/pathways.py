@@ -59,7 +59,7 @@ class Pathway:
     orders: tuple[int, ...]
     """Coherence order after each pulse."""
     weight: float
-    """Amplitude for one fully excited single spin; an upper bound where an order is beyond one."""
+    """Amplitude for one fully excited single spin; an upper bound for coupled ones where an order is beyond one."""
     cycle: complex
     """Mean of the phase factors over the repetitions of the shot; of modulus 1 where all add up."""
 
@@ -108,36 +108,42 @@ def select_pathways(shot: Shot, layout: Layout, shifts_hz: Real, tolerance: floa
         across = across * np.abs(of_object(gaps[weighed] @ direction * extent_m))
     strengths = np.array(
         [
-            2.0 * abs(cycle[row]) * part * weigher.along(orders[row], before[row], gaps[row], moment)
+            2.0
+            * abs(cycle[row])
+            * part
+            * np.array(weigher.along(orders[row], before[row], gaps[row], moment))
             for row, moment, part in zip(weighed, effective, across, strict=True)
         ]
-    )
-    strongest = strengths.max(initial=0.0)
+    ).reshape(-1, 2)
+    alone, bound = strengths.T
+    strongest = alone.max(initial=0.0)
     if strongest < 1e-6:
         raise SequenceError(
             "the sequence leaves no signal at its ADC: gradients or phases cancel every coherence pathway"
         )
-    kept = strengths >= tolerance * strongest
+    kept = bound >= tolerance * strongest
     paths = tuple(
         Pathway(
             tuple(int(p) for p in orders[weighed[at]]),
-            float(strengths[at] / max(abs(cycle[weighed[at]]), 1e-300)),
+            float((alone if alone[at] else bound)[at] / max(abs(cycle[weighed[at]]), 1e-300)),
             complex(cycle[weighed[at]]),
         )
-        for at in sorted(np.flatnonzero(kept), key=lambda at: -strengths[at])
+        for at in sorted(np.flatnonzero(kept), key=lambda at: (-alone[at], -bound[at]))
     )
-    return Selection(paths, float((left_out + strengths[~kept].sum()) / strongest), unjudged)
+    return Selection(paths, float((left_out + bound[~kept].sum()) / strongest), unjudged)
 
 
 @dataclass(frozen=True)
 class _Table:
-    """What one pulse makes of each order, indexed by new and old order + 3."""
+    """What one pulse makes of each order: of a single spin, and of coupled ones; indexed by new and old order + 3."""
 
     everywhere: Real | None
-    """Of a pulse that selects along no axis: magnitude for each shift; shape (7, 7, n_shifts)."""
+    """Of a pulse that selects along no axis: magnitude for each shift; shape (2, 7, 7, n_shifts)."""
     along: Real | None
-    """Of any other: largest magnitude in each cell of its slab; shape (7, 7, n_cells)."""
+    """Of any other: largest magnitude in each cell of its slab; shape (2, 7, 7, n_cells)."""
     slab: int
+    late: bool
+    """Whether coherence is followed into couplings."""
 
 
 @dataclass(frozen=True)
@@ -260,19 +266,19 @@ class _Grower:
         old = ways.orders[:, -1] if ways.orders.shape[1] else np.zeros(count, np.int64)
         turned = (ways.orders != 0).any(axis=1) | self.begun
         able = turned | (abs(new) <= 1)
-        ways, old = ways[able], old[able]
+        ways, old, coupled = ways[able], old[able], turned[able].astype(np.int64)
         kept, profile = ways.kept, ways.profile
         if table.everywhere is not None:
-            kept = kept * table.everywhere[new + LARGEST_ORDER, old + LARGEST_ORDER]
+            kept = kept * table.everywhere[coupled, new + LARGEST_ORDER, old + LARGEST_ORDER]
         elif table.along is not None:
             profile = profile.copy()
-            profile[:, table.slab] *= table.along[new + LARGEST_ORDER, old + LARGEST_ORDER]
+            profile[:, table.slab] *= table.along[coupled, new + LARGEST_ORDER, old + LARGEST_ORDER]
         orders = np.concatenate([ways.orders, np.full((len(old), 1), new)], axis=1)
         own = pulse.rf.gradient_hz_per_m.mean(axis=0) * pulse.rf.duration_s
-        added, change = (
-            new * pulse.moment_per_m,
-            (old != new)[:, None] * np.maximum(np.abs(old), abs(new))[:, None],
-        )
+        added = new * pulse.moment_per_m
+        # Coupled spins may change places in an order that stays.
+        active = (old != new) | (coupled.astype(bool) & table.late)
+        change = active[:, None] * np.maximum(np.maximum(np.abs(old), abs(new)), 1)[:, None]
         grown = _Ways(
             orders,
             ways.moment + added,
@@ -333,47 +339,66 @@ def _cycle(change: Orders, phases: Real) -> Complex:
 
 def _table(layout: Layout, index: int, shifts_hz: Real) -> _Table:
     rf, bins = layout.pulses[index], layout.profile_bins[index]
-    orders = range(-LARGEST_ORDER, LARGEST_ORDER + 1)
+    every = range(-LARGEST_ORDER, LARGEST_ORDER + 1)
+    late = _is_late(layout, index)
     if not layout.axes_of[index]:
         magnitude = np.abs(order_matrix(whole(rf, shifts_hz, np.zeros(1), bins)))
-        shares = [[_largest_share(magnitude, new, old) for old in orders] for new in orders]
-        return _Table(np.array(shares), None, -1)
+        alone = np.array([[_alone(magnitude, new, old) for old in every] for new in every])
+        # Coupled spins have different shifts.
+        several = magnitude.max(axis=0, keepdims=True) if late else 0 * magnitude[:1]
+        together = np.array([[_together(several, new, old) for old in every] for new in every])
+        return _Table(np.stack([alone, np.maximum(alone, together)]), None, -1, late)
     number = next(k for k, slab in enumerate(layout.slabs) if index in slab.pulses)
     slab = layout.slabs[number]
     at = slab.low_m + (np.arange(_COARSE * _WITHIN) + 0.5) * slab.extent_m / (_COARSE * _WITHIN)
-    cells = np.zeros((len(orders), len(orders), _COARSE))
+    cells = np.zeros((2, len(every), len(every), _COARSE))
     for shift in (shifts_hz[0], shifts_hz[-1]):
         magnitude = np.abs(layout.profiles.of(rf, at[:, None] * slab.direction, bins, float(shift)))
-        shares = [[_largest_share(magnitude, new, old) for old in orders] for new in orders]
-        cells = np.maximum(cells, np.reshape(shares, (*cells.shape, _WITHIN)).max(axis=-1))
-    return _Table(None, cells.astype(np.float32), number)
+        alone, together = (
+            np.array([[share(magnitude, new, old) for old in every] for new in every])
+            for share in (_alone, _together)
+        )
+        both = np.stack([alone, np.maximum(alone, together if late else alone)])
+        cells = np.maximum(cells, both.reshape(*cells.shape, _WITHIN).max(axis=-1))
+    return _Table(None, cells.astype(np.float32), number, late)
+
+
+def _is_late(layout: Layout, index: int) -> bool:
+    """Return whether coherence is followed into couplings from a pulse on: where orders beyond one are."""
+    return any(order > 1 for order in _largest_orders(layout)[: index + 1])
 
 
 @lru_cache(maxsize=1)
 def _products() -> dict[tuple[int, int], list[tuple[int, ...]]]:
-    """Return, for each change of order of three spins, the ways in which single spins make it.
+    """Return, for each change of order of two or three spins, the ways in which they make it, none idle in all.
 
-    A way is a sorted tuple of 3 (new + 1) + (old + 1) for each spin that is not idle; a key is (new, old).
+    A way is a sorted tuple of 3 (new + 1) + (old + 1) for each spin; a key is (new, old).
     """
     found: dict[tuple[int, int], set[tuple[int, ...]]] = {}
     steps = [(new, old) for new in (-1, 0, 1) for old in (-1, 0, 1)]
-    for spins in range(1, LARGEST_ORDER + 1):
+    for spins in range(2, LARGEST_ORDER + 1):
         for way in combinations_with_replacement(steps, spins):
-            key = (sum(new for new, _ in way), sum(old for _, old in way))
-            found.setdefault(key, set()).add(tuple(3 * (new + 1) + old + 1 for new, old in way))
+            if any(new != old for new, old in way) or abs(sum(old for _, old in way)) > 1:
+                key = (sum(new for new, _ in way), sum(old for _, old in way))
+                found.setdefault(key, set()).add(tuple(3 * (new + 1) + old + 1 for new, old in way))
     return {key: sorted(ways) for key, ways in found.items()}
 
 
-def _largest_share(magnitude: Real, new: int, old: int) -> Real:
-    """Return a bound of what three spins keep on a change of order, from magnitudes (n, 3, 3); shape (n,).
+def _alone(magnitude: Real, new: int, old: int) -> Real:
+    """Return what a single spin keeps on a change of order, from magnitudes (n, 3, 3); shape (n,)."""
+    if max(abs(new), abs(old)) > 1:
+        return np.zeros(len(magnitude))
+    return np.asarray(magnitude[:, new + 1, old + 1])
 
-    It is the largest product of what single spins do that changes the order in that way.
+
+def _together(magnitude: Real, new: int, old: int) -> Real:
+    """Return a bound of what coupled spins keep on a change of order, from magnitudes (n, 3, 3); shape (n,).
+
+    It is the largest product of what single spins do that changes the order of two or three of them in that way.
     """
     flat = magnitude.reshape(-1, 9)
-    if max(abs(new), abs(old)) <= 1:
-        single = flat[:, 3 * (new + 1) + old + 1]
-        return np.asarray(single)
-    return np.asarray(np.max([flat[:, way].prod(axis=1) for way in _products()[new, old]], axis=0))
+    ways = _products().get((new, old), [])
+    return np.asarray(np.max([flat[:, way].prod(axis=1) for way in ways], axis=0))
 
 
 def of_object(cycles: Any) -> Any:
@@ -396,7 +421,8 @@ class _Weigher:
     def __init__(self, layout: Layout, shifts_hz: Real) -> None:
         self._layout, self._shifts_hz = layout, shifts_hz
         self._profiles: dict[tuple[int, int], Complex] = {}
-        self._products: dict[tuple[object, ...], Complex] = {}
+        self._products: dict[tuple[object, ...], tuple[Complex, Real]] = {}
+        self._tables: dict[int, _Table] = {}
         self._points = {
             (group, at): self._grid([layout.axes[axis] for axis in group], group, shift)
             for group in layout.groups
@@ -414,72 +440,88 @@ class _Weigher:
             weight *= (high - low) / fine / axis.nominal_m
         return self._layout.points(group, positions), weight
 
-    def along(self, orders: Orders, before: Orders, moment_per_m: Real, effective_per_m: Real) -> float:
-        """Return what the pulses keep: the product of the integrals over all groups, at the best of the shifts.
+    def along(
+        self, orders: Orders, before: Orders, moment_per_m: Real, effective_per_m: Real
+    ) -> tuple[float, float]:
+        """Return what the pulses keep of a single spin, and a bound of it in coupled spins, at the best of the shifts.
 
-        What pulses let pass untouched is not confined to their slices. It is that of an object as large as the
-        nominal voxel where no gradient dephases it (by `effective_per_m`), and nothing where one does.
+        It is the product of the integrals over all groups. What pulses let pass untouched is not confined to their
+        slices: it is that of an object as large as the nominal voxel where no gradient dephases it (by
+        `effective_per_m`), and nothing where one does.
         """
+        begun = int(np.flatnonzero(before)[0]) if before.any() else len(before)
         changes = [
-            (index, int(order), int(start))
+            (index, int(order), int(start), index >= begun)
             for index, (order, start) in enumerate(zip(orders, before, strict=True))
         ]
-        strongest = 0.0
+        best = np.zeros(2)
         for at in range(len(self._shifts_hz)):
-            total = float(np.prod([self._unselective(at, *change) for change in changes]))
+            kept = np.prod([self._unselective(at, *change) for change in changes], axis=0)
             for group in self._layout.groups:
-                if total < _NEGLIGIBLE:
+                if kept[1] < _NEGLIGIBLE:
                     break
                 members = set(self._layout.members(group))
                 steps = tuple(change for change in changes if change[0] in members)
-                total *= self._integral(group, at, steps, moment_per_m, effective_per_m)
-            strongest = max(strongest, total)
-        return strongest
+                alone, together = self._integral(group, at, steps, moment_per_m, effective_per_m)
+                kept = kept * np.array([alone, alone + together])
+            best = np.maximum(best, kept)
+        return float(best[0]), float(best[1])
 
-    def _unselective(self, at: int, index: int, order: int, start: int) -> float:
-        """Return what a pulse that selects along no axis keeps; 1 for any other."""
+    def _unselective(self, at: int, index: int, order: int, start: int, coupled: bool) -> tuple[float, float]:
+        """Return what a pulse that selects along no axis keeps of single and of coupled spins; 1 for any other."""
         if self._layout.axes_of[index]:
-            return 1.0
-        key = ("everywhere", at, index)
-        if key not in self._products:
-            bins, shift = self._layout.profile_bins[index], self._shifts_hz[at : at + 1]
-            self._products[key] = order_matrix(whole(self._layout.pulses[index], shift, np.zeros(1), bins))
-        return float(_largest_share(np.abs(self._products[key]), order, start)[0])
+            return 1.0, 1.0
+        if index not in self._tables:
+            self._tables[index] = _table(self._layout, index, self._shifts_hz)
+        table = self._tables[index].everywhere
+        assert table is not None
+        alone, together = table[:, order + LARGEST_ORDER, start + LARGEST_ORDER, at]
+        return float(alone), float(together if coupled else alone)
 
     def _integral(
         self,
         group: tuple[int, ...],
         at: int,
-        steps: tuple[tuple[int, int, int], ...],
+        steps: tuple[tuple[int, int, int, bool], ...],
         moment_per_m: Real,
         effective_per_m: Real,
-    ) -> float:
+    ) -> tuple[float, float]:
+        """Return what is left of single spins, and a bound of what couplings add to it."""
         points, weight = self._points[group, at]
         key = (group, at, steps)
         if key not in self._products:
-            factors = [self._factor(at, points, *step) for step in steps]
-            self._products[key] = np.prod(factors, axis=0)
-        total = weight * complex(np.exp(-2j * np.pi * (points @ moment_per_m)) @ self._products[key])
-        if all(order == start for _, order, start in steps):
+            pairs = [self._factor(at, points, *step) for step in steps]
+            alone = np.prod([one for one, _ in pairs], axis=0)
+            most = np.prod([np.maximum(np.abs(one), other) for one, other in pairs], axis=0)
+            self._products[key] = alone, most - np.abs(alone)
+        alone, added = self._products[key]
+        ramp = weight * np.exp(-2j * np.pi * (points @ moment_per_m))
+        total = complex(ramp @ alone)
+        if all(order == start for _, order, start, _ in steps):
             turned = sum(
                 order * self._layout.pulses[index].duration_s * self._shifts_hz[at]
-                for index, order, _ in steps
+                for index, order, _, _ in steps
             )
             share = weight * np.exp(-2j * np.pi * (points @ effective_per_m)).sum()
             passing = remaining(self._layout, group, effective_per_m) - share
             total += complex(passing * np.exp(-2j * np.pi * turned))
-        return abs(total)
+        return abs(total), float(abs(ramp @ added))
 
-    def _factor(self, at: int, points: Real, index: int, order: int, start: int) -> Complex:
+    def _factor(
+        self, at: int, points: Real, index: int, order: int, start: int, coupled: bool
+    ) -> tuple[Complex, Real]:
         if (index, at) not in self._profiles:
             bins = self._layout.profile_bins[index]
             self._profiles[index, at] = self._layout.profiles.of(
                 self._layout.pulses[index], points, bins, float(self._shifts_hz[at])
             )
         profile = self._profiles[index, at]
+        alone = np.zeros(len(profile), dtype=complex)
         if max(abs(order), abs(start)) <= 1:
-            return np.asarray(profile[:, 1 + order, 1 + start])
-        return _largest_share(np.abs(profile), order, start).astype(complex)
+            alone = profile[:, 1 + order, 1 + start]
+        if not coupled or not _is_late(self._layout, index):
+            return alone, np.zeros(len(profile))
+        return alone, _together(np.abs(profile), order, start)
 
 
 def remaining(layout: Layout, group: tuple[int, ...], effective_per_m: Real) -> float:

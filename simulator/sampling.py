@@ -60,7 +60,8 @@ def _covered(found: Layout, slab: Axis, kept: Orders, tolerance: float, nominal_
         nominal = float(strong[-1] - strong[0] + 1) * slab.extent_m / _FINE
     middle, least = (strong[0] + strong[-1]) // 2, 3 * tolerance * abs(turned.sum())
     half = max(
-        _half_range(_profile(found, slab, orders, fine), int(middle), least) for orders in _distinct(slab, kept)
+        _half_range(_profile(found, slab, orders, fine), int(middle), least)
+        for orders in _distinct(slab, kept)
     )
     reach = (half + 0.5) * (fine[1] - fine[0])
     ranged = replace(slab, nominal_m=nominal, low_m=fine[middle] - reach, high_m=fine[middle] + reach)
@@ -71,7 +72,9 @@ def _distinct(slab: Axis, kept: Orders) -> Orders:
     """Return pathways that differ in what the pulses of a slab do to them."""
     before = np.concatenate([np.zeros((len(kept), 1), np.int64), kept[:, :-1]], axis=1)
     index = list(slab.pulses)
-    _, first = np.unique(np.concatenate([before[:, index], kept[:, index]], axis=1), axis=0, return_index=True)
+    _, first = np.unique(
+        np.concatenate([before[:, index], kept[:, index]], axis=1), axis=0, return_index=True
+    )
     return np.asarray(kept[np.sort(first)])
 
 

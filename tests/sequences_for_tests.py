@@ -211,7 +211,9 @@ def labelled_shots(path, metabolite_shots=6, water_shots=2, samples=512, dwell_s
     return write(seq, path, TE=0.0, TR=1.0)
 
 
-def selective(opts, flip, phase, axis, *, duration_s=2e-3, bandwidth_time=3.0, offset_hz=-120.0, thick_m=0.02):
+def selective(
+    opts, flip, phase, axis, *, duration_s=2e-3, bandwidth_time=3.0, offset_hz=-120.0, thick_m=0.02
+):
     """A pulse along an axis, or along a unit vector, as a block's events: a sinc that a Hann window ends smoothly."""
     n = round(duration_s / opts.rf_raster_time)
     t = (np.arange(n) + 0.5) / n - 0.5
@@ -228,7 +230,12 @@ def selective(opts, flip, phase, axis, *, duration_s=2e-3, bandwidth_time=3.0, o
     shares = [float(axis == channel) for channel in "xyz"] if isinstance(axis, str) else axis
     gradients = [
         pypulseq.make_trapezoid(
-            channel, amplitude=share * amplitude, rise_time=2e-4, flat_time=duration_s, fall_time=2e-4, system=opts
+            channel,
+            amplitude=share * amplitude,
+            rise_time=2e-4,
+            flat_time=duration_s,
+            fall_time=2e-4,
+            system=opts,
         )
         for channel, share in zip("xyz", shares, strict=True)
         if share
