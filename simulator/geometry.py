@@ -43,7 +43,8 @@ _WIDEST_HZ = 64_000.0
 _QUIET = 0.02  # |b| below this beyond the transition bands: the stop-band ripple of common designs
 _TIGHT = 5e-5
 _COARSER = 30.0  # bins for profiles alone are chosen for a tolerance this much larger
-_MARGIN = {False: 2.0, True: 8.0}
+_MARGIN = 2.0
+_TIGHT_MARGIN, _WIDEST = 8.0, 16.0
 _FIRST_STEPS = 100
 
 
@@ -340,10 +341,16 @@ def _slab(
     """Return all that the pulses along one direction touch."""
     slopes = [float(rf.gradient_hz_per_m.mean(axis=0) @ direction) for rf in pulses]
     centres = [rf.offset_hz / slope for rf, slope in zip(pulses, slopes, strict=True)]
-    margin = _MARGIN[quiet < _QUIET]
-    widths = [_half_width_hz(rf, quiet) / abs(slope) for rf, slope in zip(pulses, slopes, strict=True)]
+    widths, reaches = (
+        [_half_width_hz(rf, below) / abs(slope) for rf, slope in zip(pulses, slopes, strict=True)]
+        for below in (_QUIET, quiet)
+    )
     nominal = min(widths) if voxel is None else voxel.along(direction)
-    low = min(centre - margin * width for centre, width in zip(centres, widths, strict=True))
-    high = max(centre + margin * width for centre, width in zip(centres, widths, strict=True))
+    wide = [
+        _MARGIN * width if quiet == _QUIET else min(_TIGHT_MARGIN * reach, _WIDEST * width)
+        for width, reach in zip(widths, reaches, strict=True)
+    ]
+    low = min(centre - reach for centre, reach in zip(centres, wide, strict=True))
+    high = max(centre + reach for centre, reach in zip(centres, wide, strict=True))
     moves = [-1 / slope for slope in slopes]
     return Axis(direction, members, nominal, low, high, min(widths) / _FIRST_STEPS, (min(moves), max(moves)))

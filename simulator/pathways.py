@@ -431,9 +431,9 @@ class _Weigher:
 
     def _grid(self, axes: list[Axis], group: tuple[int, ...], shift_hz: float) -> tuple[Real, float]:
         """Return points, (n, 3), and the share of the nominal voxel that each stands for."""
-        fine = _FINE if len(axes) == 1 else _FINE_TOGETHER[len(axes)]
         positions, weight = [], 1.0
         for axis in axes:
+            fine = _FINE_TOGETHER.get(len(axes), max(_FINE, int(axis.extent_m / axis.step_m)))
             moves = [move * shift_hz for move in axis.displacement_m_per_hz]
             low, high = axis.low_m + min(moves), axis.high_m + max(moves)
             positions.append(low + (np.arange(fine) + 0.5) * (high - low) / fine)

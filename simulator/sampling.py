@@ -20,7 +20,7 @@ Complex = NDArray[np.complex128]
 
 _FINE = 2048
 _LEAST_BEYOND = 64.0
-_STEPS = (8, 12, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 192, 256)
+_STEPS = (8, 12, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 192, 256, 512, 1024, 2048)
 
 
 def sampled(
@@ -52,12 +52,13 @@ def _refined(slab: Axis, moments_per_m: Real) -> Axis:
 
 def _covered(found: Layout, slab: Axis, kept: Orders, tolerance: float, nominal_known: bool) -> Axis:
     """Return a slab with the range and the step that all pathways need, the first of them being the strongest."""
-    fine = slab.low_m + (np.arange(_FINE) + 0.5) * slab.extent_m / _FINE
+    count = max(_FINE, int(slab.extent_m / slab.step_m))
+    fine = slab.low_m + (np.arange(count) + 0.5) * slab.extent_m / count
     turned = _profile(found, slab, kept[0], fine)
     strong = np.flatnonzero(np.abs(turned) > 0.5 * np.abs(turned).max())
     nominal = slab.nominal_m
     if not nominal_known:
-        nominal = float(strong[-1] - strong[0] + 1) * slab.extent_m / _FINE
+        nominal = float(strong[-1] - strong[0] + 1) * slab.extent_m / count
     middle, least = (strong[0] + strong[-1]) // 2, 3 * tolerance * abs(turned.sum())
     half = max(
         _half_range(_profile(found, slab, orders, fine), int(middle), least)
@@ -117,7 +118,7 @@ def _step(found: Layout, slab: Axis, pathway: Orders, tolerance: float) -> float
         at = slab.low_m + (np.arange(n) + 0.5 + moved) * slab.extent_m / n
         return float(np.abs(_profile(found, slab, pathway, at).sum() / n))
 
-    exact = integral(_FINE, 0.0)
+    exact = integral(4 * _STEPS[-1], 0.0)
     for n in _STEPS:
         errors: Sequence[float] = [abs(integral(n, moved) / exact - 1) for moved in (0.0, 0.25, 0.5)]
         if max(errors) < 3 * tolerance:

@@ -53,11 +53,11 @@ def test_hard_pulses_agree_with_brute_force(name, tmp_path):
     assert np.linalg.norm(found - expected) < 1e-5 * np.linalg.norm(expected)
 
 
-def test_halving_the_tolerance_changes_less_than_the_tolerance(tmp_path):
+def test_a_hundredth_of_the_tolerance_changes_less_than_a_thousandth(tmp_path):
     path = seqs.press(tmp_path / "press.seq", samples=32)
     shifts, j_hz = SYSTEMS["AB"]
     coarse, fine = (engine(path, shifts, j_hz, 32, 1e-3, tolerance) for tolerance in (1e-4, 1e-6))
-    assert np.linalg.norm(coarse - fine) < 5e-4 * np.linalg.norm(fine)
+    assert np.linalg.norm(coarse - fine) < 1e-3 * np.linalg.norm(fine)
 
 
 def test_amplitude_is_one_for_a_fully_excited_proton(tmp_path):
@@ -67,15 +67,46 @@ def test_amplitude_is_one_for_a_fully_excited_proton(tmp_path):
         assert abs(basis.fid(name)[0]) == pytest.approx(protons, rel=2e-2)
 
 
-def test_a_readout_under_a_gradient_is_refused(tmp_path):
+def bipolar(path, prephased=True, lobes=8):
+    """A hard 90, a lobe of half the area, and one readout over a train of lobes of alternating sign."""
     opts = seqs.system()
     sequence = pypulseq.Sequence(opts)
     sequence.add_block(seqs.hard(np.pi / 2, opts=opts, use="excitation"))
-    readout = seqs.adc(opts, 64, 1e-4)
-    sequence.add_block(readout, pypulseq.make_trapezoid("x", amplitude=1e4, duration=8e-3, system=opts))
-    path = seqs.write(sequence, tmp_path / "epsi.seq", TE=0.0)
-    with pytest.raises(SequenceError, match="gradient is on during the ADC"):
-        simulate(path, ["Gly"])
+    area = 1e4 * 0.9e-3
+    if prephased:
+        sequence.add_block(pypulseq.make_trapezoid("x", area=-area / 2, duration=5e-4, system=opts))
+    corners = [0.0, 1e-4, 9e-4, 1e-3]
+    times = np.concatenate([[k * 1e-3 + c for c in corners[: 4 if k == lobes - 1 else 3]] for k in range(lobes)])
+    values = np.concatenate(
+        [[(-1) ** k * v for v in (0, 1e4, 1e4, 0)[: 4 if k == lobes - 1 else 3]] for k in range(lobes)]
+    )
+    train = pypulseq.make_extended_trapezoid("x", times=times, amplitudes=values, system=opts)
+    sequence.add_block(seqs.adc(opts, 100 * lobes, 1e-5), train)
+    return seqs.write(sequence, path, TE=0.0)
+
+
+def test_the_echoes_of_a_train_are_the_readout(tmp_path):
+    """At each crossing of the centre the gradient has done nothing: a spin at the centre is the reference."""
+    path = bipolar(tmp_path / "epsi.seq")
+    extra = tmp_path / "ab.toml"
+    extra.write_text(
+        '[AB]\nsource = "test"\n[[AB.systems]]\nshifts_ppm = [3.05, 2.6]\ncouplings_hz = [[0, 1, 11.0]]\n'
+    )
+    basis = simulate(path, ["AB"], extra=extra)
+    assert (basis.samples, basis.dwell_s) == (8, pytest.approx(1e-3, rel=1e-3))
+    one = {"extent_m": (0.01,) * 3, "points": (1, 1, 1), "voxel_m": (0.01,) * 3}
+    every = ref.brute_force(path, [3.05, 2.6], np.array([[0.0, 11.0], [11.0, 0.0]]), **one)
+    times = 5e-6 + 1e-5 * np.arange(every.size)
+    at = 5e-4 + 1e-3 * np.arange(8)
+    expected = np.interp(at, times, every.real) + 1j * np.interp(at, times, every.imag)
+    found = np.conj(basis.fid("AB"))
+    found = found * expected[0] / found[0]
+    np.testing.assert_allclose(found, expected, atol=2e-3 * np.abs(expected).max())
+
+
+def test_a_readout_that_begins_at_the_centre_is_read_out_there(tmp_path):
+    basis = simulate(bipolar(tmp_path / "ute.seq", prephased=False, lobes=1), ["Gly"])
+    assert abs(basis.fid("Gly")[0]) == pytest.approx(2.0, rel=2e-2)
 
 
 def test_crushers_that_dephase_everything_are_an_error(tmp_path):
