@@ -84,6 +84,21 @@ class Profiles:
 
     def __init__(self) -> None:
         self._made: dict[tuple[object, ...], Rotation] = {}
+        self._widths: dict[tuple[object, ...], float] = {}
+
+    def half_width_hz(self, rf: Rf, quiet: float) -> float:
+        """Return the offset from the carrier beyond which |b| of a pulse with a steady gradient is below `quiet`."""
+        key = (rf.b1_hz.tobytes(), rf.duration_s, quiet)
+        if key not in self._widths:
+            width = 4.0 / rf.duration_s
+            while width < _WIDEST_HZ:
+                beyond = np.linspace(width, 2 * width, 129)
+                _, b = _played(rf, np.concatenate([beyond, -beyond]))
+                if np.abs(b).max() < quiet:
+                    break
+                width *= 1.25
+            self._widths[key] = width
+        return self._widths[key]
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         """Travel to another process without what was made."""
@@ -166,25 +181,25 @@ def layout(
         A gradient turns during a pulse, or entangled slices enclose no volume.
 
     """
+    profiles = profiles or Profiles()
     quiet = _QUIET if tolerance > _TIGHT else float(np.sqrt(tolerance))  # what |b| adds goes with its square
     directions = [_direction(rf, number) for number, rf in enumerate(pulses)]
     slabs = _distinct([direction for direction in directions if direction is not None])
     slab_of = [None if d is None else _match(d, slabs) for d in directions]
     ranges = [
-        shifts_hz if slab is None else _offsets(rf, quiet) for rf, slab in zip(pulses, slab_of, strict=True)
+        shifts_hz if slab is None else _offsets(rf, profiles.half_width_hz(rf, quiet))
+        for rf, slab in zip(pulses, slab_of, strict=True)
     ]
     bins = _bins(pulses, ranges, tolerance)
     profile_bins = _bins(pulses, ranges, _COARSER * tolerance)
     found = []
     for number, direction in enumerate(slabs):
         members = tuple(index for index, slab in enumerate(slab_of) if slab == number)
-        found.append(_slab(direction, members, [pulses[index] for index in members], voxel, quiet))
+        found.append(_slab(direction, members, [pulses[index] for index in members], voxel, quiet, profiles))
     _, rest = _basis(slabs)
     unselected = tuple((d, UNSELECTED_M if voxel is None else voxel.along(d)) for d in rest)
     return arranged(
-        Layout(
-            tuple(pulses), (), tuple(found), (), (), unselected, bins, profile_bins, profiles or Profiles()
-        ),
+        Layout(tuple(pulses), (), tuple(found), (), (), unselected, bins, profile_bins, profiles),
         directions,
         shifts_hz,
     )
@@ -312,18 +327,6 @@ def _match(direction: Real, axes: list[Real]) -> int:
     return int(np.argmax([abs(float(direction @ axis)) for axis in axes]))
 
 
-def _half_width_hz(rf: Rf, quiet: float) -> float:
-    """Return the offset from the carrier beyond which |b| of a pulse with a steady gradient is below `quiet`."""
-    width = 4.0 / rf.duration_s
-    while width < _WIDEST_HZ:
-        beyond = np.linspace(width, 2 * width, 129)
-        _, b = _played(rf, np.concatenate([beyond, -beyond]))
-        if np.abs(b).max() < quiet:
-            break
-        width *= 1.25
-    return width
-
-
 def _played(rf: Rf, offsets_hz: Real) -> tuple[Complex, Complex]:
     if rf.b1_hz.size == 1:
         return hard(offsets_hz, rf.b1_hz, rf.duration_s)
@@ -331,18 +334,23 @@ def _played(rf: Rf, offsets_hz: Real) -> tuple[Complex, Complex]:
     return whole(rf, offsets_hz + rf.offset_hz, np.zeros(1), bins)
 
 
-def _offsets(rf: Rf, quiet: float) -> Real:
-    return rf.offset_hz + np.linspace(-1, 1, 65) * _half_width_hz(rf, quiet)
+def _offsets(rf: Rf, half_width_hz: float) -> Real:
+    return rf.offset_hz + np.linspace(-1, 1, 65) * half_width_hz
 
 
 def _slab(
-    direction: Real, members: tuple[int, ...], pulses: Sequence[Rf], voxel: Voxel | None, quiet: float
+    direction: Real,
+    members: tuple[int, ...],
+    pulses: Sequence[Rf],
+    voxel: Voxel | None,
+    quiet: float,
+    profiles: Profiles,
 ) -> Axis:
     """Return all that the pulses along one direction touch."""
     slopes = [float(rf.gradient_hz_per_m.mean(axis=0) @ direction) for rf in pulses]
     centres = [rf.offset_hz / slope for rf, slope in zip(pulses, slopes, strict=True)]
     widths, reaches = (
-        [_half_width_hz(rf, below) / abs(slope) for rf, slope in zip(pulses, slopes, strict=True)]
+        [profiles.half_width_hz(rf, below) / abs(slope) for rf, slope in zip(pulses, slopes, strict=True)]
         for below in (_QUIET, quiet)
     )
     nominal = min(widths) if voxel is None else voxel.along(direction)

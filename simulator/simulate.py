@@ -267,11 +267,14 @@ def plan_shots(
     shifts = (np.linspace(*_SHIFT_RANGE_PPM, 24) - timeline.reference_ppm) * timeline.f0_hz * 1e-6
     accuracy = Accuracy(settings.tolerance, settings.arrays)
 
+    known: dict[int, tuple[Shot, Layout, Selection]] = {}
+
     def select(shot: Shot) -> tuple[Layout, Selection]:
-        found = layout(
-            [pulse.rf for pulse in shot.pulses], timeline.voxel, settings.tolerance, shifts, profiles
-        )
-        return found, select_pathways(shot, found, shifts, settings.tolerance)
+        if id(shot) not in known:
+            pulses = [pulse.rf for pulse in shot.pulses]
+            found = layout(pulses, timeline.voxel, settings.tolerance, shifts, profiles)
+            known[id(shot)] = shot, found, select_pathways(shot, found, shifts, settings.tolerance)
+        return known[id(shot)][1:]
 
     try:
         chosen = central([_at_b1(shot, b1) for shot in shots], lambda shot: select(shot)[1])

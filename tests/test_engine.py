@@ -76,7 +76,9 @@ def bipolar(path, prephased=True, lobes=8):
     if prephased:
         sequence.add_block(pypulseq.make_trapezoid("x", area=-area / 2, duration=5e-4, system=opts))
     corners = [0.0, 1e-4, 9e-4, 1e-3]
-    times = np.concatenate([[k * 1e-3 + c for c in corners[: 4 if k == lobes - 1 else 3]] for k in range(lobes)])
+    times = np.concatenate(
+        [[k * 1e-3 + c for c in corners[: 4 if k == lobes - 1 else 3]] for k in range(lobes)]
+    )
     values = np.concatenate(
         [[(-1) ** k * v for v in (0, 1e4, 1e4, 0)[: 4 if k == lobes - 1 else 3]] for k in range(lobes)]
     )
