@@ -35,20 +35,21 @@ LARGEST_ORDER = 3
 """Highest coherence order that is followed; beyond it a pathway needs four spins to turn at once."""
 DEPHASED_CYCLES = 0.5
 """Dephasing across what a pulse touches, beyond which what it lets pass cancels outside of it."""
-_HIGH_ORDERS = 200_000
+_HIGH_ORDERS = 20_000
 """Orders beyond one are followed through the last pulses of a shot, as many as have not more pathways than this."""
 _MOST_HALVES = 20_000
 _MOST_JOINED = 100_000
 _MOST_WEIGHED = 2_000
 _AT_ONCE = 500
+_PAIRS_AT_ONCE = 10_000
 _SLACK_CYCLES = 15.0
 """Dephasing across the nominal extent of a direction that no pulse selects, at which nothing is left."""
-_FINE = 2048
+_FINE = 1024
 _FINE_TOGETHER = {2: 96, 3: 40}
-_COARSE = 64
-_WITHIN = 8
+_COARSE = 32
+_WITHIN = 16
 _NEGLIGIBLE = 1e-9
-_WEIGHED_AT = (0.05, 0.25, 0.5, 0.75)
+_WEIGHED_AT = (0.05, 0.4, 0.75)
 """Where in the range of shifts pathways are weighed: from 1 to 4.3 ppm, not where suppression acts."""
 
 
