@@ -17,7 +17,6 @@ Everything that is batched is written for the array API standard: `Accuracy.libr
 """
 
 import importlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -86,8 +85,11 @@ class Library:
     @staticmethod
     def fetch(values: Any) -> NDArray[Any]:
         """Return the values as an array of numpy."""
-        get: Callable[[], Any] | None = getattr(values, "get", None)
-        return np.asarray(get() if get else array_api_compat.to_device(values, "cpu"))
+        if array_api_compat.is_cupy_array(values):
+            return np.asarray(values.get())
+        if array_api_compat.is_torch_array(values):
+            return np.asarray(values.cpu())
+        return np.asarray(values)
 
 
 def load_library(name: str) -> Library:

@@ -249,6 +249,30 @@ def simulate(
     macromolecules: Annotated[
         str | None, typer.Option("--macromolecules", help="Add a model: lcmodel, birch-3t, bell-7t, ...")
     ] = None,
+    conditions: Annotated[
+        str,
+        typer.Option("--conditions", help="Editing conditions and factors: 0, 1 or 0:1,1:-1 (difference)."),
+    ] = "0",
+    relaxation: Annotated[
+        Path | None,
+        typer.Option("--relaxation", help="TOML table of T1 and T2: NAA = { t1_s = 1.4, t2_s = 0.25 }."),
+    ] = None,
+    tissue: Annotated[
+        str | None, typer.Option("--tissue", help="T1 and T2 of a tissue (`pulsespec tissues`).")
+    ] = None,
+    b1: Annotated[
+        str, typer.Option("--b1", help="B1 over nominal, or a distribution: 0.9:1,1:2,1.1:1.")
+    ] = "1",
+    b0: Annotated[
+        str, typer.Option("--b0-hz", help="Offset of B0 in Hz, or a distribution: -5:1,0:2,5:1.")
+    ] = "0",
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", help="Relative error of an FID that is aimed at.")
+    ] = 1e-4,
+    arrays: Annotated[str, typer.Option("--arrays", help="numpy, cupy, torch or torch:cuda.")] = "numpy",
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Neither read nor keep a cached basis.")
+    ] = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     jobs: Jobs = 1,
@@ -257,6 +281,16 @@ def simulate(
 ) -> None:
     """Simulate the basis set of a sequence."""
     console = Console(as_json, quiet)
+    chosen = commands.Conditions(
+        tolerance=tolerance,
+        conditions=_pairs("--conditions", conditions),
+        relaxation=relaxation,
+        tissue=tissue,
+        b1=_pairs("--b1", b1),
+        b0_hz=_pairs("--b0-hz", b0),
+        arrays=arrays,
+        cached=not no_cache,
+    )
     with console.progress() as notify:
         made = commands.simulate(
             source,
@@ -269,6 +303,7 @@ def simulate(
             jobs=jobs,
             spins=spins,
             macromolecules=macromolecules,
+            conditions=chosen,
             notify=notify,
         )
     if dry_run:
@@ -276,6 +311,15 @@ def simulate(
         return
     text = f"wrote {output}: {len(made['metabolites'])} components at {made['f0_mhz']:.4f} MHz"
     console.result(made, text)
+
+
+def _pairs(option: str, text: str) -> tuple[tuple[float, float], ...]:
+    """Return values and weights: `a`, or `a:w,b:w`."""
+    try:
+        rows = [row.split(":") for row in text.split(",")]
+        return tuple((float(row[0]), float(row[1]) if len(row) == 2 else 1.0) for row in rows if len(row) < 3)
+    except ValueError as error:
+        raise InputError(f"{option}: got {text!r}, expected numbers such as 0 or 0.9:1,1:2,1.1:1") from error
 
 
 @app.command()

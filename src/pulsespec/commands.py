@@ -5,9 +5,12 @@ Each is a Python function that returns what the verb prints. Rooms are imported 
 """
 
 import dataclasses
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import platformdirs
 
 from pulsespec.console import Notify, silent
 from pulsespec.conventions import field_from_larmor, larmor_hz
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from pulsespec.sequences import Scanner
     from pulsespec.simulator import Basis
     from pulsespec.simulator.molecule import Metabolite
+    from pulsespec.simulator.relaxation import Relaxation
     from pulsespec.simulator.sampled import SampledBasis
 
 PICTURES = (".png", ".svg", ".pdf")
@@ -296,6 +300,24 @@ def frequency(field_t: float | None, f0_mhz: float | None) -> float | None:
     return None if field_t is None else larmor_hz(field_t)
 
 
+@dataclasses.dataclass(frozen=True)
+class Conditions:
+    """What a basis is computed for, as the command line has it."""
+
+    tolerance: float = 1e-4
+    conditions: tuple[tuple[float, float], ...] = ((0, 1.0),)
+    """Editing conditions and their factors."""
+    relaxation: Path | None = None
+    """A TOML table of T1 and T2."""
+    tissue: str | None = None
+    """A tissue whose T1 and T2 are taken, at the nearest field for which it has them."""
+    b1: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
+    b0_hz: tuple[tuple[float, float], ...] = ((0.0, 1.0),)
+    arrays: str = "numpy"
+    cached: bool = False
+    """Whether bases are kept in the user's cache folder, or where `PULSESPEC_CACHE` points."""
+
+
 def simulate(
     source: str,
     output: Path,
@@ -308,12 +330,14 @@ def simulate(
     jobs: int = 1,
     spins: Path | None = None,
     macromolecules: str | None = None,
+    conditions: "Conditions | None" = None,
     notify: Notify = silent,
 ) -> dict[str, Any]:
     """Simulate a `.seq` file, or a protocol by name or file, and write the basis set.
 
     `output` ends in `.h5` (transition lines, nothing lost) or as a file of another program does; `spins` is a table
-    of spin systems that adds to the shipped one; `macromolecules` names a model whose components are added.
+    of spin systems that adds to the shipped one; `macromolecules` names a model whose components are added;
+    `conditions` say what else the basis is computed for.
     """
     from pulsespec.simulator.basis_files import format_named
     from pulsespec.simulator.broad import broad_lines, load_model
@@ -327,7 +351,7 @@ def simulate(
         if dry_run:
             return {"source": source, "output": str(output), "metabolites": metabolites or "default"}
         notify(f"simulating {source}")
-        basis = basis_of(path, metabolites, f0_hz, jobs, spins)
+        basis = basis_of(path, metabolites, f0_hz, jobs, spins, conditions or Conditions())
     if macromolecules is not None:
         lines = broad_lines(basis.f0_hz, reference_ppm=basis.reference_ppm, model=macromolecules)
         basis = basis.with_broad(lines)
@@ -357,12 +381,60 @@ def sequence_of(
 
 
 def basis_of(
-    path: Path, names: list[str] | None, f0_hz: float | None, jobs: int = 1, spins: Path | None = None
+    path: Path,
+    names: list[str] | None,
+    f0_hz: float | None,
+    jobs: int = 1,
+    spins: Path | None = None,
+    conditions: Conditions | None = None,
 ) -> "Basis":
     """Return what the `.seq` file makes of the named metabolites, by default the brain's and those in `spins`."""
     from pulsespec.simulator import simulate
+    from pulsespec.simulator.simulate import Settings
 
-    return simulate(path, names, f0_hz=f0_hz, jobs=jobs, extra=spins)
+    chosen = conditions or Conditions()
+    settings = Settings(
+        f0_hz=f0_hz,
+        tolerance=chosen.tolerance,
+        conditions=_whole(chosen.conditions),
+        relaxation=_relaxation(chosen, path, names, spins, f0_hz),
+        b1=chosen.b1,
+        b0_hz=chosen.b0_hz,
+        arrays=chosen.arrays,
+    )
+    cache = _cache_folder() if chosen.cached else None
+    return simulate(path, names, extra=spins, jobs=jobs, cache=cache, settings=settings)
+
+
+def _whole(rows: tuple[tuple[float, float], ...]) -> dict[int, float]:
+    if any(not float(number).is_integer() for number, _ in rows):
+        raise InputError(f"conditions: got {rows}, expected whole numbers of editing conditions (label SET)")
+    return {int(number): factor for number, factor in rows}
+
+
+def _cache_folder() -> Path:
+    named = os.environ.get("PULSESPEC_CACHE")
+    return Path(named) if named else Path(platformdirs.user_cache_dir("pulsespec")) / "bases"
+
+
+def _relaxation(
+    chosen: Conditions, path: Path, names: list[str] | None, spins: Path | None, f0_hz: float | None
+) -> "dict[str, Relaxation]":
+    """Return T1 and T2 by metabolite, from a table or from a tissue."""
+    from pulsespec.simulator import load_metabolites, read_timeline
+    from pulsespec.simulator.relaxation import Relaxation, read_relaxation
+    from pulsespec.simulator.tissue_library import load_tissue
+
+    if chosen.relaxation is not None and chosen.tissue is not None:
+        raise InputError("--relaxation and --tissue: give one of them")
+    if chosen.relaxation is not None:
+        return read_relaxation(chosen.relaxation)
+    if chosen.tissue is None:
+        return {}
+    tissue, timeline = load_tissue(chosen.tissue), read_timeline(path, f0_hz)
+    field_t = field_from_larmor(timeline.f0_hz, timeline.nucleus)
+    times = {name: tissue.times(name, field_t) for name in load_metabolites(names, spins)}
+    return {name: Relaxation(row.t1_s, row.t2_s) for name, row in times.items()}
 
 
 def write_basis(basis: "Basis", output: Path, overwrite: bool) -> None:
