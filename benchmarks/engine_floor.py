@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/engine_floor.py [PROTOCOL ...]
 
 The floor counts complex matrix products alone: for each pulse, position and reduced spin part, those of each Magnus
-step, one with the rotation, and two for each coherence pathway that goes through it; a product of two d x d matrices is
+step (of half the pulse where it is the same backwards), one with the rotation, and two for each coherence pathway that goes through it; a product of two d x d matrices is
 8 d^3 operations. It divides by the rate that numpy's batched product of complex64 matrices of that size reaches on
 this machine in this run. All else (rotations, moments, sums of exponentials, eigenvectors) is not in the floor.
 Sequences are played without water suppression.
@@ -22,10 +22,10 @@ from threadpoolctl import threadpool_limits
 from pulsespec.protocols import load_protocol
 from pulsespec.sequences import build, load_scanner, write_sequence
 from pulsespec.simulator import load_metabolites, read_timeline, simulate
-from pulsespec.simulator.equivalence import reduce_system
-from pulsespec.simulator.operators import operators
-from pulsespec.simulator.propagators import Accuracy, coupling_steps, pulse_propagators
-from pulsespec.simulator.simulate import _plan, _shots
+from pulsespec.simulator.equivalence import reduce_system, swap_symmetry
+from pulsespec.simulator.operators import blocks, operators
+from pulsespec.simulator.propagators import Accuracy, coupling_steps, is_mirrored, pulse_propagators
+from pulsespec.simulator.simulate import Settings, plan_shots
 
 PROTOCOLS = ("press-3t-te30", "steam-3t-te20-tm10", "mega-press-3t-gaba", "semi-laser-3t-te30")
 TOLERANCE = 1e-4
@@ -49,52 +49,65 @@ def rate(d):
     return 8 * d**3 * n / max(min(took), 1e-9)
 
 
-def products(plan, part, shift_hz):
-    """Return the number of d x d products that one shot needs for one reduced spin part."""
-    system = operators(part.spins)
-    strength = float(np.abs(np.linalg.eigvalsh(system.coupling(part.j_hz))).max())
+def products(plan, system, part, shift_hz):
+    """Return the number of d x d products that one shot needs for one block of a reduced spin part."""
     used = Counter(index for pathway in plan.selection.kept for index in range(len(pathway.orders)))
     distinct, total = set(), 0
+    low, high = float(shift_hz.min()), float(shift_hz.max())
     for index, pathways in used.items():
-        rf, axis = plan.layout.pulses[index], plan.layout.axis_of[index]
-        low, high = float(shift_hz.min()), float(shift_hz.max())
-        points = 1 if axis is None else plan.layout.axes[axis].positions(low, high).size
+        rf, axes = plan.layout.pulses[index], plan.layout.axes_of[index]
+        points = int(np.prod([plan.layout.axes[axis].positions(low, high).size for axis in axes]))
         total += 2 * points * pathways
         key = (rf.b1_hz.tobytes(), rf.duration_s, rf.offset_hz, points)
         if key in distinct:
             continue
         distinct.add(key)
-        steps = coupling_steps(rf, shift_hz, part.j_hz, strength, plan.accuracy) if np.any(part.j_hz) else 0
-        total += points * (steps * PRODUCTS_PER_STEP + 1)
+        steps = 0
+        if np.any(part.j_hz):
+            strength = system.strength(part.j_hz)
+            steps = coupling_steps(rf, shift_hz, part.j_hz, strength, plan.accuracy)
+        total += points * (steps * PRODUCTS_PER_STEP / (2 if is_mirrored(rf) else 1) + 1)
     return total
+
+
+def plans_of(path, timeline):
+    shots = timeline.select(water_reference=False, condition=0)
+    return plan_shots(path, timeline, shots, Settings(tolerance=TOLERANCE))
 
 
 def floor_seconds(path, metabolites):
     """Return the seconds of the matrix products of a basis set, by dimension."""
     timeline = read_timeline(path)
-    plans = [_plan(path, timeline, shot, TOLERANCE) for shot in _shots(path, timeline, 0)]
+    plans = plans_of(path, timeline)
     seconds = Counter()
     for metabolite in metabolites.values():
         for part in (part for system in metabolite.systems for part in reduce_system(system)):
             shift_hz = (part.shifts_ppm - timeline.reference_ppm) * timeline.f0_hz * 1e-6 + part.offset_hz
-            d = operators(part.spins).dimension
-            seconds[d] += sum(8 * d**3 * products(plan, part, shift_hz) for plan in plans) / rate(d)
+            for system in blocks(part.spins, swap_symmetry(part.spins, shift_hz, part.j_hz)):
+                d = system.dimension
+                count = sum(products(plan, system, part, shift_hz) for plan in plans)
+                seconds[d] += 8 * d**3 * count / rate(d)
     return seconds
 
 
 def growth(path):
     """Print the time of one refocusing pulse on myo-inositol at more and more points, and the exponent."""
     timeline = read_timeline(path)
-    shot = _shots(path, timeline, 0)[0]
-    plan = _plan(path, timeline, shot, TOLERANCE)
-    index = max(i for i, axis in enumerate(plan.layout.axis_of) if axis is not None)
+    plan = plans_of(path, timeline)[0]
+    index = max(i for i, axes in enumerate(plan.layout.axes_of) if axes)
     (part,) = reduce_system(load_metabolites(["Ins"])["Ins"].systems[0])
     shift_hz = (part.shifts_ppm - timeline.reference_ppm) * timeline.f0_hz * 1e-6
-    axis = plan.layout.axes[plan.layout.axis_of[index]]
+    (number,) = plan.layout.axes_of[index]
+    axis = plan.layout.axes[number]
     took = []
     for n in POINTS:
         at = axis.low_m + (np.arange(n) + 0.5) * axis.extent_m / n
-        arguments = (plan.layout.pulses[index], shift_hz, part.j_hz, plan.layout.gradient_hz(index, at))
+        arguments = (
+            plan.layout.pulses[index],
+            shift_hz,
+            part.j_hz,
+            plan.layout.gradient_hz(index, at[:, None] * axis.direction),
+        )
         tries = []
         for _ in range(3):
             start = time.process_time()

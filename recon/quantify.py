@@ -153,7 +153,12 @@ def _millimolar(
     relaxed = bool(getattr(basis, "provenance", {}).get("relaxation"))  # then the basis holds what is left
     kept = _kept(table["metabolite_relaxation"][nominal], te_s, tr_s) if relaxation and not relaxed else 1.0
     tissue = 1.0 - settings.csf if settings.water_mm is None else 1.0
-    used |= {"basis_includes_relaxation": relaxed, "visible_water_mm": seen_mm, "metabolite_relaxation_factor": kept, "constants": table}
+    used |= {
+        "basis_includes_relaxation": relaxed,
+        "visible_water_mm": seen_mm,
+        "metabolite_relaxation_factor": kept,
+        "constants": table,
+    }
     return seen_mm / unit / kept / tissue, size_sd / size, tuple(warnings), used
 
 

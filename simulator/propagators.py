@@ -156,7 +156,7 @@ def pulse_propagators(
 
     """
     library = load_library(accuracy.library)
-    halved = gradient_hz.shape[-1] == 1 and _is_mirrored(rf)
+    halved = gradient_hz.shape[-1] == 1 and is_mirrored(rf)
     pairs = tuple((i, k) for i, k in system.pairs if j_hz[i, k])
     steps, per_step = 1, 2
     if pairs:
@@ -184,7 +184,7 @@ def pulse_propagators(
     return np.asarray(carrier.astype(found.dtype)[:, None] * found)
 
 
-def _is_mirrored(rf: Rf) -> bool:
+def is_mirrored(rf: Rf) -> bool:
     """Return whether a pulse has one phase and is the same backwards."""
     peak = float(np.abs(rf.b1_hz).max())
     across = (rf.b1_hz * np.exp(-1j * np.angle(rf.b1_hz.sum()))).imag

@@ -180,6 +180,17 @@ def test_concentration_by_water_of_known_content(basis):
     assert {"tNAA", "tCr", "tCho", "Glx"} <= set(rows)
 
 
+def test_a_basis_with_relaxation_is_not_corrected_again(basis):
+    relaxed = replace(basis, provenance={"relaxation": {"*": {"t1_s": 1.3, "t2_s": 0.2}}})
+    found, size = fit(spectrum(basis), basis), 2 * 40000.0
+    known = QuantifySettings(gm=1, wm=0)
+    twice, once = (quantify(found, spectrum(basis), water_scan(size), one, known) for one in (basis, relaxed))
+    metabolite = np.exp(-0.03 / 0.20) * (1 - np.exp(-2.0 / 1.35))
+    ratio = twice.rows[0]["concentration_mM"] / once.rows[0]["concentration_mM"]
+    assert ratio == pytest.approx(1 / metabolite, rel=1e-6)
+    assert once.settings["basis_includes_relaxation"]
+
+
 def test_relaxation_and_tissue_water_enter_as_gasparovic_has_them(basis):
     found = fit(spectrum(basis), basis)
     size = 2 * 40000.0
