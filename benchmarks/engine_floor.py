@@ -2,11 +2,11 @@
 
     OMP_NUM_THREADS=1 python benchmarks/engine_floor.py [PROTOCOL ...]
 
-The floor counts complex matrix products alone: for each pulse, position and reduced spin part, those of each Magnus
-step (of half the pulse where it is the same backwards), one with the rotation, and two for each coherence pathway that goes through it; a product of two d x d matrices is
-8 d^3 operations. It divides by the rate that numpy's batched product of complex64 matrices of that size reaches on
-this machine in this run. All else (rotations, moments, sums of exponentials, eigenvectors) is not in the floor.
-Sequences are played without water suppression.
+The floor counts complex matrix products alone: for each pulse, position and block of a reduced spin part, those of
+each Magnus step (of half the pulse where it is the same backwards), one with the rotation, and two for each coherence
+pathway that goes through it; a product of two d x d matrices is 8 d^3 operations. It divides by the rate that numpy's
+batched product of complex64 matrices of that size reaches on this machine in this run. All else (rotations, moments,
+sums of exponentials, eigenvectors) is not in the floor. Sequences are played without water suppression.
 """
 
 import sys
