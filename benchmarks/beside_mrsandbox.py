@@ -56,7 +56,7 @@ def ours(task, path):
     from pulsespec.simulator import simulate
 
     conditions = (0, 1) if task == "mega-press" else (0,)
-    return lambda: [simulate(path, NAMES, f0_hz=F0_MHZ * 1e6, condition=c) for c in conditions]
+    return lambda: [simulate(path, NAMES, f0_hz=F0_MHZ * 1e6, conditions={c: 1.0}) for c in conditions]
 
 
 def theirs(task, compiled):

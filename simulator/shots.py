@@ -23,7 +23,8 @@ _SAME_PER_M = 0.5
 """Moments of the wanted pathway that differ by less, in cycles/m, are of one place in k-space."""
 
 _SHARE = 0.5
-"""Shots with other pulses whose signal is less than this share of the strongest are the first of an encoded series."""
+"""A single shot with other pulses, whose signal is less than this share of that of phase encodes, is left out: the
+first of an encoded series is preceded by other pulses, at a corner of k-space."""
 _PILOTS = 8
 """An even number of encodes has two nearest to the middle along each of three axes."""
 _STRONG = 0.4
@@ -51,17 +52,22 @@ def central(shots: Sequence[Shot], select: Select) -> tuple[Shot, ...]:
     groups: dict[tuple[object, ...], list[Shot]] = {}
     for shot in shots:
         groups.setdefault(_played(shot), []).append(shot)
-    found: list[tuple[float, list[Shot]]] = []
+    found: list[tuple[float, list[Shot], int]] = []
     words = "there is none"
     for group in groups.values():
         try:
-            found.append(_central(group, select))
+            found.append((*_central(group, select), len(group)))
         except SequenceError as error:
             words = str(error)
     if not found:
         raise SequenceError(words)
-    strongest = max(weight for weight, _ in found)
-    return tuple(shot for weight, some in found if weight > _SHARE * strongest for shot in some)
+    strongest, encoded = max(weight for weight, _, _ in found), any(count > 1 for _, _, count in found)
+    return tuple(
+        shot
+        for weight, some, count in found
+        if weight > _SHARE * strongest or count > 1 or not encoded
+        for shot in some
+    )
 
 
 def _central(group: Sequence[Shot], select: Select) -> tuple[float, list[Shot]]:
