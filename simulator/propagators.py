@@ -297,7 +297,7 @@ def _exponential(x: Any, accuracy: Accuracy) -> Any:
     identity = xp.eye(x.shape[-1], dtype=x.dtype, device=array_api_compat.device(x))
     square = x @ x
     if not accuracy.tight:
-        return identity + x + square @ (identity / 2 + x / 6 + square / 24)
+        return identity + x + square @ (square / 24 + x / 6 + identity / 2)
     low = identity + x + square / 2 + (x @ square) / 6
     fourth = square @ square
     high = identity / 24 + x / 120 + square / 720 + (x @ square) / 5040 + fourth / 40320
