@@ -9,6 +9,7 @@ Relaxation acts between pulses, on a pulse's two halves with the orders before a
 with T2, longitudinal ones with T1, and what has been longitudinal all the time recovers towards equilibrium.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
@@ -147,7 +148,8 @@ class _Run:
         rf, axes = layout.pulses[index], layout.axes_of[index]
         points = layout.points(axes, [self.positions[axis] for axis in axes])
         offset = layout.gradient_hz(index, points) - rf.offset_hz
-        key = (rf.b1_hz.tobytes(), rf.duration_s, np.round(offset, 3).tobytes())
+        digest = hashlib.blake2b(np.round(offset, 3).tobytes(), digest_size=16).digest()
+        key = (rf.b1_hz.tobytes(), rf.duration_s, digest)
         if key not in self._made:
             self._made[key] = pulse_propagators(
                 self.system,

@@ -8,6 +8,7 @@ Where slices are neither parallel nor orthogonal, a pulse depends on several of 
 are entangled, and what is summed over is their product.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -107,7 +108,8 @@ class Profiles:
     def of(self, rf: Rf, points_m: Real, bins: int, shift_hz: float = 0.0) -> Complex:
         """Return the order matrices of a pulse at points (n, 3) in space; shape (n, 3, 3)."""
         offsets = gradient_offset(rf, points_m, bins) + (shift_hz - rf.offset_hz)
-        key = (rf.b1_hz.tobytes(), rf.duration_s, bins, np.round(offsets, 3).tobytes())
+        digest = hashlib.blake2b(np.round(offsets, 3).tobytes(), digest_size=16).digest()
+        key = (rf.b1_hz.tobytes(), rf.duration_s, bins, digest)
         if key not in self._made:
             self._made[key] = whole(replace(rf, offset_hz=0.0), np.zeros(len(offsets)), offsets, bins)
         return order_matrix(after(about_z(2 * np.pi * rf.offset_hz * rf.duration_s), self._made[key]))

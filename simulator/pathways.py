@@ -37,8 +37,8 @@ DEPHASED_CYCLES = 0.5
 """Dephasing across what a pulse touches, beyond which what it lets pass cancels outside of it."""
 _HIGH_ORDERS = 20_000
 """Orders beyond one are followed through the last pulses of a shot, as many as have not more pathways than this."""
-_MOST_HALVES = 20_000
-_MOST_JOINED = 100_000
+_MOST_HALVES = 8_000
+_MOST_JOINED = 60_000
 _MOST_WEIGHED = 2_000
 _AT_ONCE = 500
 _PAIRS_AT_ONCE = 10_000

@@ -385,3 +385,38 @@ def skew_steps(opts):
         (-255.0, across, 0.0),
         3e-3,
     ]
+
+
+def band_steps(opts):
+    """A 90 on a band beside the voxel, which its transition touches, a spoiler, then a spin echo of a slab."""
+    return [
+        selective(opts, QUARTER, 0.0, "x", offset_hz=1900.0),
+        (1500.0, 900.0, 0.0),
+        [hard(QUARTER, opts=opts, use="excitation")],
+        3e-3,
+        (150.0, -150.0, 0.0),
+        selective(opts, HALF, QUARTER, "x"),
+        (150.0, -150.0, 0.0),
+        3e-3,
+        (-255.0, 255.0, 0.0),
+        selective(opts, HALF, QUARTER, "y"),
+        (-255.0, 255.0, 0.0),
+        3e-3,
+    ]
+
+
+INVERTED = ({"inverted": True}, {"inverted": False})
+
+
+def special_steps(opts, inverted):
+    """A slab inverted in every other shot, whose excitation has the opposite phase; then a spin echo along y."""
+    invert = [selective(opts, HALF, 0.0, "x"), (900.0, 700.0, 0.0)] if inverted else []
+    return [
+        *invert,
+        [hard(QUARTER, np.pi * inverted, opts=opts, use="excitation")],
+        3e-3,
+        (150.0, -150.0, 0.0),
+        selective(opts, HALF, QUARTER, "y"),
+        (150.0, -150.0, 0.0),
+        3e-3,
+    ]
