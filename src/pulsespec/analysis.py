@@ -142,7 +142,8 @@ def _basis_for(
     path = commands.sequence_of(str(source), folder, scanner, data.f0_hz, notify)
     compare(data, _outline(path, data.f0_hz))
     notify(f"simulating the basis set at {data.f0_hz * 1e-6:.4f} MHz")
-    made = commands.basis_of(path, list(metabolites or BRAIN_METABOLITES), data.f0_hz, jobs)
+    names = list(metabolites or BRAIN_METABOLITES)
+    made = commands.basis_of(path, names, data.f0_hz, jobs, conditions=commands.Conditions(cached=True))
     made.write(folder / "basis.h5")
     if path.parent != folder:
         (folder / "sequence.seq").write_bytes(path.read_bytes())
