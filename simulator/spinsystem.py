@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -39,9 +40,8 @@ def load_metabolites(names: Sequence[str] | None = None, extra: Path | None = No
         A name is not known, or `extra` is damaged; the message says which and what is allowed.
 
     """
-    table = _shipped()
     own = {} if extra is None else _own(extra)
-    table |= own
+    table = {**_shipped(), **own}
     if names is None:
         return {name: table[name] for name in dict.fromkeys([*brain_metabolites(), *own])}
     for name in names:
@@ -57,6 +57,7 @@ def list_metabolites() -> list[str]:
     return list(_shipped())
 
 
+@cache
 def brain_metabolites() -> tuple[str, ...]:
     """Return the names of the metabolites that are simulated unless others are named."""
     return read_brain_set(_raw(), _TABLE)
@@ -64,9 +65,15 @@ def brain_metabolites() -> tuple[str, ...]:
 
 def load_sources() -> dict[str, Source]:
     """Return the sources of the shipped table by key."""
+    return dict(_sources())
+
+
+@cache
+def _sources() -> dict[str, Source]:
     return read_sources(_raw(), _TABLE)
 
 
+@cache
 def _shipped() -> dict[str, Metabolite]:
     return read_metabolites(_raw(), _TABLE, load_sources())
 
