@@ -15,7 +15,8 @@ lead up to a pulse in the middle with what can follow it.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,7 @@ _FINE_TOGETHER = {2: 96, 3: 40}
 _COARSE = 32
 _WITHIN = 16
 _NEGLIGIBLE = 1e-9
+_NO_SIGNAL = 1e-6
 _WEIGHED_AT = (0.05, 0.4, 0.75)
 """Where in the range of shifts pathways are weighed: from 1 to 4.3 ppm, not where suppression acts."""
 
@@ -87,6 +89,8 @@ def select_pathways(shot: Shot, layout: Layout, shifts_hz: Real, tolerance: floa
     """
     least = 0.1 * tolerance
     shifts = np.quantile(shifts_hz, _WEIGHED_AT)
+    if shot.orders is not None:
+        return _stated(shot, layout, shifts, tolerance)
     found, unjudged = _reaching(
         shot, layout, [_table(layout, i, shifts) for i in range(len(shot.pulses))], least
     )
@@ -118,7 +122,7 @@ def select_pathways(shot: Shot, layout: Layout, shifts_hz: Real, tolerance: floa
     ).reshape(-1, 2)
     alone, bound = strengths.T
     strongest = alone.max(initial=0.0)
-    if strongest < 1e-6:
+    if strongest < _NO_SIGNAL:
         raise SequenceError(
             "the sequence leaves no signal at its ADC: gradients or phases cancel every coherence pathway"
         )
@@ -132,6 +136,45 @@ def select_pathways(shot: Shot, layout: Layout, shifts_hz: Real, tolerance: floa
         for at in sorted(np.flatnonzero(kept), key=lambda at: (-alone[at], -bound[at]))
     )
     return Selection(paths, float((left_out + bound[~kept].sum()) / strongest), unjudged)
+
+
+def _stated(shot: Shot, layout: Layout, shifts: Real, tolerance: float) -> Selection:
+    """Return the pathways that a shot states; only where it leaves an order open are they weighed against another."""
+    orders = _orders_stated(shot)
+    before, cycle = _before(orders), _cycle(orders - _before(orders), shot.phases)
+    weigher, gaps = _Weigher(layout, shifts), orders @ np.array([p.moment_per_m for p in shot.pulses])
+    alone, bound = (
+        2.0
+        * np.array(
+            [weigher.along(*row) for row in zip(orders, before, gaps, moments(orders, shot), strict=True)]
+        ).T
+    )
+    strength = np.where(alone > 0, alone, bound)
+    strongest = alone.max() if alone.max() > 0 else bound.max()
+    if strongest < _NO_SIGNAL and np.abs(orders).max() <= 1:
+        raise SequenceError("the sequence leaves no signal on the coherence pathway that it states")
+    kept = (bound >= tolerance * strongest) | (len(orders) == 1)
+    paths = tuple(
+        Pathway(tuple(int(p) for p in orders[at]), float(strength[at]), complex(cycle[at]))
+        for at in sorted(np.flatnonzero(kept), key=lambda at: (-alone[at], -bound[at]))
+    )
+    return Selection(paths, float(bound[~kept].sum() / max(strongest, _NO_SIGNAL)))
+
+
+def _orders_stated(shot: Shot) -> Orders:
+    """Return all pathways that agree with what a shot states; `SequenceError` where they are too many."""
+    assert shot.orders is not None
+    last = len(shot.orders) - 1
+    free = [range(-1, 2) if index == 0 else range(-LARGEST_ORDER, LARGEST_ORDER + 1) for index in range(last)]
+    free.append(range(-1, 0))
+    choices = [any_ if order is None else (order,) for order, any_ in zip(shot.orders, free, strict=True)]
+    count = prod(len(choice) for choice in choices)
+    if count > _MOST_WEIGHED:
+        raise SequenceError(
+            f"the coherence orders {shot.orders} leave {count} pathways open, "
+            f"more than {_MOST_WEIGHED}: state more of them"
+        )
+    return np.array(list(product(*choices)), dtype=np.int64)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pulsespec.executor import map_blocks
 from pulsespec.simulator.basis import Basis, Lines, merge_lines
 from pulsespec.simulator.engine import Plan, simulate_system
 from pulsespec.simulator.equivalence import reduce_system
+from pulsespec.simulator.fsl_mrs_sequence import read_sequence
 from pulsespec.simulator.geometry import Layout, Profiles, layout
 from pulsespec.simulator.pathways import Selection, select_pathways
 from pulsespec.simulator.propagators import Accuracy
@@ -23,7 +24,7 @@ from pulsespec.simulator.sampling import sampled
 from pulsespec.simulator.shots import central
 from pulsespec.simulator.spinsystem import Metabolite, load_metabolites
 from pulsespec.simulator.steady_state import longitudinal
-from pulsespec.simulator.timeline import Pulse, Shot, Timeline, read_timeline
+from pulsespec.simulator.timeline import Pulse, Shot, Timeline
 
 DEFAULT_TOLERANCE = 1e-4
 """Relative error of an FID that `simulate` aims at."""
@@ -93,7 +94,7 @@ def simulate(
     Parameters
     ----------
     path
-        The sequence, as the scanner plays it.
+        The sequence: a `.seq` file, as the scanner plays it, or an FSL-MRS description (JSON).
     names
         Metabolites; by default all that are shipped.
     extra
@@ -121,7 +122,7 @@ def simulate(
     """
     settings = replace(settings or Settings(), **changes)
     metabolites = load_metabolites(names, extra)
-    timeline = read_timeline(path, settings.f0_hz)
+    timeline = read_sequence(path, settings.f0_hz)
     kept = None if cache is None else cache / f"{_key(timeline, metabolites, settings)}.h5"
     if kept is not None and kept.exists():
         try:
@@ -417,5 +418,5 @@ def amplitude_of_singlet(
 
     The same as in a basis but for the constant phase; for checks of localisation and suppression.
     """
-    timeline = read_timeline(path, f0_hz)
+    timeline = read_sequence(path, f0_hz)
     return _singlet(_plans(path, timeline, condition, 1.0, Settings(), Profiles()), offset_hz)

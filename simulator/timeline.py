@@ -65,6 +65,8 @@ class Shot:
     """Whether the shot carries the flag `REF`."""
     condition: int
     """Editing condition: the label `SET`."""
+    orders: tuple[int | None, ...] | None = None
+    """The only coherence order after each pulse, `None` for any, where the source states it and plays no gradients."""
 
 
 @dataclass(frozen=True)

@@ -237,7 +237,7 @@ def calibrate(
 
 @app.command()
 def simulate(
-    source: Annotated[str, typer.Argument(help="A .seq file, a protocol's name or its TOML file.")],
+    source: Annotated[str, typer.Argument(help="A .seq, an FSL-MRS .json, a protocol's name or its TOML.")],
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Basis to write: .h5 (lines), .basis, .mat or .nii.gz.")
     ],

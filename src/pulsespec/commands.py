@@ -362,8 +362,8 @@ def simulate(
 def sequence_of(
     source: str, folder: Path, scanner: str | None, f0_hz: float | None, notify: Notify = silent
 ) -> Path:
-    """Return the path of a `.seq`: `source` itself, or that of the protocol, built into `folder`."""
-    if source.endswith(".seq"):
+    """Return the path of a sequence: `source` itself (`.seq`, `.json`), or the protocol's, built into `folder`."""
+    if source.endswith((".seq", ".json")):
         require_file(Path(source))
         return Path(source)
     from pulsespec.protocols import load_protocol
