@@ -420,3 +420,51 @@ def special_steps(opts, inverted):
         (150.0, -150.0, 0.0),
         3e-3,
     ]
+
+
+def peer_mega(path, pulse_file, edit_ppm, *, pulse_s=20e-3):
+    """FID-A's MEGA-PRESS TE 68: see `basis-mega-press-3t-te68` in the description of the data.
+
+    Delays are those between the centres of pulses; excitation (x) and refocusing (y), ideal there, are hard pulses of
+    2 us here, and nothing is crushed. Eight repetitions cycle the phases of the editing pulses. The readout starts
+    half a dwell before the echo, so that the first sample is the echo.
+    """
+    rows = [line.split()[:2] for line in pulse_file.read_text().splitlines() if ";" in line]
+    amplitude, phase = np.array(rows, dtype=float).T
+    opts, dwell_s = system(PEER_F0_HZ, 1e-6), 5e-4
+    steps = np.arange(round(pulse_s / 1e-6)) * amplitude.size // round(pulse_s / 1e-6)
+    shape = (amplitude * np.exp(1j * phase))[steps]  # 99 steps in 20 ms, on a raster of 1 us
+    offset_hz = (edit_ppm - 3.0) * PEER_F0_HZ * 1e-6
+    seq = pypulseq.Sequence(opts)
+    tick_s, half = 1e-5, shape.size * 1e-6 / 2
+
+    def play(flip, phase, use):
+        pulse = hard(flip, phase, opts=opts, duration_s=2e-6, use=use)
+        seq.add_block(pulse, pypulseq.make_delay(tick_s))
+
+    def wait(delay_s):
+        seq.add_block(pypulseq.make_delay(round(delay_s / 1e-5) * 1e-5))
+
+    def edit(phase):
+        # the carrier's phase is that of the pulse's centre
+        turn = phase - 2 * np.pi * offset_hz * half
+        seq.add_block(
+            pypulseq.make_arbitrary_rf(
+                shape, HALF, freq_offset=offset_hz, phase_offset=turn, system=opts, use="refocusing"
+            )
+        )
+
+    for first in (0.0, QUARTER):
+        for second in (0.0, QUARTER, HALF, 3 * QUARTER):
+            play(QUARTER, 0.0, "excitation")
+            wait(5e-3 - tick_s)
+            play(HALF, QUARTER, "refocusing")
+            wait(17e-3 - tick_s - half)
+            edit(first)
+            wait(17e-3 - half)
+            play(HALF, QUARTER, "refocusing")
+            wait(17e-3 - tick_s - half)
+            edit(second)
+            wait(12e-3 - half - dwell_s / 2)
+            seq.add_block(adc(opts, 2048, dwell_s))
+    return write(seq, path, PEER_F0_HZ, TE=0.068, ReceiverPPM=3.0)

@@ -6,6 +6,7 @@ import numpy as np
 import pypulseq
 import pytest
 import reference as ref
+import scipy.io
 import sequences_for_tests as seqs
 
 from pulsespec.errors import SequenceError
@@ -140,6 +141,35 @@ def test_agrees_with_fid_a_on_the_same_sequence(data_folder, tmp_path):
         # integrated apart, by another 0.6 %
         expected = (32 / 31) ** 2 * 1.0063
         assert np.linalg.norm(ours) / np.linalg.norm(theirs) == pytest.approx(expected, rel=2e-3)
+
+
+def test_agrees_with_fid_a_on_an_edited_sequence(data_folder, tmp_path):
+    """On, off and difference of MEGA-PRESS for all four metabolites, equal spin systems.
+
+    Correlations measured: 0.99996 and more, but 0.9998 for the difference of creatine, which all but vanishes.
+    """
+    folder = data_folder / "basis-mega-press-3t-te68"
+    table = json.loads((data_folder / "spin-systems" / "fid-a.json").read_text())
+    names = ["Cr", "GABA", "Glu", "NAA"]
+    extra = tmp_path / "fid-a.toml"
+    extra.write_text("\n".join(_as_toml(name, table[name]) for name in names))
+    bases = {}
+    for condition, ppm in (("ON", 1.88), ("OFF", 7.4)):
+        path = seqs.peer_mega(tmp_path / f"{condition}.seq", folder / "editing-pulse.pta", ppm)
+        bases[condition] = simulate(path, names, extra=extra)
+    for name in names:
+        ours = [basis.fid(name, 2048, 5e-4, linewidth_hz=2.0) for basis in bases.values()]
+        theirs = [
+            np.conj(scipy.io.loadmat(folder / f"{name}_{condition}.mat", squeeze_me=True)["fids"])
+            for condition in bases
+        ]
+        pairs = [*zip(ours, theirs, strict=True), (ours[0] - ours[1], theirs[0] - theirs[1])]
+        least = [0.9999, 0.9999, 0.9995 if name == "Cr" else 0.9999]
+        for (mine, peer), floor in zip(pairs, least, strict=True):
+            assert abs(np.vdot(peer, mine)) / np.linalg.norm(peer) / np.linalg.norm(mine) > floor, name
+        # theirs is the sum over eight steps of the phase cycle
+        for mine, peer in pairs[:2]:
+            assert 8 * np.linalg.norm(mine) / np.linalg.norm(peer) == pytest.approx(1, abs=3e-3), name
 
 
 def _as_toml(name, systems):
