@@ -56,11 +56,13 @@ def engine(path, shifts, j_hz, samples, dwell_s, tolerance=1e-4):
     return fids * 4.0 / 2 ** len(shifts), plans[0]
 
 
+COARSE = {"points": (224, 224, 1)}
 CASES = [
-    ("steam", "A3X", {"points": (224, 224, 1)}),
-    ("mega", "ABX", {}),
-    ("interleaved", "strong", {}),
-    ("poor", "AB", {}),
+    ("steam", "A3X", {"points": (168, 168, 1)}),
+    ("steam", "ABX", COARSE),
+    ("mega", "AX", {}),
+    ("interleaved", "AB", {}),
+    ("poor", "strong", COARSE),
     ("skew", "AX", {"points": (160, 160, 1), "extent_m": (0.12, 0.12, 0.02)}),
     ("band", "AX", {"points": (640, 320, 1)}),
     ("special", "AX", {}),
