@@ -343,6 +343,8 @@ def _joined(layout: Layout, first: _Ways, second: _Ways, least: float) -> tuple[
     )
     found: list[_Ways] = []
     lost, room = 0, _MOST_JOINED
+    if not len(first.moment) or not len(second.moment):
+        return found, lost
     first = first[np.argsort(-first.bound(layout), kind="stable")]
     one_reach, other_reach = (ways.reach @ np.abs(directions).T for ways in (first, second))
     scale = 1 / (one_reach.max(axis=0) + other_reach.max(axis=0) + slack)

@@ -181,3 +181,10 @@ def _as_toml(name, systems):
         text += [f"[[{name}.systems]]", f"shifts_ppm = {[float(s) for s in shifts]}"]
         text += [f"scale = {float(system['scale'])}", f"couplings_hz = {couplings}"]
     return "\n".join(text)
+
+
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-3])
+def test_a_loose_tolerance_leaves_the_strongest_pathway(tolerance, tmp_path):
+    path = seqs.planned(tmp_path / "x.seq", seqs.interleaved_steps)
+    loose, usual = (simulate(path, ["Gly"], tolerance=value).fid("Gly") for value in (tolerance, 1e-4))
+    assert np.linalg.norm(loose - usual) < 10 * tolerance * np.linalg.norm(usual)
