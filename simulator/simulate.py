@@ -412,11 +412,18 @@ def _points(extent_m: float, step_m: float) -> int:
 
 
 def amplitude_of_singlet(
-    path: Path, offset_hz: float, f0_hz: float | None = None, condition: int = 0
+    path: Path,
+    offset_hz: float,
+    f0_hz: float | None = None,
+    condition: int = 0,
+    water_reference: bool = False,
 ) -> complex:
     """Return the complex amplitude of one uncoupled proton `offset_hz` downfield of the reference.
 
     The same as in a basis but for the constant phase; for checks of localisation and suppression.
     """
     timeline = read_sequence(path, f0_hz)
-    return _singlet(_plans(path, timeline, condition, 1.0, Settings(), Profiles()), offset_hz)
+    if not water_reference:
+        return _singlet(_plans(path, timeline, condition, 1.0, Settings(), Profiles()), offset_hz)
+    shots = timeline.select(water_reference=True)
+    return _singlet(plan_shots(path, timeline, shots, Settings()), offset_hz)
