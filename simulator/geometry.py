@@ -42,10 +42,11 @@ _SELECTIVE_HZ_PER_M = 100.0
 _PARALLEL = 1e-6
 _WIDEST_HZ = 64_000.0
 _QUIET = 0.02  # |b| below this beyond the transition bands: the stop-band ripple of common designs
-_TIGHT = 5e-5
+TIGHT = 5e-5
+"""Tolerance below which wings of pulses are covered too, and steps are halved."""
 _COARSER = 30.0  # bins for profiles alone are chosen for a tolerance this much larger
 _MARGIN = 2.0
-_TIGHT_MARGIN, _WIDEST = 8.0, 16.0
+_TIGHT_MARGIN, _WIDEST = 16.0, 32.0
 _FIRST_STEPS = 100
 
 
@@ -184,7 +185,7 @@ def layout(
 
     """
     profiles = profiles or Profiles()
-    quiet = _QUIET if tolerance > _TIGHT else float(np.sqrt(tolerance))  # what |b| adds goes with its square
+    quiet = _QUIET if tolerance > TIGHT else float(np.sqrt(tolerance))  # what |b| adds goes with its square
     directions = [_direction(rf, number) for number, rf in enumerate(pulses)]
     slabs = _distinct([direction for direction in directions if direction is not None])
     slab_of = [None if d is None else _match(d, slabs) for d in directions]
