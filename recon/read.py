@@ -8,13 +8,10 @@ import numpy as np
 
 from pulsespec.conventions import ppm_axis, to_spectrum
 from pulsespec.errors import DataError
+from pulsespec.recon.formats import format_of
 from pulsespec.recon.guards import check_sense
-from pulsespec.recon.mrd import is_mrd, read_mrd
-from pulsespec.recon.nifti import is_nifti, read_nifti
-from pulsespec.recon.sdat import is_sdat, read_sdat
 from pulsespec.recon.transients import Scan, Transients
-from pulsespec.recon.twix import is_twix, read_twix
-from pulsespec.simulator.timeline import read_readouts, read_timeline
+from pulsespec.simulator.timeline import read_timeline
 
 _WATER_PPM = (4.2, 5.2)
 _METABOLITES_PPM = (1.8, 3.6)
@@ -66,24 +63,7 @@ def _was_conjugated(data: Transients) -> bool:
 
 
 def _read_one(path: Path, sequence: Path | None) -> Scan:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise DataError(f"{path}: is empty")
-    if is_sdat(path):
-        return Scan(read_sdat(path))
-    if is_nifti(path):
-        return Scan(read_nifti(path))
-    try:
-        if is_mrd(path):
-            return _timed(read_mrd(path), sequence)
-    except OSError as error:
-        raise DataError(f"{path}: damaged HDF5 file ({error})") from error
-    if is_twix(path):
-        return _timed(read_twix(path, read_readouts(sequence) if sequence else None), sequence)
-    raise DataError(
-        f"{path}: format not recognised, expected Siemens twix, Philips SDAT/SPAR, NIfTI-MRS or ISMRMRD"
-    )
+    return _timed(format_of(path).read(path, sequence), sequence)
 
 
 def _timed(scan: Scan, sequence: Path | None) -> Scan:

@@ -46,8 +46,8 @@ class Geometry:
 class Transients:
     """FIDs of one kind (metabolite or water) in the NIfTI-MRS sense, with named dimensions."""
 
-    data: NDArray[np.complex128]
-    """FIDs; one axis for each name in `dims`, time last."""
+    data: NDArray[Any]
+    """FIDs, complex64 as scanners write raw data or complex128; one axis for each name in `dims`, time last."""
     dims: tuple[str, ...]
     """Names of the axes of `data`, a subset of `DIMENSIONS` in that order, ending in "t"."""
     dwell_s: float
