@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pulsespec.conventions import to_spectrum
+from pulsespec.recon.formats import Known
 from pulsespec.recon.pipeline import recon
 from pulsespec.recon.read import read
 from pulsespec.simulator import simulate
@@ -38,7 +39,7 @@ def strongest_hz(fid: np.ndarray, dwell_s: float, low: float, high: float) -> tu
 def main() -> None:
     folder = Path(os.environ["PULSESPEC_DATA"]) / "siemens-3t-pulseq-phantom"
     sequence, raw = folder / "06_PRESS_center.seq", folder / "06_PRESS_center.dat"
-    scan = recon(read([raw], sequence=sequence))
+    scan = recon(read([raw], known=Known(sequence)))
     data = scan.metabolite or scan.water
     assert data is not None
     with tempfile.TemporaryDirectory() as scratch:

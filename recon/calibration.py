@@ -10,6 +10,7 @@ from scipy.optimize import least_squares
 
 from pulsespec.errors import DataError, InputError
 from pulsespec.recon.coils import coil_weights, combine_coils, whiten
+from pulsespec.recon.formats import Known
 from pulsespec.recon.read import read
 from pulsespec.recon.transients import Transients
 
@@ -175,7 +176,7 @@ def calibrate(raw: Path, sequence: Path) -> dict[str, float | str]:
         The data have no water, or not as many readouts as the series has flip angles.
 
     """
-    scan = read([raw], sequence=sequence)
+    scan = read([raw], known=Known(sequence))
     water = scan.water or scan.metabolite
     assert water is not None
     combined = _combined(water)

@@ -14,6 +14,18 @@ from pulsespec.simulator.timeline import read_readouts
 
 
 @dataclass(frozen=True)
+class Known:
+    """What the user knows beside the file, for formats whose headers do not say it."""
+
+    sequence: Path | None = None
+    """The `.seq` that was played: its labels and timing then count, not the scanner's counters."""
+    dwell_s: float | None = None
+    """Time between samples, where the format has none (LCModel RAW, arrays)."""
+    f0_hz: float | None = None
+    """Spectrometer frequency, where the format has none."""
+
+
+@dataclass(frozen=True)
 class Format:
     """One file format: how it is recognised and read."""
 
@@ -21,8 +33,8 @@ class Format:
     """What its users call it."""
     recognises: Callable[[Path], bool]
     """Whether a file is of this format, from its content; raises only `OSError`."""
-    read: Callable[[Path, Path | None], Scan]
-    """Read a file, with the `.seq` that was played or `None`; a damaged file is a `DataError`."""
+    read: Callable[[Path, Known], Scan]
+    """Read a file; a damaged one, or one that needs what is not known, is a `DataError`."""
 
 
 FORMATS = (
@@ -32,7 +44,7 @@ FORMATS = (
     Format(
         "Siemens twix",
         is_twix,
-        lambda path, sequence: read_twix(path, read_readouts(sequence) if sequence else None),
+        lambda path, known: read_twix(path, read_readouts(known.sequence) if known.sequence else None),
     ),
 )
 """All of them, the surest mark first: a format that is recognised by little stands last."""

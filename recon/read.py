@@ -8,7 +8,7 @@ import numpy as np
 
 from pulsespec.conventions import ppm_axis, to_spectrum
 from pulsespec.errors import DataError
-from pulsespec.recon.formats import format_of
+from pulsespec.recon.formats import Known, format_of
 from pulsespec.recon.guards import check_sense
 from pulsespec.recon.transients import Scan, Transients
 from pulsespec.simulator.timeline import read_timeline
@@ -20,7 +20,7 @@ _BELL_S = 0.25
 _CONTRAST = 5.0
 
 
-def read(paths: Sequence[Path], *, conjugate: bool = False, sequence: Path | None = None) -> Scan:
+def read(paths: Sequence[Path], *, conjugate: bool = False, known: Known | None = None) -> Scan:
     """Read one scan from one or more files.
 
     Parameters
@@ -31,8 +31,8 @@ def read(paths: Sequence[Path], *, conjugate: bool = False, sequence: Path | Non
         of the same sort, one with five times the water of the other.
     conjugate
         Conjugate the data first, for files that are wrong about their sign.
-    sequence
-        The `.seq` that was played: its labels and timing then count, not the scanner's counters.
+    known
+        What the user knows beside the files, such as the `.seq` that was played.
 
     Raises
     ------
@@ -41,7 +41,8 @@ def read(paths: Sequence[Path], *, conjugate: bool = False, sequence: Path | Non
         metabolite or water data.
 
     """
-    scans = [_read_one(Path(path), sequence) for path in paths]
+    known = known or Known()
+    scans = [_read_one(Path(path), known) for path in paths]
     kinds = [_kinds(scan) for scan in scans]
     if len(kinds) == 2:
         kinds = _by_contrast(*kinds)
@@ -62,8 +63,8 @@ def _was_conjugated(data: Transients) -> bool:
     return any(record.method == "Conjugation" for record in data.records)
 
 
-def _read_one(path: Path, sequence: Path | None) -> Scan:
-    return _timed(format_of(path).read(path, sequence), sequence)
+def _read_one(path: Path, known: Known) -> Scan:
+    return _timed(format_of(path).read(path, known), known.sequence)
 
 
 def _timed(scan: Scan, sequence: Path | None) -> Scan:

@@ -8,6 +8,7 @@ from files_for_tests import brain_like, write_sdat
 
 from pulsespec.conventions import to_spectrum
 from pulsespec.errors import DataError
+from pulsespec.recon.formats import Known
 from pulsespec.recon.guards import check_sense, judge
 from pulsespec.recon.nifti import read_nifti, write_nifti
 from pulsespec.recon.read import read
@@ -205,7 +206,7 @@ def test_no_good_spectrum_is_refused_and_every_conjugated_one_is(data_folder):
 
 def test_twix_takes_timing_from_the_sequence(data_folder):
     folder = data_folder / "siemens-3t-pulseq-phantom"
-    scan = read([folder / "06_PRESS_center.dat"], sequence=folder / "06_PRESS_center.seq")
+    scan = read([folder / "06_PRESS_center.dat"], known=Known(folder / "06_PRESS_center.seq"))
     data = scan.metabolite or scan.water
     assert data.data.shape == (1, 1, 4096)
     assert data.dwell_s == pytest.approx(62.5e-6)
@@ -218,7 +219,7 @@ def test_twix_takes_timing_from_the_sequence(data_folder):
 def test_twix_from_another_sequence_is_refused(data_folder):
     folder = data_folder / "siemens-3t-pulseq-phantom"
     with pytest.raises(DataError, match="has 1 ADCs, but the sequence has 9"):
-        read([folder / "06_PRESS_center.dat"], sequence=folder / "02_FID_MFA.seq")
+        read([folder / "06_PRESS_center.dat"], known=Known(folder / "02_FID_MFA.seq"))
 
 
 def test_a_pulseq_scan_without_its_sequence_is_refused(data_folder):
@@ -234,7 +235,7 @@ def test_a_scan_of_several_shots_is_whole_or_refused(data_folder, tmp_path, shar
     path.write_bytes(raw[: int(share * len(raw))])
     for sequence in (None, folder / "02_FID_MFA.seq"):
         with pytest.raises(DataError, match=r"part\.dat: truncated"):
-            read([path], sequence=sequence)
+            read([path], known=Known(sequence))
 
 
 def test_imaging_and_other_formats_are_refused(data_folder):

@@ -187,12 +187,13 @@ def _processed(scan: "Scan", notify: Notify, whole: bool = True) -> "Scan":
 
 def load(raws: Sequence[Path], sequence: Path | None, conjugate: bool, notify: Notify = silent) -> "Scan":
     """Return what all the files hold together: one metabolite scan and, where there is one, its water."""
+    from pulsespec.recon.formats import Known
     from pulsespec.recon.read import read
 
     for path in (*raws, *([sequence] if sequence else [])):
         commands.require_file(path)
     notify(f"reading {', '.join(path.name for path in raws)}")
-    return read(raws, sequence=sequence, conjugate=conjugate)
+    return read(raws, known=Known(sequence), conjugate=conjugate)
 
 
 def read_basis(path: Path, notify: Notify = silent) -> "Basis | SampledBasis":
