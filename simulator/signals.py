@@ -65,23 +65,27 @@ def signals(setup: Setup, faults: Faults, seed: int) -> Signals:
     )
 
 
-def shot_signals(setup: Setup, parts: Signals, chances: Chances, faults: Faults, shots: slice) -> Complex:
-    """Return what a coil of sensitivity 1 receives from some shots; shape (n_chosen, samples)."""
+def shot_signals(
+    setup: Setup, parts: Signals, chances: Chances, faults: Faults, shots: slice
+) -> tuple[Complex, Complex]:
+    """Return what a coil of sensitivity 1 receives, and the part from outside the voxel; (n_chosen, samples)."""
     t = setup.time_s
     water, condition = setup.is_water[shots], setup.condition[shots]
     rows = np.searchsorted(sorted(setup.bases), np.where(water, min(setup.bases), condition))
     column = np.s_[shots, None]
     fids = chances.gain[column] * (parts.metabolite[rows] + chances.residual_water[column] * parts.residual)
     fids *= np.exp(-np.pi * chances.broadening_hz[column] * t)
-    fids += chances.lipid[column] * parts.lipid
+    outside = chances.lipid[column] * parts.lipid
     if faults.echo:
-        fids += np.exp(1j * chances.echo_rad[column]) * parts.echo
-    fids[water] = parts.water
+        outside += np.exp(1j * chances.echo_rad[column]) * parts.echo
+    outside[water] = 0
+    fids = np.where(water[:, None], parts.water, fids + outside)
     share = np.where(water, 1.0, faults.eddy_metabolite)
     offset = np.array([readout.offset_hz for readout in setup.readouts[shots]])
     turn = 2 * np.pi * (chances.frequency_hz[shots] - offset)[:, None] * t
     turn += chances.phase_rad[column] + share[:, None] * parts.eddy_rad
-    return np.asarray(fids * np.exp(1j * turn))
+    factor = np.exp(1j * turn)
+    return np.asarray(fids * factor), np.asarray(outside * factor)
 
 
 def reference_height(setup: Setup, fid: Complex) -> float:

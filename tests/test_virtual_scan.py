@@ -214,6 +214,27 @@ def test_a_dead_coil_gives_noise_alone():
     assert np.std(scan.data[:, 3]) == pytest.approx(np.sqrt(scan.truth.noise_covariance[3, 3].real), rel=0.02)
 
 
+def test_coils_see_what_is_outside_differently_but_not_their_best_combination():
+    same, other = (
+        play(
+            SETUP,
+            faults=no_faults(coils=6, lipid=1.0, echo=1.0, noise_correlation=0.5, noise_spread=0.4, **more),
+        )
+        for more in ({}, {"elsewhere": 0.8})
+    )
+    left = other.data - same.data
+    assert np.linalg.norm(left[:16]) > 0.2 * np.linalg.norm(same.data[:16])
+    assert not np.any(left[16:])
+    assert np.linalg.matrix_rank(left[0], tol=1e-4 * np.abs(left[0]).max()) == 1
+    # Without noise the covariance is zero: that of the same coils with some.
+    covariance = play(SETUP, faults=replace(other.truth.faults, snr=50.0)).truth.noise_covariance
+    weights = np.linalg.solve(covariance, other.truth.sensitivities)
+    weights /= np.vdot(weights, other.truth.sensitivities)
+    combined = [np.einsum("c,sct->st", weights.conj(), scan.data) for scan in (same, other)]
+    close(combined[1], combined[0])
+    close(left[0] / other.truth.outside[:, None], np.tile(left[0, 0] / other.truth.outside[0], (6, 1)), 1e-5)
+
+
 @pytest.mark.parametrize("of", ["shot", "mean"])
 def test_snr_is_that_of_naa_after_optimal_combination(of):
     setup = small_setup(shots=64, water=0, conditions=2)
@@ -399,7 +420,7 @@ def test_a_phantom_without_the_peak_of_its_snr_is_refused():
         "echo_time_s": st.floats(0, 10), "echo_width_s": st.floats(1e-6, 1), "spoiled_points": st.integers(0, 64),
         "clip_metabolite": st.none() | st.floats(1e-3, 1), "clip_water": st.none() | st.floats(1e-3, 1),
         "noise_correlation": st.floats(0, 0.99), "noise_spread": st.floats(0, 2), "loss": st.floats(0, 1),
-        "residual_water_lines": st.integers(1, 32), "eddy_time_s": st.floats(1e-6, 10),
+        "residual_water_lines": st.integers(1, 32), "eddy_time_s": st.floats(1e-6, 10), "elsewhere": st.floats(0, 10),
     }),
 )  # fmt: skip
 def test_any_faults_give_a_finite_scan_whose_truth_survives_json(
