@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pulsespec.errors import DataError
+from pulsespec.recon.ge_pfile import is_pfile, read_pfile
 from pulsespec.recon.mrd import is_mrd, read_mrd
 from pulsespec.recon.nifti import is_nifti, read_nifti
 from pulsespec.recon.sdat import is_sdat, read_sdat
@@ -40,6 +41,7 @@ class Format:
 FORMATS = (
     Format("Philips SDAT/SPAR", is_sdat, lambda path, _: Scan(read_sdat(path))),
     Format("NIfTI-MRS", is_nifti, lambda path, _: Scan(read_nifti(path))),
+    Format("GE P-file", is_pfile, lambda path, _: read_pfile(path)),
     Format("ISMRMRD", is_mrd, lambda path, _: read_mrd(path)),
     Format(
         "Siemens twix",
