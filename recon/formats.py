@@ -5,25 +5,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pulsespec.errors import DataError
+from pulsespec.recon.bruker import is_bruker, read_bruker
 from pulsespec.recon.ge_pfile import is_pfile, read_pfile
+from pulsespec.recon.known import Known as Known
 from pulsespec.recon.mrd import is_mrd, read_mrd
 from pulsespec.recon.nifti import is_nifti, read_nifti
 from pulsespec.recon.sdat import is_sdat, read_sdat
+from pulsespec.recon.text_data import (
+    is_columns,
+    is_jmrui_text,
+    is_lcmodel_raw,
+    read_columns,
+    read_jmrui,
+    read_lcmodel_raw,
+)
 from pulsespec.recon.transients import Scan
 from pulsespec.recon.twix import is_twix, read_twix
+from pulsespec.recon.varian import is_varian, read_varian
 from pulsespec.simulator.timeline import read_readouts
-
-
-@dataclass(frozen=True)
-class Known:
-    """What the user knows beside the file, for formats whose headers do not say it."""
-
-    sequence: Path | None = None
-    """The `.seq` that was played: its labels and timing then count, not the scanner's counters."""
-    dwell_s: float | None = None
-    """Time between samples, where the format has none (LCModel RAW, arrays)."""
-    f0_hz: float | None = None
-    """Spectrometer frequency, where the format has none."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +35,17 @@ class Format:
     """Whether a file is of this format, from its content; raises only `OSError`."""
     read: Callable[[Path, Known], Scan]
     """Read a file; a damaged one, or one that needs what is not known, is a `DataError`."""
+    folders: bool = False
+    """Whether it is kept as a folder, which `recognises` and `read` then take as well as a file in it."""
 
 
 FORMATS = (
     Format("Philips SDAT/SPAR", is_sdat, lambda path, _: Scan(read_sdat(path))),
     Format("NIfTI-MRS", is_nifti, lambda path, _: Scan(read_nifti(path))),
+    Format("jMRUI text", is_jmrui_text, read_jmrui),
+    Format("LCModel RAW", is_lcmodel_raw, read_lcmodel_raw),
+    Format("Bruker ParaVision", is_bruker, lambda path, _: read_bruker(path), folders=True),
+    Format("Varian", is_varian, lambda path, _: read_varian(path), folders=True),
     Format("GE P-file", is_pfile, lambda path, _: read_pfile(path)),
     Format("ISMRMRD", is_mrd, lambda path, _: read_mrd(path)),
     Format(
@@ -48,12 +53,13 @@ FORMATS = (
         is_twix,
         lambda path, known: read_twix(path, read_readouts(known.sequence) if known.sequence else None),
     ),
+    Format("columns of numbers", is_columns, read_columns),
 )
 """All of them, the surest mark first: a format that is recognised by little stands last."""
 
 
 def format_of(path: Path) -> Format:
-    """Return the format of a file.
+    """Return the format of a file, or of a folder that holds one scan.
 
     Raises
     ------
@@ -61,16 +67,17 @@ def format_of(path: Path) -> Format:
         There is no such file, it is empty or damaged, or no format recognises it.
 
     """
-    if not path.is_file():
+    if not path.exists():
         raise DataError(f"{path}: no such file")
-    if path.stat().st_size == 0:
+    if path.is_file() and path.stat().st_size == 0:
         raise DataError(f"{path}: is empty")
+    candidates = [form for form in FORMATS if form.folders or not path.is_dir()]
     try:
-        found = next((form for form in FORMATS if form.recognises(path)), None)
+        found = next((form for form in candidates if form.recognises(path)), None)
     except OSError as error:
         raise DataError(f"{path}: cannot be opened as any format, a damaged file ({error})") from error
     if found is None:
         raise DataError(
-            f"{path}: format not recognised, expected one of {', '.join(form.name for form in FORMATS)}"
+            f"{path}: format not recognised, expected one of {', '.join(form.name for form in candidates)}"
         )
     return found

@@ -190,8 +190,10 @@ def load(raws: Sequence[Path], sequence: Path | None, conjugate: bool, notify: N
     from pulsespec.recon.formats import Known
     from pulsespec.recon.read import read
 
-    for path in (*raws, *([sequence] if sequence else [])):
-        commands.require_file(path)
+    for path in raws:
+        commands.require_data(path)
+    if sequence:
+        commands.require_file(sequence)
     notify(f"reading {', '.join(path.name for path in raws)}")
     return read(raws, known=Known(sequence), conjugate=conjugate)
 
