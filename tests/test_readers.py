@@ -43,6 +43,58 @@ def test_a_truncated_sdat_says_what_came_and_what_was_expected(tmp_path, share):
         read([path])
 
 
+@pytest.mark.parametrize("cut", [0, 3, 40, 200, 300, 700])
+def test_a_truncated_spar_is_refused(tmp_path, cut):
+    path = write_sdat(tmp_path, brain_like()[None]).with_suffix(".SPAR")
+    text = path.read_text()
+    path.write_text(text[: len(text) - 2 - cut] if cut else text)
+    if cut < 3:
+        read([path])
+        return
+    with pytest.raises(DataError, match=r"scan\.SPAR.*(truncated|not a SPAR)"):
+        read([path])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("dim1_pnts : 1024", "dim1_pnts : 512", "samples is 1024, but dim1_pnts is 512"),
+        ("rows : 1\n", "rows : 0\n", "rows is 0.0, expected a number above 0"),
+        ("rows : 1\n", "rows : 1.5\n", "expected a whole number"),
+        ("lr_size : 20", "lr_size : x", "lr_size is 'x'"),
+        ("cc_angulation : 90", "", "no line 'cc_angulation'"),
+        ("sample_frequency : 2000", "sample_frequency : nan", "sample_frequency is nan"),
+        ("echo_time : 35", "", "no line 'echo_time'"),
+    ],
+)
+def test_a_damaged_spar_is_a_clear_error(tmp_path, old, new, words):
+    path = write_sdat(tmp_path, brain_like()[None]).with_suffix(".SPAR")
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(DataError, match=words):
+        read([path])
+
+
+def test_sdat_beside_its_nifti_twins(data_folder):
+    folders = sorted((data_folder / "philips-3t-press35").glob("P*"))
+    assert len(folders) == 13
+    for path in (p for folder in folders for p in folder.glob("*.SDAT")):
+        data, twin = read_sdat(path), read_nifti(path.with_name(f"{path.stem}.nii.gz"))
+        scale = np.abs(twin.data).max()
+        np.testing.assert_allclose(data.data, twin.data, atol=1e-7 * scale)
+        np.testing.assert_allclose(data.geometry.affine, twin.geometry.affine, atol=1e-4)
+        assert (data.dwell_s, data.f0_hz) == pytest.approx((twin.dwell_s, twin.f0_hz))
+        assert (data.te_s, data.tr_s) == pytest.approx((twin.te_s, twin.tr_s))
+
+
+def test_every_shot_of_a_philips_series_is_kept(data_folder):
+    for kind, rows in (("Metab", 240), ("Water", 40)):
+        path = next((data_folder / "philips-7t-dw-steam").glob(f"*{kind}*.SDAT"))
+        data = read_sdat(path)
+        assert (data.dims, data.data.shape, data.data.dtype) == (("average", "t"), (rows, 1024), np.complex64)
+        np.testing.assert_allclose(data.geometry.voxel_mm, [15, 30, 20])
+
+
 def test_sdat_without_spar(tmp_path):
     path = write_sdat(tmp_path, brain_like()[None])
     path.with_suffix(".SPAR").unlink()
