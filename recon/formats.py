@@ -10,6 +10,8 @@ from pulsespec.recon.ge_pfile import is_pfile, read_pfile
 from pulsespec.recon.known import Known as Known
 from pulsespec.recon.mrd import is_mrd, read_mrd
 from pulsespec.recon.nifti import is_nifti, read_nifti
+from pulsespec.recon.philips_dicom import is_philips_dicom, read_philips_dicom
+from pulsespec.recon.philips_list import is_philips_list, read_philips_list
 from pulsespec.recon.sdat import is_sdat, read_sdat
 from pulsespec.recon.text_data import (
     is_columns,
@@ -41,6 +43,8 @@ class Format:
 
 FORMATS = (
     Format("Philips SDAT/SPAR", is_sdat, lambda path, _: Scan(read_sdat(path))),
+    Format("Philips data/list", is_philips_list, read_philips_list),
+    Format("Philips DICOM", is_philips_dicom, lambda path, _: read_philips_dicom(path)),
     Format("NIfTI-MRS", is_nifti, lambda path, _: Scan(read_nifti(path))),
     Format("jMRUI text", is_jmrui_text, read_jmrui),
     Format("LCModel RAW", is_lcmodel_raw, read_lcmodel_raw),

@@ -180,8 +180,13 @@ def _geometry(header: Spar) -> Geometry | None:
         [header.number(f"{axis}_{what}", above=None) for axis in _AXES]
         for what in ("off_center", "angulation")
     )
+    return Geometry(affine_of_angles(size, offset, angle))
+
+
+def affine_of_angles(size: list[float], centre: list[float], angle: list[float]) -> NDArray[np.float64]:
+    """Return the affine, RAS+, of sizes and centre in mm and angles in degrees about left, posterior, superior."""
     rotation = Rotation.from_euler("xyz", [-angle[0], -angle[1], angle[2]], degrees=True).as_matrix()
     affine = np.eye(4)
     affine[:3, :3] = rotation * np.array(size)
-    affine[:3, 3] = [-offset[0], -offset[1], offset[2]]
-    return Geometry(affine)
+    affine[:3, 3] = [-centre[0], -centre[1], centre[2]]
+    return affine
