@@ -36,7 +36,7 @@ _WANTED = frozenset(
 """The parameters that are kept; none of them is about the subject."""
 _PARAMETER = re.compile(r"^##\$(\w+)=(.*?)(?=^##|^\$\$|\Z)", re.MULTILINE | re.DOTALL)
 _BLOCK = 1024
-_BLOCK_SHOTS = 64
+_READ_BYTES = 1 << 20
 
 
 def is_bruker(path: Path) -> bool:
@@ -139,7 +139,7 @@ def _transients(data: Path, parameters: dict[str, str], is_reference: bool = Fal
     if len(fids) == 1:
         fids, dims = fids[0], dims[1:]
     return Transients(
-        data=swap_sense(fids),
+        data=swap_sense(fids, in_place=True),
         dims=dims,
         dwell_s=1 / width,
         f0_hz=f0_mhz * 1e6,
@@ -214,8 +214,9 @@ def _blocks(
     shots = np.empty(shape, dtype=np.complex64)
     used = shape[1] * shape[2] * 2
     with data.open("rb") as file:
-        for first in range(0, shape[0], _BLOCK_SHOTS):
-            part = shots[first : first + _BLOCK_SHOTS]
+        step = max(1, _READ_BYTES // (block * kind.itemsize))
+        for first in range(0, shape[0], step):
+            part = shots[first : first + step]
             values = np.fromfile(file, kind, len(part) * block).reshape(len(part), block)[:, :used]
             values = values.reshape(*part.shape, 2)
             part.real, part.imag = values[..., 0], values[..., 1]

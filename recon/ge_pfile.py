@@ -20,7 +20,7 @@ from pulsespec.recon.ge_layout import Header, read_header, revision_of
 from pulsespec.recon.transients import Geometry, Record, Scan, Transients
 
 _KINDS = {2: "i2", 4: "i4"}
-_BLOCK_FRAMES = 64
+_READ_BYTES = 1 << 20
 _START = 64
 _ALTERNATES = -0.5
 _PROTON_TOLERANCE = 0.03
@@ -113,8 +113,9 @@ def _frames(path: Path, header: Header) -> NDArray[np.complex64]:
 def _fill(file: Any, target: NDArray[np.complex64], kind: np.dtype[Any]) -> None:
     """Read frames into `target`, shape (n_frames, samples), some at a time."""
     samples = target.shape[1]
-    for first in range(0, len(target), _BLOCK_FRAMES):
-        block = target[first : first + _BLOCK_FRAMES]
+    step = max(1, _READ_BYTES // (2 * samples * kind.itemsize))
+    for first in range(0, len(target), step):
+        block = target[first : first + step]
         values = np.fromfile(file, kind, block.size * 2).reshape(len(block), samples, 2)
         block.real, block.imag = values[..., 0], values[..., 1]
 

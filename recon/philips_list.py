@@ -148,7 +148,7 @@ def _part(data: Path, vectors: Sequence[Vector], common: dict[str, Any]) -> Tran
         for v in vectors:
             target = found[place[tuple(v.get(name, 0) for name in _SHOT)], coils.index(v.get("chan", 0))]
             target[:] = _samples(file, v)
-    np.conj(found, out=found)
+    swap_sense(found, in_place=True)
     if len(coils) == 1:
         return Transients(data=found[:, 0], dims=("average", "t"), **common | {"noise": None})
     return Transients(data=found, dims=("average", "coil", "t"), **common)

@@ -46,7 +46,7 @@ def read_sdat(path: Path) -> Transients:
             f"{data_path}: {there} bytes, expected {expected} ({rows} rows of {samples} complex numbers, "
             f"as {header_path.name} says): truncated or damaged"
         )
-    fids = swap_sense(_rows(data_path, rows, samples))
+    fids = swap_sense(_rows(data_path, rows, samples), in_place=True)
     return Transients(
         data=fids if rows > 1 else fids[0],
         dims=("average", "t") if rows > 1 else ("t",),
@@ -184,8 +184,12 @@ def _geometry(header: Spar) -> Geometry | None:
 
 
 def affine_of_angles(size: list[float], centre: list[float], angle: list[float]) -> NDArray[np.float64]:
-    """Return the affine, RAS+, of sizes and centre in mm and angles in degrees about left, posterior, superior."""
-    rotation = Rotation.from_euler("xyz", [-angle[0], -angle[1], angle[2]], degrees=True).as_matrix()
+    """Return the affine, RAS+, of sizes and centre in mm and angles in degrees about left, posterior, superior.
+
+    The rotations are intrinsic, about x first: so spec2nii from release 0.6.11 on (its pull request 84, compared
+    with DICOM of the same voxels); files that earlier releases wrote are off where two angles are not 0.
+    """
+    rotation = Rotation.from_euler("XYZ", [-angle[0], -angle[1], angle[2]], degrees=True).as_matrix()
     affine = np.eye(4)
     affine[:3, :3] = rotation * np.array(size)
     affine[:3, 3] = [-centre[0], -centre[1], centre[2]]

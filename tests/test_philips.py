@@ -192,3 +192,15 @@ def test_an_imaging_dicom_is_refused(tmp_path):
     path = dicom(tmp_path / "a", NEW, numbers(1, 64), tags={(0x0028, 0x0010): ("US", 16)})
     with pytest.raises(DataError, match="imaging scan of 16x1"):
         read([path])
+
+
+def test_no_more_memory_than_half_again_the_data(tmp_path):
+    import tracemalloc
+
+    metabolite = numbers(64, 4, 4096)
+    path = write_list(tmp_path, a_scan(metabolite, metabolite[:1], numbers(4, 64)))
+    tracemalloc.start()
+    format_of(path).read(path, Known())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.5 * metabolite.nbytes

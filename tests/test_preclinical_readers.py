@@ -257,3 +257,19 @@ def test_damaged_bruker_is_a_clear_error(tmp_path, old, new, words):
     (folder / "acqp").write_text(text.replace(old, new))
     with pytest.raises(DataError, match=words):
         read([folder])
+
+
+def test_no_more_memory_than_half_again_the_data(tmp_path):
+    import tracemalloc
+
+    fids = numbers(64, 4, 4096)
+    raw = fids.size * 8
+    varian = write_varian(tmp_path / "a.fid", fids.reshape(256, 1, 4096), rcvrs="yyyy")
+    bruker = write_bruker(tmp_path / "7", fids, "rawdata.job0", filter=20.4, software="PV-360.1.1")
+    for folder in (varian, bruker):
+        form = format_of(folder)
+        tracemalloc.start()
+        form.read(folder, None)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 1.5 * raw
