@@ -9,8 +9,8 @@ from pulsespec.recon.mrd import is_mrd, read_mrd
 from pulsespec.recon.nifti import is_nifti, read_nifti
 from pulsespec.recon.sdat import is_sdat, read_sdat
 from pulsespec.recon.transients import Scan
-from pulsespec.recon.twix import is_twix, read_twix
-from pulsespec.simulator.timeline import read_readouts
+from pulsespec.recon.twix import is_twix, played_by_pulseq, read_twix
+from pulsespec.simulator.timeline import read_played
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,21 @@ class Format:
     """Whether a file is of this format, from its content; raises only `OSError`."""
     read: Callable[[Path, Known], Scan]
     """Read a file; a damaged one, or one that needs what is not known, is a `DataError`."""
+    needs_sequence: Callable[[Path], bool] = lambda _: False
+    """Whether only the `.seq` that was played says what a file of this format holds."""
+
+
+def _twix(path: Path, known: Known) -> Scan:
+    if known.sequence is None:
+        return read_twix(path)
+    return read_twix(path, read_played(known.sequence, known.f0_hz), known.sequence.name)
 
 
 FORMATS = (
     Format("Philips SDAT/SPAR", is_sdat, lambda path, _: Scan(read_sdat(path))),
     Format("NIfTI-MRS", is_nifti, lambda path, _: Scan(read_nifti(path))),
     Format("ISMRMRD", is_mrd, lambda path, _: read_mrd(path)),
-    Format(
-        "Siemens twix",
-        is_twix,
-        lambda path, known: read_twix(path, read_readouts(known.sequence) if known.sequence else None),
-    ),
+    Format("Siemens twix", is_twix, _twix, played_by_pulseq),
 )
 """All of them, the surest mark first: a format that is recognised by little stands last."""
 

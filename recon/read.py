@@ -10,14 +10,18 @@ from pulsespec.conventions import ppm_axis, to_spectrum
 from pulsespec.errors import DataError
 from pulsespec.recon.formats import Known, format_of
 from pulsespec.recon.guards import check_sense
-from pulsespec.recon.transients import Scan, Transients
-from pulsespec.simulator.timeline import read_timeline
+from pulsespec.recon.sorting import SORTED, facts_of
+from pulsespec.recon.transients import Record, Scan, Transients
+from pulsespec.simulator.timeline import read_played
 
 _WATER_PPM = (4.2, 5.2)
 _METABOLITES_PPM = (1.8, 3.6)
 _WATER_OVER_METABOLITES = 100.0
 _BELL_S = 0.25
 _CONTRAST = 5.0
+_CHOICE = "Selection of the water reference"
+
+Kinds = tuple[Transients | None, Transients | None]
 
 
 def read(paths: Sequence[Path], *, conjugate: bool = False, known: Known | None = None) -> Scan:
@@ -47,7 +51,7 @@ def read(paths: Sequence[Path], *, conjugate: bool = False, known: Known | None 
     if len(kinds) == 2:
         kinds = _by_contrast(*kinds)
     metabolites = [m for m, _ in kinds if m is not None]
-    waters = [w for _, w in kinds if w is not None]
+    waters = _chosen(kinds)
     for found, what in ((metabolites, "metabolite data"), (waters, "a water reference")):
         if len(found) > 1:
             names = ", ".join(data.source for data in found)
@@ -64,38 +68,53 @@ def _was_conjugated(data: Transients) -> bool:
 
 
 def _read_one(path: Path, known: Known) -> Scan:
-    return _timed(format_of(path).read(path, known), known.sequence)
+    form = format_of(path)
+    beside = path.with_suffix(".seq")
+    if known.sequence is None and form.needs_sequence(path) and beside.is_file():
+        record = Record("Sequence", f"{beside.name}, found beside the data")
+        scan = _timed(form.read(path, replace(known, sequence=beside)), beside)
+        return Scan(_noted(scan.metabolite, record), _noted(scan.water, record))
+    return _timed(form.read(path, known), known.sequence)
+
+
+def _noted(data: Transients | None, record: Record) -> Transients | None:
+    return None if data is None else replace(data, records=(record, *data.records))
 
 
 def _timed(scan: Scan, sequence: Path | None) -> Scan:
-    """Return the scan with what the `.seq` knows better: name, TE, TR and the receiver's centre."""
+    """Return the scan with what the `.seq` knows better: name, TE, TR and the receiver's centre.
+
+    Readouts that were sorted by the sequence have it already.
+    """
     if sequence is None:
         return scan
     data = scan.metabolite or scan.water
     assert data is not None
-    timeline = read_timeline(sequence, data.f0_hz)
-    offset_ppm = timeline.shots[0].readout.offset_hz / data.f0_hz * 1e6
+    if any(record.method == SORTED for record in data.records):
+        return scan
+    played = read_played(sequence, data.f0_hz)
 
-    def timed(part: Transients | None) -> Transients | None:
+    def timed(part: Transients | None, is_water: bool) -> Transients | None:
         if part is None:
             return None
-        return replace(
-            part,
-            te_s=timeline.seconds("TE") or part.te_s,
-            tr_s=timeline.seconds("TR") or part.tr_s,
-            sequence=timeline.name or part.sequence,
-            reference_ppm=timeline.reference_ppm + offset_ppm,
-        )
+        return replace(part, **facts_of(played, is_water, part.f0_hz, part.te_s, part.tr_s))
 
-    return Scan(timed(scan.metabolite), timed(scan.water))
+    return Scan(timed(scan.metabolite, False), timed(scan.water, True))
 
 
 def _kinds(scan: Scan) -> tuple[Transients | None, Transients | None]:
-    """Return metabolite and water of a file, told apart by content where it holds one kind alone."""
-    if scan.water is not None or scan.metabolite is None:
-        return scan.metabolite, scan.water
+    """Return metabolite and water of a file, told apart by content where it does not say.
+
+    A scan without water suppression is a water reference, whatever short references come with it.
+    """
     data = scan.metabolite
-    return (None, data) if is_water(data) else (data, None)
+    if data is None or not is_water(data):
+        return data, scan.water
+    if scan.water is None:
+        return None, data
+    shots = scan.water.data.size // (scan.water.samples * scan.water.size("coil"))
+    details = f"the scan is not water-suppressed; its {shots} own reference shots are left out"
+    return None, _noted(data, Record(_CHOICE, details))
 
 
 def is_water(data: Transients) -> bool:
@@ -108,7 +127,14 @@ def is_water(data: Transients) -> bool:
     return water_dominance(data) > _WATER_OVER_METABOLITES
 
 
-Kinds = tuple[Transients | None, Transients | None]
+def _chosen(kinds: Sequence[Kinds]) -> list[Transients]:
+    """Return the water references; one that is a file of its own stands before those inside another."""
+    waters = [w for _, w in kinds if w is not None]
+    alone = [w for m, w in kinds if m is None and w is not None]
+    if len(waters) > len(alone) == 1:
+        details = f"{alone[0].source}, not the reference shots inside the metabolite file"
+        return [replace(w, records=(Record(_CHOICE, details), *w.records)) for w in alone]
+    return waters
 
 
 def _by_contrast(first: Kinds, second: Kinds) -> list[Kinds]:
@@ -140,5 +166,8 @@ def water_dominance(data: Transients) -> float:
     water = magnitude[(ppm > _WATER_PPM[0]) & (ppm < _WATER_PPM[1])].max(initial=0.0)
     away = np.abs(ppm - np.mean(_WATER_PPM))
     near, far = (np.mean(_WATER_PPM) - edge for edge in reversed(_METABOLITES_PPM))
-    rest = magnitude[(away > near) & (away < far)].max(initial=0.0)
+    beside = (away > near) & (away < far)
+    if not beside.any():
+        return 1.0  # too short to tell
+    rest = magnitude[beside].max(initial=0.0)
     return float(water / max(rest, 1e-300))
