@@ -177,8 +177,10 @@ def _table(path: Path, file: BinaryIO, at: int, end: int, is_vd: bool) -> Iterat
             return
         if not mdh.flags & SYNCDATA:
             length = _length(mdh, is_vd)
-            if not (mdh.samples and mdh.coils) or at + length > end:
+            if not (mdh.samples and mdh.coils):
                 raise _damaged(path, f"a readout of {mdh.coils} coils x {mdh.samples} samples at byte {at}")
+            if at + length > end:
+                raise _truncated(path)
             yield mdh
         if length < size:
             raise _damaged(path, f"a block of {length} bytes at byte {at}")
