@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pulsespec.errors import DataError
+from pulsespec.recon.arrays import is_array, read_arrays
 from pulsespec.recon.mrd import is_mrd, read_mrd
 from pulsespec.recon.nifti import is_nifti, read_nifti
 from pulsespec.recon.sdat import is_sdat, read_sdat
 from pulsespec.recon.transients import Scan
 from pulsespec.recon.twix import is_twix, played_by_pulseq, read_twix
-from pulsespec.simulator.timeline import read_played
+from pulsespec.simulator.timeline import Played, read_played
 
 
 @dataclass(frozen=True)
@@ -39,17 +40,24 @@ class Format:
     """Whether only the `.seq` that was played says what a file of this format holds."""
 
 
-def _twix(path: Path, known: Known) -> Scan:
+def _played(known: Known) -> tuple[Played | None, str]:
+    """Return what the `.seq` says, if there is one, and its name."""
     if known.sequence is None:
-        return read_twix(path)
-    return read_twix(path, read_played(known.sequence, known.f0_hz), known.sequence.name)
+        return None, ""
+    return read_played(known.sequence, known.f0_hz), known.sequence.name
 
 
 FORMATS = (
     Format("Philips SDAT/SPAR", is_sdat, lambda path, _: Scan(read_sdat(path))),
     Format("NIfTI-MRS", is_nifti, lambda path, _: Scan(read_nifti(path))),
-    Format("ISMRMRD", is_mrd, lambda path, _: read_mrd(path)),
-    Format("Siemens twix", is_twix, _twix, played_by_pulseq),
+    Format("ISMRMRD", is_mrd, lambda path, known: read_mrd(path, *_played(known))),
+    Format("Siemens twix", is_twix, lambda path, known: read_twix(path, *_played(known)), played_by_pulseq),
+    Format(
+        "Array of samples",
+        is_array,
+        lambda path, known: read_arrays(path, *_played(known), known.f0_hz),
+        lambda _: True,
+    ),
 )
 """All of them, the surest mark first: a format that is recognised by little stands last."""
 

@@ -19,6 +19,8 @@ _METABOLITES_PPM = (1.8, 3.6)
 _WATER_OVER_METABOLITES = 100.0
 _BELL_S = 0.25
 _CONTRAST = 5.0
+_BLOCK = 32
+"""FIDs that are transformed at a time, so that raw data are in memory once."""
 _CHOICE = "Selection of the water reference"
 
 Kinds = tuple[Transients | None, Transients | None]
@@ -159,9 +161,12 @@ def water_dominance(data: Transients) -> float:
     """
     fids = data.data.reshape(-1, data.samples)
     n = min(data.samples, max(16, round(_BELL_S / data.dwell_s)))
-    shaped = np.zeros_like(fids)
-    shaped[:, :n] = fids[:, :n] * np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2
-    magnitude = np.abs(to_spectrum(shaped)).mean(axis=0)
+    bell = np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2
+    magnitude = np.zeros(data.samples)
+    for start in range(0, len(fids), _BLOCK):
+        shaped = np.zeros((len(fids[start : start + _BLOCK]), data.samples), dtype=np.complex128)
+        shaped[:, :n] = fids[start : start + _BLOCK, :n] * bell
+        magnitude += np.abs(to_spectrum(shaped)).sum(axis=0)
     ppm = ppm_axis(data.samples, data.dwell_s, data.f0_hz, data.reference_ppm)
     water = magnitude[(ppm > _WATER_PPM[0]) & (ppm < _WATER_PPM[1])].max(initial=0.0)
     away = np.abs(ppm - np.mean(_WATER_PPM))
