@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pulsespec.conventions import ppm_axis, to_spectrum
 from pulsespec.errors import DataError
-from pulsespec.recon.formats import Known, format_of
+from pulsespec.recon.coils import coil_weights
+from pulsespec.recon.formats import Format, Known, format_of
 from pulsespec.recon.guards import check_sense
 from pulsespec.recon.sorting import SORTED, facts_of
 from pulsespec.recon.transients import Record, Scan, Transients
@@ -48,7 +51,7 @@ def read(paths: Sequence[Path], *, conjugate: bool = False, known: Known | None 
 
     """
     known = known or Known()
-    scans = [_read_one(Path(path), known) for path in paths]
+    scans = _read_all([Path(path) for path in paths], known)
     kinds = [_kinds(scan) for scan in scans]
     if len(kinds) == 2:
         kinds = _by_contrast(*kinds)
@@ -69,8 +72,20 @@ def _was_conjugated(data: Transients) -> bool:
     return any(record.method == "Conjugation" for record in data.records)
 
 
-def _read_one(path: Path, known: Known) -> Scan:
-    form = format_of(path)
+def _read_all(paths: Sequence[Path], known: Known) -> list[Scan]:
+    """Return the scan of each file; files that may be parts of one scan are read together."""
+    forms = [format_of(path) for path in paths]
+    scans = []
+    for form in dict.fromkeys(forms):
+        ours = [path for path, other in zip(paths, forms, strict=True) if other is form]
+        if form.read_together is not None and len(ours) > 1:
+            scans += [_timed(scan, known.sequence) for scan in form.read_together(ours)]
+        else:
+            scans += [_read_one(path, form, known) for path in ours]
+    return scans
+
+
+def _read_one(path: Path, form: Format, known: Known) -> Scan:
     beside = path.with_suffix(".seq")
     if known.sequence is None and form.needs_sequence(path) and beside.is_file():
         record = Record("Sequence", f"{beside.name}, found beside the data")
@@ -154,12 +169,23 @@ def _by_contrast(first: Kinds, second: Kinds) -> list[Kinds]:
     return [first, second]
 
 
+def _shots(data: Transients) -> NDArray[Any]:
+    """Return all shots, coils combined: noise of many coils would hide how little lies beside the water."""
+    if "coil" not in data.dims:
+        return data.data.reshape(-1, data.samples)
+    kept = tuple(axis for axis, name in enumerate(data.dims) if name not in ("coil", "t"))
+    mean = np.asarray(data.data.mean(axis=kept, dtype=np.complex128))
+    weights = coil_weights(replace(data, data=mean, dims=("coil", "t"))).astype(np.complex64)
+    moved = np.moveaxis(data.data, data.axis("coil"), -2)
+    return np.asarray(weights @ moved).reshape(-1, data.samples)
+
+
 def water_dominance(data: Transients) -> float:
     """Return the height of water over that of anything between 1.8 and 3.6 ppm, or in the mirror of that.
 
     A sine bell over the first quarter of a second keeps the tails of water out of that range.
     """
-    fids = data.data.reshape(-1, data.samples)
+    fids = _shots(data)
     n = min(data.samples, max(16, round(_BELL_S / data.dwell_s)))
     bell = np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2
     magnitude = np.zeros(data.samples)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from pulsespec.errors import DataError
 from pulsespec.recon.siemens import protocol_sequence, voxel_of
 from pulsespec.recon.sorting import sort_by_sequence
-from pulsespec.recon.stream import AdcStream, Indices
+from pulsespec.recon.stream import AdcStream
 from pulsespec.recon.transients import Record, Scan
 from pulsespec.recon.twix_file import (
     HPFEEDBACK,
@@ -76,24 +77,20 @@ def _stream(path: Path, measurements: Sequence[Measurement]) -> tuple[Measuremen
     with_signal = [m for m in measurements if any(not _is_noise(mdh) for mdh in m.readouts)]
     if not with_signal:
         raise DataError(f"{path}: truncated twix file: it has a header but no complete measurement")
-    chosen = with_signal[-1]
-    is_feedback = np.array([bool(mdh.flags & (RTFEEDBACK | HPFEEDBACK)) for mdh in chosen.readouts])
-    rows: Indices = np.flatnonzero(~is_feedback)
-    records = _records(measurements, chosen, int(is_feedback.sum()))
+    whole = with_signal[-1]
+    rows = [n for n, mdh in enumerate(whole.readouts) if not mdh.flags & (RTFEEDBACK | HPFEEDBACK)]
+    chosen = replace(whole, readouts=tuple(whole.readouts[row] for row in rows))
+    if not any(not _is_noise(mdh) for mdh in chosen.readouts):
+        raise DataError(f"{path}: has no readout but noise and navigators")
     stream = AdcStream(
         path,
-        np.array(
-            [(chosen.readouts[row].coils, chosen.readouts[row].samples) for row in rows], dtype=np.int64
-        ),
-        lambda indices: chosen.fetch([int(rows[index]) for index in indices]),
+        np.array([(mdh.coils, mdh.samples) for mdh in chosen.readouts], dtype=np.int64),
+        chosen.fetch,
         _facts(path, chosen),
-        np.array([_is_noise(chosen.readouts[row]) for row in rows], dtype=bool),
-        _other_noise(measurements, chosen),
-        records,
+        np.array([_is_noise(mdh) for mdh in chosen.readouts], dtype=bool),
+        _other_noise(measurements, whole),
+        _records(measurements, whole, len(whole.readouts) - len(rows)),
     )
-    if len(rows) < len(chosen.readouts):
-        kept = tuple(chosen.readouts[row] for row in rows)
-        chosen = Measurement(chosen.path, chosen.is_vd, chosen.header, kept)
     return chosen, stream
 
 
