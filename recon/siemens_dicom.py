@@ -20,7 +20,7 @@ with warnings.catch_warnings():
 
 _CSA = "1.3.12.2.1107.5.9.1"
 _ENHANCED = "1.2.840.10008.5.1.4.1.1.4.2"
-_PREAMBLE = 128
+_PREAMBLE, _UNDEFINED = 128, 0xFFFFFFFF
 _CSA_DATA, _CSA_IMAGE, _ENHANCED_DATA = (0x7FE1, 0x1010), (0x0029, 0x1010), (0x5600, 0x0020)
 _NAMED = ("SOPClassUID", "Manufacturer")
 
@@ -102,7 +102,6 @@ def _averages(members: Sequence[Transients]) -> Transients:
 def _open(path: Path, tags: list[str] | None = None) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on values that break rules of DICOM which do not matter here
-        warnings.filterwarnings("error", message=".*end of file")
         found = pydicom.dcmread(path, specific_tags=tags)
         for tag in tags or ():
             found.get(tag)
@@ -111,6 +110,15 @@ def _open(path: Path, tags: list[str] | None = None) -> Any:
 
 def _lacking(path: Path, words: str) -> str:
     return f"{path}: DICOM spectroscopy that lacks what is needed, or is damaged ({words})"
+
+
+def _bytes(path: Path, dataset: Any, tag: tuple[int, int]) -> bytes:
+    """Return the bytes of an element, as many as it says it has."""
+    said = getattr(dataset.get_item(tag), "length", None)
+    value = bytes(dataset[tag].value)
+    if said is not None and said != len(value) and said != _UNDEFINED:
+        raise DataError(f"{path}: {len(value)} bytes in an element of {said}: truncated or damaged")
+    return value
 
 
 def _complex(path: Path, raw: bytes, frames: int, samples: int) -> NDArray[np.complex64]:
@@ -123,7 +131,7 @@ def _complex(path: Path, raw: bytes, frames: int, samples: int) -> NDArray[np.co
 
 def _read_csa(path: Path, dataset: Any) -> Transients:
     parse: Any = csareader.read
-    tags = parse(dataset[_CSA_IMAGE].value)["tags"]
+    tags = parse(_bytes(path, dataset, _CSA_IMAGE))["tags"]
 
     def numbers(name: str) -> list[float]:
         return [float(item) for item in tags[name]["items"] if item not in ("", None)] if name in tags else []
@@ -131,7 +139,7 @@ def _read_csa(path: Path, dataset: Any) -> Transients:
     matrix = [int((numbers(name) or [1])[0]) for name in ("Rows", "Columns", "NumberOfFrames")]
     if max(matrix) > 1:
         raise DataError(f"{path}: is an imaging scan (matrix {matrix}), expected a single voxel")
-    raw = dataset[_CSA_DATA].value
+    raw = _bytes(path, dataset, _CSA_DATA)
     samples = int((numbers("DataPointColumns") or [len(raw) // 8])[0])
     orientation = numbers("ImageOrientationPatient")
     size = [*numbers("VoiReadoutFoV"), *numbers("VoiPhaseFoV"), *numbers("VoiThickness")]
@@ -153,7 +161,7 @@ def _read_enhanced(path: Path, dataset: Any) -> Transients:
     if max(matrix) > 1:
         raise DataError(f"{path}: is an imaging scan (matrix {matrix}), expected a single voxel")
     frames, samples = int(dataset.get("NumberOfFrames", 1) or 1), int(dataset.DataPointColumns)
-    values = _complex(path, dataset[_ENHANCED_DATA].value, frames, samples)
+    values = _complex(path, _bytes(path, dataset, _ENHANCED_DATA), frames, samples)
     echo, timing = _group(dataset, "MREchoSequence"), _group(dataset, "MRTimingAndRelatedParametersSequence")
     measures, plane = _group(dataset, "PixelMeasuresSequence"), _group(dataset, "PlaneOrientationSequence")
     place = _group(dataset, "PlanePositionSequence")
