@@ -15,6 +15,7 @@ from pulsespec.recon.formats import Format, Known, format_of
 from pulsespec.recon.guards import check_sense
 from pulsespec.recon.sorting import SORTED, facts_of
 from pulsespec.recon.transients import Record, Scan, Transients
+from pulsespec.recon.voxel_check import check_voxel
 from pulsespec.simulator.timeline import read_played
 
 _WATER_PPM = (4.2, 5.2)
@@ -114,7 +115,8 @@ def _timed(scan: Scan, sequence: Path | None) -> Scan:
     def timed(part: Transients | None, is_water: bool) -> Transients | None:
         if part is None:
             return None
-        return replace(part, **facts_of(played, is_water, part.f0_hz, part.te_s, part.tr_s))
+        known = replace(part, **facts_of(played, is_water, part.f0_hz, part.te_s, part.tr_s))
+        return check_voxel(known, played, sequence.name)
 
     return Scan(timed(scan.metabolite, False), timed(scan.water, True))
 

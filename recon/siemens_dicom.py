@@ -153,6 +153,7 @@ def _read_csa(path: Path, dataset: Any) -> Transients:
         tr_s=_one(path, "RepetitionTime", numbers("RepetitionTime")) * 1e-3,
         geometry=_geometry(numbers("VoiPosition"), orientation, size),
         sequence=str((tags.get("SequenceName", {}).get("items") or [""])[0]),
+        patient_position=str(dataset.get("PatientPosition", "")),
     )
 
 
@@ -181,6 +182,7 @@ def _read_enhanced(path: Path, dataset: Any) -> Transients:
             [column_mm, row_mm, float(measures.SliceThickness)],
         ),
         sequence=str(dataset.get("PulseSequenceName", "")),
+        patient_position=str(dataset.get("PatientPosition", "")),
         water_suppressed=True if suppressed else None,
     )
 
@@ -209,13 +211,22 @@ def _geometry(
 
 
 def _transients(
-    path: Path, values: NDArray[np.complex64], water_suppressed: bool | None = None, **facts: Any
+    path: Path,
+    values: NDArray[np.complex64],
+    *,
+    patient_position: str,
+    water_suppressed: bool | None = None,
+    **facts: Any,
 ) -> Transients:
     if not (facts["dwell_s"] > 0 and facts["f0_hz"] > 0):
         raise DataError(
             f"{path}: dwell time {facts['dwell_s']} s and frequency {facts['f0_hz']} Hz, expected above 0"
         )
-    header = {"manufacturer": "Siemens", "water_suppressed": water_suppressed}
+    header = {
+        "manufacturer": "Siemens",
+        "patient_position": patient_position,
+        "water_suppressed": water_suppressed,
+    }
     single = len(values) == 1
     return Transients(
         data=values[0] if single else values,
