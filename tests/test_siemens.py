@@ -76,6 +76,13 @@ def test_another_reader_sees_the_same_file(tmp_path, rng, is_vd, capsys):
     capsys.readouterr()
 
 
+def test_a_scan_without_a_dwell_time_is_refused(tmp_path, rng):
+    protocol = {key: value for key, value in PROTOCOL.items() if "alDwellTime" not in key}
+    path = write_vd(tmp_path / "x.dat", [([Shot(samples(rng, 1)[0])], protocol)])
+    with pytest.raises(DataError, match="no dwell time"):
+        read_twix(path)
+
+
 def test_the_voxel_of_a_protocol_in_the_patient(tmp_path, rng):
     scan = read_twix(write(tmp_path / "x.dat", [Shot(samples(rng, 1)[0])], True, lScanRegionPosTra=100.0))
     # Transverse: read is towards the left, phase to the back (both against RAS+), 20 x 30 x 40 mm.

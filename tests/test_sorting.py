@@ -12,8 +12,10 @@ import sequences_for_tests as seqs
 from siemens_for_tests import NOISE, PROTOCOL, Shot, write_vd
 from test_readers import mrd
 
-from pulsespec.errors import DataError
+from pulsespec import analysis
+from pulsespec.errors import DataError, InputError
 from pulsespec.recon.formats import Known
+from pulsespec.recon.nifti import read_nifti
 from pulsespec.recon.read import read
 from pulsespec.recon.sorting import sort_by_sequence
 from pulsespec.recon.stream import AdcStream
@@ -310,3 +312,31 @@ def test_labels_and_definitions_of_a_file(tmp_path):
     assert [(r.labels["REF"], r.labels["SET"], r.labels["AVG"]) for r in found.readouts] == ORDER
     np.testing.assert_allclose(found.numbers("VoxelPosition"), [0.01, 0.02, 0.03])
     assert found.numbers("Nothing").size == 0
+
+
+def test_recon_takes_frequency_and_dwell_time_from_its_options(tmp_path):
+    sequence = edited_sequence(tmp_path / "s.seq", order=[(0, 0, average) for average in range(4)])
+    t = np.arange(SAMPLES) * DWELL_S
+    rng = np.random.default_rng(1)
+    lines = sum(np.exp((-2j * np.pi * hz - 20) * t) for hz in (325.0, 200.0, 178.0))
+    noise = rng.normal(0, 0.05, (4, COILS, SAMPLES, 2)) @ [1, 1j]
+    path = npy(tmp_path, (lines * np.exp(1j * np.arange(COILS))[:, None] + noise).astype(np.complex64))
+    out = tmp_path / "out.nii.gz"
+    said = []
+    analysis.recon([path], out, sequence=sequence, f0_mhz=123.3, notify=said.append)
+    assert read_nifti(out).f0_hz == pytest.approx(123.3e6)
+    assert any("axis 0 readout, axis 1 coil, axis 2 sample" in words for words in said)
+    with pytest.raises(InputError, match=r"--f0-mhz: got -1, expected a number above 0"):
+        analysis.recon([path], out, sequence=sequence, f0_mhz=-1, overwrite=True)
+    found = analysis.known(sequence, 1e-3, 64.0)
+    assert (found.dwell_s, found.f0_hz) == (1e-3, 64e6)
+
+
+def test_without_a_field_the_frequency_is_asked_for(tmp_path, shots):
+    sequence = edited_sequence(tmp_path / "s.seq")
+    text = [line for line in sequence.read_text().splitlines() if not line.startswith("B0")]
+    sequence.write_text("\n".join(text) + "\n")
+    path = npy(tmp_path, shots)
+    with pytest.raises(DataError, match="pass it \\(--f0-mhz\\)"):
+        read([path], known=Known(sequence))
+    check(read([path], known=Known(sequence, f0_hz=123e6)), shots)
