@@ -38,8 +38,12 @@ def is_mrd(path: Path) -> bool:
     """Return whether the file is HDF5 with an ISMRMRD header in one of its groups."""
     if not h5py.is_hdf5(path):
         return False
+    return bool(attempt(lambda: _names(path))[0])
+
+
+def _names(path: Path) -> list[str]:
     with h5py.File(path, "r") as file:
-        return bool(_groups(file))
+        return _groups(file)
 
 
 def _groups(file: Any) -> list[str]:

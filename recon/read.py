@@ -25,6 +25,8 @@ _BELL_S = 0.25
 _CONTRAST = 5.0
 _BLOCK = 32
 """FIDs that are transformed at a time, so that raw data are in memory once."""
+_LARGEST = 1e30
+"""No receiver writes larger numbers, and their squares are numbers still."""
 _CHOICE = "Selection of the water reference"
 
 Kinds = tuple[Transients | None, Transients | None]
@@ -53,6 +55,9 @@ def read(paths: Sequence[Path], *, conjugate: bool = False, known: Known | None 
     """
     known = known or Known()
     scans = _read_all([Path(path) for path in paths], known)
+    for scan in scans:
+        for part in (scan.metabolite, scan.water):
+            _check_numbers(part)
     kinds = [_kinds(scan) for scan in scans]
     if len(kinds) == 2:
         kinds = _by_contrast(*kinds)
@@ -71,6 +76,18 @@ def read(paths: Sequence[Path], *, conjugate: bool = False, known: Known | None 
 
 def _was_conjugated(data: Transients) -> bool:
     return any(record.method == "Conjugation" for record in data.records)
+
+
+def _check_numbers(data: Transients | None) -> None:
+    """Raise `DataError` where samples are no numbers, or so large that the file must be damaged."""
+    if data is None:
+        return
+    for fids in data.data.reshape(-1, data.samples):
+        largest = float(np.max(np.abs(fids.view(fids.real.dtype)), initial=0.0))
+        if not np.isfinite(largest):
+            raise DataError(f"{data.source}: has values that are not finite numbers")
+        if largest > _LARGEST:
+            raise DataError(f"{data.source}: has values up to {largest:.1g}: a damaged file")
 
 
 def _read_all(paths: Sequence[Path], known: Known) -> list[Scan]:

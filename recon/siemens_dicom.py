@@ -50,16 +50,19 @@ def read_siemens_dicom(path: Path) -> Transients:
         The file is damaged, lacks what is needed, or is an imaging scan.
 
     """
-    found, words = attempt(lambda: _open(path))
-    if found is None:
-        raise DataError(f"{path}: damaged or truncated DICOM file ({words})")
-    read = _read_csa if found.get("SOPClassUID") == _CSA else _read_enhanced
-    made, words = attempt(lambda: read(path, found))
-    if made is None:
+    # What a library says of a damaged header may quote it, names and all: only the kind of error is passed on.
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = _open(path)
+            return (_read_csa if found.get("SOPClassUID") == _CSA else _read_enhanced)(path, found)
+    except DataError:
+        raise
+    except Exception as error:
+        kind = type(error).__name__
         raise DataError(
-            words.partition(": ")[2] if words.startswith("DataError: ") else _lacking(path, words)
-        )
-    return made
+            f"{path}: DICOM spectroscopy that is damaged or lacks what is needed ({kind})"
+        ) from None
 
 
 def read_siemens_series(paths: Sequence[Path]) -> list[Transients]:
@@ -106,10 +109,6 @@ def _open(path: Path, tags: list[str] | None = None) -> Any:
         for tag in tags or ():
             found.get(tag)
         return found
-
-
-def _lacking(path: Path, words: str) -> str:
-    return f"{path}: DICOM spectroscopy that lacks what is needed, or is damaged ({words})"
 
 
 def _bytes(path: Path, dataset: Any, tag: tuple[int, int]) -> bytes:
