@@ -1,10 +1,11 @@
 """The file formats that can be read, each recognised by what is in the file."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pulsespec.errors import DataError
+from pulsespec.recon.arrays import is_array, read_arrays
 from pulsespec.recon.bruker import is_bruker, read_bruker
 from pulsespec.recon.ge_pfile import is_pfile, read_pfile
 from pulsespec.recon.known import Known as Known
@@ -12,7 +13,9 @@ from pulsespec.recon.mrd import is_mrd, read_mrd
 from pulsespec.recon.nifti import is_nifti, read_nifti
 from pulsespec.recon.philips_dicom import is_philips_dicom, read_philips_dicom
 from pulsespec.recon.philips_list import is_philips_list, read_philips_list
+from pulsespec.recon.rda import is_rda, read_rda
 from pulsespec.recon.sdat import is_sdat, read_sdat
+from pulsespec.recon.siemens_dicom import is_siemens_dicom, read_siemens_dicom, read_siemens_series
 from pulsespec.recon.text_data import (
     is_columns,
     is_jmrui_text,
@@ -22,9 +25,9 @@ from pulsespec.recon.text_data import (
     read_lcmodel_raw,
 )
 from pulsespec.recon.transients import Scan
-from pulsespec.recon.twix import is_twix, read_twix
+from pulsespec.recon.twix import is_twix, played_by_pulseq, read_twix
 from pulsespec.recon.varian import is_varian, read_varian
-from pulsespec.simulator.timeline import read_readouts
+from pulsespec.simulator.timeline import Played, read_played
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,17 @@ class Format:
     """Read a file; a damaged one, or one that needs what is not known, is a `DataError`."""
     folders: bool = False
     """Whether it is kept as a folder, which `recognises` and `read` then take as well as a file in it."""
+    read_together: Callable[[Sequence[Path]], list[Scan]] | None = None
+    """Read several files, of which some may be parts of one scan."""
+    needs_sequence: Callable[[Path], bool] = lambda _: False
+    """Whether only the `.seq` that was played says what a file of this format holds."""
+
+
+def _played(known: Known) -> tuple[Played | None, str]:
+    """Return what the `.seq` says, if there is one, and its name."""
+    if known.sequence is None:
+        return None, ""
+    return read_played(known.sequence, known.f0_hz), known.sequence.name
 
 
 FORMATS = (
@@ -46,16 +60,30 @@ FORMATS = (
     Format("Philips data/list", is_philips_list, read_philips_list),
     Format("Philips DICOM", is_philips_dicom, lambda path, _: read_philips_dicom(path)),
     Format("NIfTI-MRS", is_nifti, lambda path, _: Scan(read_nifti(path))),
+    Format("Siemens RDA", is_rda, lambda path, _: Scan(read_rda(path))),
+    Format(
+        "Siemens DICOM",
+        is_siemens_dicom,
+        lambda path, _: Scan(read_siemens_dicom(path)),
+        read_together=lambda paths: [Scan(data) for data in read_siemens_series(paths)],
+    ),
     Format("jMRUI text", is_jmrui_text, read_jmrui),
     Format("LCModel RAW", is_lcmodel_raw, read_lcmodel_raw),
     Format("Bruker ParaVision", is_bruker, lambda path, _: read_bruker(path), folders=True),
     Format("Varian", is_varian, lambda path, _: read_varian(path), folders=True),
     Format("GE P-file", is_pfile, lambda path, _: read_pfile(path)),
-    Format("ISMRMRD", is_mrd, lambda path, _: read_mrd(path)),
+    Format("ISMRMRD", is_mrd, lambda path, known: read_mrd(path, *_played(known))),
     Format(
         "Siemens twix",
         is_twix,
-        lambda path, known: read_twix(path, read_readouts(known.sequence) if known.sequence else None),
+        lambda path, known: read_twix(path, *_played(known)),
+        needs_sequence=played_by_pulseq,
+    ),
+    Format(
+        "Array of samples",
+        is_array,
+        lambda path, known: read_arrays(path, *_played(known), known.f0_hz),
+        needs_sequence=lambda _: True,
     ),
     Format("columns of numbers", is_columns, read_columns),
 )
