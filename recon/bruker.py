@@ -28,7 +28,7 @@ _WANTED = frozenset(
     (
         *("ACQ_sw_version", "ACQ_dim_desc", "ACQ_size", "ACQ_jobs", "ACQ_RxFilterInfo", "ACQ_word_size"),
         *("ACQ_ReceiverSelect", "BF1", "SFO1", "BYTORDA", "GO_block_size", "GO_raw_data_format", "NUCLEUS"),
-        *("NR", "SW_h", "Method", "PVM_DigShift", "PVM_EchoTime", "PVM_EncNReceivers"),
+        *("NR", "SW_h", "Method", "PVM_DigNp", "PVM_DigShift", "PVM_EchoTime", "PVM_EncNReceivers"),
         *("PVM_FrqWorkPpm", "PVM_RepetitionTime", "PVM_SpecMatrix", "PVM_SpecSWH"),
         *("PVM_VoxArrGradOrient", "PVM_VoxArrPosition", "PVM_VoxArrSize"),
     )
@@ -36,6 +36,7 @@ _WANTED = frozenset(
 """The parameters that are kept; none of them is about the subject."""
 _PARAMETER = re.compile(r"^##\$(\w+)=(.*?)(?=^##|^\$\$|\Z)", re.MULTILINE | re.DOTALL)
 _BLOCK = 1024
+_POINTS = ("ACQ_jobs", "ACQ_size", "PVM_DigNp", "PVM_SpecMatrix")
 _READ_BYTES = 1 << 20
 
 
@@ -131,8 +132,10 @@ def _transients(data: Path, parameters: dict[str, str], is_reference: bool = Fal
     if not width or not f0_mhz or width < 0 or f0_mhz < 0:
         raise DataError(f"{folder}: spectral width {width} Hz and frequency {f0_mhz} MHz, expected both")
     te_ms, tr_ms = (_first(folder, parameters, f"PVM_{name}Time") for name in ("Echo", "Repetition"))
-    shots, coils = _shots(data, parameters)
+    shots, contradiction = _shots(data, parameters)
+    coils = shots.shape[1]
     fids, words = _without_delay(shots, _delay(folder, parameters))
+    notes = [Record("Reading", contradiction)] if contradiction and not is_reference else []
     dims: tuple[str, ...] = ("average", "coil", "t")
     if coils == 1:
         fids, dims = fids[:, 0], ("average", "t")
@@ -151,39 +154,49 @@ def _transients(data: Path, parameters: dict[str, str], is_reference: bool = Fal
         sequence=_text(parameters, "Method"),
         source=data.name,
         header={"manufacturer": "Bruker"} | ({"water_suppressed": False} if is_reference else {}),
-        records=(Record("Group delay", words),),
+        records=(*notes, Record("Group delay", words)),
     )
 
 
-def _shots(data: Path, parameters: dict[str, str]) -> tuple[NDArray[np.complex64], int]:
-    """Return the samples as they stand, shape (n_shots, n_coils, samples), and the number of coils."""
+def _shots(data: Path, parameters: dict[str, str]) -> tuple[NDArray[np.complex64], str]:
+    """Return the samples as they stand, shape (n_shots, n_coils, samples), and what contradicts the header."""
     kind, folder = _kind(data.parent, parameters), data.parent
     is_job = data.name.startswith("rawdata")
-    names = (
-        ("ACQ_jobs", "ACQ_size") if is_job or "360" in _text(parameters, "ACQ_sw_version") else ("ACQ_size",)
-    )
-    stated = _first(folder, parameters, *names)
-    matrix = _first(folder, parameters, "PVM_SpecMatrix")
-    points = int(stated / 2) if stated else int(matrix or 0)
-    if points < 2:
-        raise DataError(f"{folder}: states {points} points a FID: damaged header")
-    size = data.stat().st_size
+    size, lengths = data.stat().st_size, _lengths(folder, parameters, is_job)
     jobs = _numbers(folder, parameters, "ACQ_jobs")
     expected = int(jobs[3]) if is_job and len(jobs) > 3 else int(_first(folder, parameters, "NR") or 1)
     fitting: list[tuple[bool, int, tuple[int, int, int], int]] = []
-    for coils in dict.fromkeys((_coils(folder, parameters), 1)):
-        used = coils * points * 2
-        block = used if is_job else _padded(used, kind.itemsize, parameters)
-        shots, rest = divmod(size, block * kind.itemsize)
-        if shots and not rest:
-            fitting.append((shots != expected, len(fitting), (shots, coils, points), block))
+    for points in lengths:
+        for coils in dict.fromkeys((_coils(folder, parameters), 1)):
+            used = coils * points * 2
+            block = used if is_job else _padded(used, kind.itemsize, parameters)
+            shots, rest = divmod(size, block * kind.itemsize)
+            if shots and not rest:
+                fitting.append((shots != expected, len(fitting), (shots, coils, points), block))
     if fitting:
-        _, _, shape, block = min(fitting)
-        return _blocks(data, kind, shape, block), shape[1]
+        differs, _, shape, block = min(fitting)
+        words = f"{data.name} holds {shape[0]} shots, its header states {expected}" if differs else ""
+        return _blocks(data, kind, shape, block), words
     raise DataError(
-        f"{data}: {size} bytes, expected a multiple of {points} points of {2 * kind.itemsize} bytes: "
-        "truncated or damaged"
+        f"{data}: {size} bytes, expected a multiple of {' or '.join(map(str, lengths))} points of "
+        f"{2 * kind.itemsize} bytes: truncated or damaged"
     )
+
+
+def _lengths(folder: Path, parameters: dict[str, str], is_job: bool) -> list[int]:
+    """Return the points a FID may have, the likeliest first.
+
+    `ACQ_size` counts real numbers in ParaVision 5 to 7, but not in every method of 360 (spec2nii's
+    `bruker_fid_override.json`), where `ACQ_jobs` does.
+    """
+    numbers = {name: _first(folder, parameters, name) or 0.0 for name in _POINTS}
+    has_jobs = is_job or "360" in _text(parameters, "ACQ_sw_version")
+    found = [numbers["ACQ_jobs"] / 2] if has_jobs else []
+    found += [numbers["ACQ_size"] / 2, numbers["PVM_DigNp"], numbers["PVM_SpecMatrix"]]
+    lengths = [points for points in dict.fromkeys(map(int, found)) if points > 1]
+    if not lengths:
+        raise DataError(f"{folder}: states no number of points: damaged header")
+    return lengths
 
 
 def _kind(folder: Path, parameters: dict[str, str]) -> "np.dtype[Any]":

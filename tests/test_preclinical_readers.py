@@ -214,6 +214,21 @@ def test_repetitions_of_combined_coils_are_no_coils(tmp_path):
     assert (data.dims, data.data.shape) == (("average", "t"), (4, 50))
 
 
+def test_points_where_acq_size_is_not_their_double(tmp_path):
+    fids = numbers(4, 1, 50)
+    folder = write_bruker(tmp_path / "7", fids)
+    acqp, method = folder / "acqp", folder / "method"
+    acqp.write_text(acqp.read_text().replace("ACQ_size=( 1 )\n100", "ACQ_size=( 1 )\n26"))
+    method.write_text("##$PVM_DigNp=50\n" + method.read_text())
+    np.testing.assert_array_equal(format_of(folder).read(folder, None).metabolite.data, fids[:, 0].conj())
+
+
+def test_fewer_shots_than_the_header_states_are_said(tmp_path):
+    folder = write_bruker(tmp_path / "7", numbers(4, 1, 50), repetitions=5)
+    data = format_of(folder).read(folder, None).metabolite
+    assert data.records[0].details == "fid holds 4 shots, its header states 5"
+
+
 def test_group_delay_whole_and_broken(tmp_path):
     t = np.arange(512) * 2.5e-4
 
