@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
+from scipy.sparse.linalg import ArpackError
 
 from pulsespec.conventions import ppm_axis, swap_sense, to_spectrum
 from pulsespec.errors import DataError
@@ -38,7 +39,10 @@ def judge(data: Transients) -> Sense:
     """Compare the magnitude spectrum and its mirror image with the pattern of the brain's singlets."""
     whole = _one(data)
     alone = replace(data, data=whole, dims=("t",))
-    fid = remove_water(alone, _WATER_HALF_WIDTH_PPM).data
+    try:
+        fid = remove_water(alone, _WATER_HALF_WIDTH_PPM).data
+    except ArpackError:  # nothing that decays: zeros, or a spike in a damaged file
+        return Sense(0.0, 0.0)
     return Sense(_likeness(fid, data), _likeness(swap_sense(fid), data))
 
 
@@ -79,11 +83,13 @@ def check_sense(data: Transients, conjugate: bool = False) -> Transients:
 
 
 def _one(data: Transients) -> NDArray[np.complex128]:
-    if "coil" in data.dims:
-        weights = coil_weights(data)
-        moved = np.tensordot(weights, data.data, axes=(0, data.axis("coil")))
-        data = replace(data, data=moved, dims=tuple(d for d in data.dims if d != "coil"))
-    return np.asarray(data.data.reshape(-1, data.samples).mean(axis=0))
+    """Return the mean of all shots, coils combined; shots are averaged first, so that little is in memory."""
+    kept = tuple(axis for axis, name in enumerate(data.dims) if name not in ("coil", "t"))
+    mean = np.asarray(data.data.mean(axis=kept, dtype=np.complex128))
+    if "coil" not in data.dims:
+        return mean
+    alone = replace(data, data=mean, dims=("coil", "t"))
+    return np.asarray(coil_weights(alone) @ mean)
 
 
 def _likeness(fid: NDArray[np.complex128], data: Transients) -> float:

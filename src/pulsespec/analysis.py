@@ -12,6 +12,7 @@ from pulsespec.errors import InputError
 from pulsespec.files import atomic_directory, refuse_existing
 
 if TYPE_CHECKING:
+    from pulsespec.recon.formats import Known
     from pulsespec.recon.quantify import QuantifySettings
     from pulsespec.recon.transients import Scan, Transients
     from pulsespec.simulator import Basis
@@ -30,6 +31,8 @@ def recon(
     *,
     sequence: Path | None = None,
     conjugate: bool = False,
+    dwell_s: float | None = None,
+    f0_mhz: float | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
     notify: Notify = silent,
@@ -40,7 +43,7 @@ def recon(
     if not output.name.endswith((".nii.gz", ".nii")):
         raise InputError(f"{output}: expected a name that ends in .nii.gz or .nii")
     refuse_existing(output, overwrite)
-    scan = load(raws, sequence, conjugate, notify)
+    scan = load(raws, known(sequence, dwell_s, f0_mhz), conjugate, notify)
     if dry_run:
         return {"inputs": [str(path) for path in raws], "output": str(output)}
     done = _processed(scan, notify)
@@ -58,6 +61,8 @@ def fit(
     water: Path | None = None,
     assumptions: "QuantifySettings | None" = None,
     conjugate: bool = False,
+    dwell_s: float | None = None,
+    f0_mhz: float | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
     notify: Notify = silent,
@@ -65,10 +70,10 @@ def fit(
     """Fit one processed spectrum with a basis set and write the results into the folder `output`."""
     inputs = [spectrum, *([water] if water else [])]
     if dry_run:
-        measured(load(inputs, None, conjugate, notify))
+        measured(load(inputs, known(None, dwell_s, f0_mhz), conjugate, notify))
         return {"inputs": [str(path) for path in inputs], "basis": str(basis), "output": str(output)}
     with atomic_directory(output, overwrite) as folder:
-        scan = load(inputs, None, conjugate, notify)
+        scan = load(inputs, known(None, dwell_s, f0_mhz), conjugate, notify)
         functions = read_basis(basis, notify)
         done = _processed(scan, notify, whole=False)
         return analyse(done, functions, folder, {"basis": str(basis)}, notify, assumptions) | {
@@ -86,6 +91,8 @@ def run(
     scanner: str | None = None,
     metabolites: Sequence[str] | None = None,
     conjugate: bool = False,
+    dwell_s: float | None = None,
+    f0_mhz: float | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
     jobs: int = 1,
@@ -102,10 +109,10 @@ def run(
     if len(given) != 1:
         raise InputError(f"got {', '.join(given) or 'none'}: expected one of --protocol, --seq and --basis")
     if dry_run:
-        measured(load(raws, sequence, conjugate, notify))
+        measured(load(raws, known(sequence, dwell_s, f0_mhz), conjugate, notify))
         return {"inputs": [str(path) for path in raws], "output": str(output)}
     with atomic_directory(output, overwrite) as folder:
-        scan = load(raws, sequence, conjugate, notify)
+        scan = load(raws, known(sequence, dwell_s, f0_mhz), conjugate, notify)
         functions = _basis_for(scan, folder, protocol or sequence, basis, metabolites, scanner, jobs, notify)
         settings = {
             "inputs": [path.name for path in raws],
@@ -185,15 +192,32 @@ def _processed(scan: "Scan", notify: Notify, whole: bool = True) -> "Scan":
     return recon(scan, settings)
 
 
-def load(raws: Sequence[Path], sequence: Path | None, conjugate: bool, notify: Notify = silent) -> "Scan":
-    """Return what all the files hold together: one metabolite scan and, where there is one, its water."""
+def known(sequence: Path | None, dwell_s: float | None = None, f0_mhz: float | None = None) -> "Known":
+    """Return what the user says beside the files; `InputError` where a number is not above 0."""
     from pulsespec.recon.formats import Known
+
+    for option, value in (("--dwell-s", dwell_s), ("--f0-mhz", f0_mhz)):
+        if value is not None and not 0 < value < float("inf"):
+            raise InputError(f"{option}: got {value}, expected a number above 0")
+    return Known(sequence, dwell_s, None if f0_mhz is None else f0_mhz * 1e6)
+
+
+def load(raws: Sequence[Path], beside: "Known", conjugate: bool, notify: Notify = silent) -> "Scan":
+    """Return what all the files hold together: one metabolite scan and, where there is one, its water."""
     from pulsespec.recon.read import read
 
-    for path in (*raws, *([sequence] if sequence else [])):
-        commands.require_file(path)
+    for path in raws:
+        commands.require_data(path)
+    if beside.sequence:
+        commands.require_file(beside.sequence)
     notify(f"reading {', '.join(path.name for path in raws)}")
-    return read(raws, known=Known(sequence), conjugate=conjugate)
+    scan = read(raws, known=beside, conjugate=conjugate)
+    parts = [part for part in (scan.metabolite, scan.water) if part is not None]
+    for words in dict.fromkeys(
+        f"{part.source}: {record.details}" for part in parts for record in part.records
+    ):
+        notify(words)
+    return scan
 
 
 def read_basis(path: Path, notify: Notify = silent) -> "Basis | SampledBasis":

@@ -40,6 +40,12 @@ Output = Annotated[Path, typer.Option("-o", "--output", help="File to write.")]
 Folder = Annotated[Path, typer.Option("-o", "--output", help="Folder to write into.")]
 Raws = Annotated[list[Path], typer.Argument(help="Raw data and, if a file apart, its water reference.")]
 SequenceFile = Annotated[Path | None, typer.Option("--seq", help="The .seq that acquired the data.")]
+DwellS = Annotated[
+    float | None, typer.Option("--dwell-s", help="Time between samples, where the file does not say it.")
+]
+DataF0Mhz = Annotated[
+    float | None, typer.Option("--f0-mhz", help="Spectrometer frequency, where the file does not say it.")
+]
 Conjugate = Annotated[bool, typer.Option("--conjugate", help="The data have the opposite sign of frequency.")]
 
 Gm = Annotated[float, typer.Option("--gm", help="Volume fraction of grey matter in the voxel.")]
@@ -328,6 +334,8 @@ def recon(
     output: Annotated[Path, typer.Option("-o", "--output", help="NIfTI-MRS file to write.")],
     sequence: SequenceFile = None,
     conjugate: Conjugate = False,
+    dwell_s: DwellS = None,
+    f0_mhz: DataF0Mhz = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -341,6 +349,8 @@ def recon(
             output,
             sequence=sequence,
             conjugate=conjugate,
+            dwell_s=dwell_s,
+            f0_mhz=f0_mhz,
             overwrite=overwrite,
             dry_run=dry_run,
             notify=notify,
@@ -360,6 +370,8 @@ def fit(
     water_mm: WaterMm = None,
     no_relaxation: NoRelaxation = False,
     conjugate: Conjugate = False,
+    dwell_s: DwellS = None,
+    f0_mhz: DataF0Mhz = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -375,6 +387,8 @@ def fit(
             water=water,
             assumptions=_assumptions(gm, wm, csf, water_mm, no_relaxation),
             conjugate=conjugate,
+            dwell_s=dwell_s,
+            f0_mhz=f0_mhz,
             overwrite=overwrite,
             dry_run=dry_run,
             notify=notify,
@@ -399,6 +413,8 @@ def run(
     water_mm: WaterMm = None,
     no_relaxation: NoRelaxation = False,
     conjugate: Conjugate = False,
+    dwell_s: DwellS = None,
+    f0_mhz: DataF0Mhz = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     jobs: Jobs = 1,
@@ -417,6 +433,8 @@ def run(
             scanner=scanner,
             metabolites=names.split(",") if names else None,
             conjugate=conjugate,
+            dwell_s=dwell_s,
+            f0_mhz=f0_mhz,
             overwrite=overwrite,
             dry_run=dry_run,
             jobs=jobs,
