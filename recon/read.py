@@ -125,13 +125,11 @@ def _timed(scan: Scan, sequence: Path | None) -> Scan:
         return scan
     data = scan.metabolite or scan.water
     assert data is not None
-    if any(record.method == SORTED for record in data.records):
-        return scan
     played = read_played(sequence, data.f0_hz)
 
     def timed(part: Transients | None, is_water: bool) -> Transients | None:
-        if part is None:
-            return None
+        if part is None or any(record.method == SORTED for record in part.records):
+            return part
         known = replace(part, **facts_of(played, is_water, part.f0_hz, part.te_s, part.tr_s))
         return check_voxel(known, played, sequence.name)
 

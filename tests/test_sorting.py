@@ -237,7 +237,7 @@ def test_the_receiver_of_each_kind_sets_its_reference(tmp_path, shots):
     moved = dataclasses.replace(both.readouts[1], offset_hz=-123.0)
     found = sort_by_sequence(
         stream(tmp_path / "x", shots[:2]),
-        dataclasses.replace(both, readouts=(both.readouts[0], moved)),
+        both._replace(readouts=(both.readouts[0], moved)),
         "x.seq",
     )
     assert (found.water.reference_ppm, found.metabolite.reference_ppm) == pytest.approx((4.65, 3.65))
