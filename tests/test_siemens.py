@@ -139,6 +139,19 @@ def test_automatic_references_stand_out_by_size(tmp_path, rng):
         read_twix(write(tmp_path / "y.dat", shots, True, **protocol))
 
 
+def test_references_without_gradients_are_left_out(tmp_path, rng):
+    protocol = {
+        "tSequenceFileName": '"%CustomerSeq%\\svs_slaserVOI_dkd"',
+        "sSpecPara.lAutoRefScanMode": 8,
+        "sSpecPara.lAutoRefScanNo": 1,
+        "lAverages": 4,
+    }
+    data, shots = auto_references(rng, 100)
+    scan = read_twix(write(tmp_path / "x.dat", shots, True, **protocol))
+    np.testing.assert_array_equal(scan.water.data, data[[0, 6]].conj())
+    assert "2 of them were played without gradients" in scan.water.records[0].details
+
+
 @pytest.mark.parametrize(
     ("sequence", "counters", "order"),
     [
