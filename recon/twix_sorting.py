@@ -108,7 +108,7 @@ def _without_gradients(measurement: Measurement, count: int, name: str) -> NDArr
     mode = measurement.number("sSpecPara", "lAutoRefScanMode")
     if mode != _BOTH_KINDS or not re.search(_DEELCHAND, name.lower()) or not each or count != 4 * each:
         return np.zeros(count, dtype=bool)
-    return np.arange(count) // each % 2 == 1
+    return np.asarray(np.arange(count) // each % 2 == 1)
 
 
 def _automatic(measurement: Measurement, rows: Indices, name: str) -> int:
