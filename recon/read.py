@@ -126,13 +126,11 @@ def _timed(scan: Scan, sequence: Path | None) -> Scan:
         return scan
     data = scan.metabolite or scan.water
     assert data is not None
-    if any(record.method == SORTED for record in data.records):
-        return scan
     played = read_played(sequence, data.f0_hz)
 
     def timed(part: Transients | None, is_water: bool) -> Transients | None:
-        if part is None:
-            return None
+        if part is None or any(record.method == SORTED for record in part.records):
+            return part
         known = replace(part, **facts_of(played, is_water, part.f0_hz, part.te_s, part.tr_s))
         return check_voxel(known, played, sequence.name)
 
@@ -140,18 +138,11 @@ def _timed(scan: Scan, sequence: Path | None) -> Scan:
 
 
 def _kinds(scan: Scan) -> tuple[Transients | None, Transients | None]:
-    """Return metabolite and water of a file, told apart by content where it does not say.
-
-    A scan without water suppression is a water reference, whatever short references come with it.
-    """
+    """Return metabolite and water of a file, told apart by content where it holds one kind alone."""
+    if scan.water is not None or scan.metabolite is None:
+        return scan.metabolite, scan.water
     data = scan.metabolite
-    if data is None or not is_water(data):
-        return data, scan.water
-    if scan.water is None:
-        return None, data
-    shots = scan.water.data.size // (scan.water.samples * scan.water.size("coil"))
-    details = f"the scan is not water-suppressed; its {shots} own reference shots are left out"
-    return None, _noted(data, Record(_CHOICE, details))
+    return (None, data) if is_water(data) else (data, None)
 
 
 def is_water(data: Transients) -> bool:
@@ -175,17 +166,19 @@ def _chosen(kinds: Sequence[Kinds]) -> list[Transients]:
 
 
 def _by_contrast(first: Kinds, second: Kinds) -> list[Kinds]:
-    """Return two files as metabolite and water where both looked alike but one has far more water."""
+    """Return two files as metabolite and water where both looked alike but one has far more water.
+
+    Of two files with reference shots of their own, the one without water suppression is the reference.
+    """
     pair = [next(part for part in kinds if part is not None) for kinds in (first, second)]
     said = any(part.header.get("water_suppressed") is not None for part in pair)
-    alike = [(m is None, w is None) for m, w in (first, second)]
-    if said or alike[0] != alike[1] or (True, True) in alike or (False, False) in alike:
+    if said or (first[0] is None) != (second[0] is None):
         return [first, second]
     ratio = water_dominance(pair[1]) / water_dominance(pair[0])
     if ratio > _CONTRAST:
-        return [(pair[0], None), (None, pair[1])]
+        return [(pair[0], first[1] if first[0] is not None else None), (None, pair[1])]
     if ratio < 1 / _CONTRAST:
-        return [(None, pair[0]), (pair[1], None)]
+        return [(None, pair[0]), (pair[1], second[1] if second[0] is not None else None)]
     return [first, second]
 
 

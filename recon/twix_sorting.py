@@ -16,6 +16,7 @@ from pulsespec.recon.twix_file import COUNTERS, PATREFSCAN, PHASCOR, Measurement
 _LOUD = 5.0
 """Unsuppressed water over suppressed shots, by size at the start of the FID."""
 _START_SAMPLES = 64
+_DEELCHAND, _BOTH_KINDS = r"svs_slaser(voi)?_dkd2?$", 8.0
 _PRODUCT = r"^svs_(se|st|slaser)$"
 
 
@@ -39,6 +40,11 @@ def sort_by_counters(stream: AdcStream, measurement: Measurement) -> Scan:
     signal = np.flatnonzero(~stream.is_noise)
     water, words = _water(stream, measurement, signal, name)
     notes = [words] if words else []
+    references = signal[water]
+    without = _without_gradients(measurement, references.size, name)
+    if without.any():
+        references = references[~without]
+        notes.append(f"{int(without.sum())} of them were played without gradients and are left out")
     shots, note = _conditions(measurement, signal[~water], name)
     notes += [note] if note else []
     leading = _before_echo(measurement, shots)
@@ -46,7 +52,7 @@ def sort_by_counters(stream: AdcStream, measurement: Measurement) -> Scan:
         notes.append(f"{leading} samples before the top of the echo are left out")
     records = (Record("Sorting of readouts", "; ".join(notes)),) if notes else ()
     metabolite = gather(stream, shots, leading, records=records)
-    reference = gather(stream, signal[water][None], leading, records=records) if water.any() else None
+    reference = gather(stream, references[None], leading, records=records) if references.size else None
     return Scan(metabolite, reference)
 
 
@@ -90,6 +96,19 @@ def _water(
             f"do not stand out: {size[loudest].min():.3g} after {size[~loudest].max():.3g}"
         )
     return loudest, f"{extra} automatic water references, by the protocol and their size"
+
+
+def _without_gradients(measurement: Measurement, count: int, name: str) -> NDArray[np.bool_]:
+    """Return which references have other eddy currents than the metabolites.
+
+    The semi-LASER of Deelchand in its mode 8 plays, before and after, as many references with the gradients of
+    suppression as without (spec2nii, `identify_integrated_references`).
+    """
+    each = int(measurement.number("sSpecPara", "lAutoRefScanNo"))
+    mode = measurement.number("sSpecPara", "lAutoRefScanMode")
+    if mode != _BOTH_KINDS or not re.search(_DEELCHAND, name.lower()) or not each or count != 4 * each:
+        return np.zeros(count, dtype=bool)
+    return np.asarray(np.arange(count) // each % 2 == 1)
 
 
 def _automatic(measurement: Measurement, rows: Indices, name: str) -> int:

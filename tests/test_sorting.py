@@ -15,11 +15,11 @@ from test_readers import mrd
 from pulsespec import analysis
 from pulsespec.errors import DataError, InputError
 from pulsespec.recon.formats import Known
-from pulsespec.recon.nifti import read_nifti
+from pulsespec.recon.nifti import read_nifti, write_nifti
 from pulsespec.recon.read import read
 from pulsespec.recon.sorting import sort_by_sequence
 from pulsespec.recon.stream import AdcStream
-from pulsespec.recon.transients import Geometry
+from pulsespec.recon.transients import Geometry, Transients
 from pulsespec.recon.voxel_check import difference, sequence_voxel
 from pulsespec.simulator.timeline import LabelledReadout, Played, read_played
 
@@ -237,7 +237,7 @@ def test_the_receiver_of_each_kind_sets_its_reference(tmp_path, shots):
     moved = dataclasses.replace(both.readouts[1], offset_hz=-123.0)
     found = sort_by_sequence(
         stream(tmp_path / "x", shots[:2]),
-        dataclasses.replace(both, readouts=(both.readouts[0], moved)),
+        both._replace(readouts=(both.readouts[0], moved)),
         "x.seq",
     )
     assert (found.water.reference_ppm, found.metabolite.reference_ppm) == pytest.approx((4.65, 3.65))
@@ -340,3 +340,14 @@ def test_without_a_field_the_frequency_is_asked_for(tmp_path, shots):
     with pytest.raises(DataError, match="pass it \\(--f0-mhz\\)"):
         read([path], known=Known(sequence))
     check(read([path], known=Known(sequence, f0_hz=123e6)), shots)
+
+
+def test_a_format_without_readouts_takes_its_timing_from_the_sequence_too(tmp_path):
+    sequence = edited_sequence(tmp_path / "s.seq", ReceiverPPM=4.2)
+    rng = np.random.default_rng(0)
+    fid = np.exp(-20 * np.arange(SAMPLES) * DWELL_S) + rng.normal(0, 1, (SAMPLES, 2)) @ [1, 1j]
+    data = Transients(data=fid, dims=("t",), dwell_s=DWELL_S, f0_hz=123e6, te_s=0.03, tr_s=9.0)
+    write_nifti(data, tmp_path / "x.nii.gz")
+    found = read([tmp_path / "x.nii.gz"], known=Known(sequence))
+    part = found.metabolite or found.water
+    assert (part.te_s, part.tr_s, part.reference_ppm) == pytest.approx((0.07, 1.5, 4.2))
