@@ -14,6 +14,7 @@ from pulsespec.files import atomic_directory, refuse_existing
 if TYPE_CHECKING:
     from pulsespec.recon.quantify import QuantifySettings
     from pulsespec.recon.transients import Scan, Transients
+    from pulsespec.recon.verdict import Assessment
     from pulsespec.simulator import Basis
     from pulsespec.simulator.sampled import SampledBasis
 
@@ -46,8 +47,10 @@ def recon(
     done = _processed(scan, notify)
     spectrum = done.metabolite or done.water
     assert spectrum is not None
+    judged = _judged(scan, done, notify)
     write_nifti(spectrum, output, overwrite=overwrite)
-    return {"output": str(output), "steps": [record.details for record in spectrum.records]}
+    steps = [record.details for record in spectrum.records]
+    return {"output": str(output), "steps": steps, "quality": judged.as_dict()}
 
 
 def fit(
@@ -71,7 +74,8 @@ def fit(
         scan = load(inputs, None, conjugate, notify)
         functions = read_basis(basis, notify)
         done = _processed(scan, notify, whole=False)
-        return analyse(done, functions, folder, {"basis": str(basis)}, notify, assumptions) | {
+        judged = _judged(scan, done, notify)
+        return analyse(done, functions, folder, {"basis": str(basis)}, notify, assumptions, judged) | {
             "output": str(output)
         }
 
@@ -115,7 +119,10 @@ def run(
             "conjugate": conjugate,
         }
         done = _processed(scan, notify)
-        return analyse(done, functions, folder, settings, notify, assumptions) | {"output": str(output)}
+        judged = _judged(scan, done, notify)
+        return analyse(done, functions, folder, settings, notify, assumptions, judged) | {
+            "output": str(output)
+        }
 
 
 def _origins(protocol: str | None, sequence: Path | None, basis: Path | None) -> dict[str, Any]:
@@ -185,6 +192,15 @@ def _processed(scan: "Scan", notify: Notify, whole: bool = True) -> "Scan":
     return recon(scan, settings)
 
 
+def _judged(raw: "Scan", done: "Scan", notify: Notify) -> "Assessment":
+    """Return how good the scan is, and say it in one line."""
+    from pulsespec.recon.verdict import assess
+
+    judged = assess(raw, done)
+    notify(judged.line())
+    return judged
+
+
 def load(raws: Sequence[Path], sequence: Path | None, conjugate: bool, notify: Notify = silent) -> "Scan":
     """Return what all the files hold together: one metabolite scan and, where there is one, its water."""
     from pulsespec.recon.formats import Known
@@ -213,6 +229,7 @@ def analyse(
     settings: dict[str, Any],
     notify: Notify = silent,
     assumptions: "QuantifySettings | None" = None,
+    judged: "Assessment | None" = None,
 ) -> dict[str, Any]:
     """Fit and quantify one processed scan, write all results into `folder` and return the table.
 
@@ -244,12 +261,14 @@ def analyse(
     write_table(amounts.rows, folder / "concentrations.tsv")
     write_nifti(spectrum, folder / "spectrum.nii.gz")
     title = spectrum.source or "spectrum"
-    page = fit_report(found, spectrum, amounts.rows, title=title, warnings=warnings, provenance=facts)
+    page = fit_report(
+        found, spectrum, amounts.rows, title=title, warnings=warnings, provenance=facts, judged=judged
+    )
     write_report(page, folder / "report.html")
     result = {
         **facts,
         "warnings": warnings,
-        "quality": dict(page.quality),
+        "quality": dict(page.quality) | (judged.as_dict() if judged else {}),
         "fit": {"converged": found.converged, "message": found.message, **dict(found.parameters)},
         "fit_settings": dataclasses.asdict(found.settings),
         "steps": [{"method": r.method, "details": r.details, "time": r.time} for r in spectrum.records],
@@ -258,7 +277,11 @@ def analyse(
     (folder / "result.json").write_text(to_json(result) + "\n", encoding="utf-8")
     for warning in warnings:
         notify(f"warning: {warning}")
-    return {"concentrations": list(amounts.rows), "warnings": warnings}
+    return {
+        "concentrations": list(amounts.rows),
+        "warnings": warnings,
+        "quality": judged.as_dict() if judged else None,
+    }
 
 
 def _facts(data: "Transients") -> dict[str, Any]:
