@@ -79,7 +79,7 @@ class Assessment:
             "flags": list(self.flags),
             "measures": {
                 m.name: {
-                    "value": m.value,
+                    "value": m.value if math.isfinite(m.value) else None,
                     "level": m.level,
                     "words": m.words,
                     "source": thresholds()[m.name]["source"],

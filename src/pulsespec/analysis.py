@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pulsespec
 from pulsespec import commands
 from pulsespec.console import Notify, silent, to_json
-from pulsespec.errors import InputError
+from pulsespec.errors import DataError, InputError, PulsespecError
 from pulsespec.files import atomic_directory, refuse_existing
 
 if TYPE_CHECKING:
@@ -27,30 +27,107 @@ BRAIN_METABOLITES = (
 
 def recon(
     raws: Sequence[Path],
-    output: Path,
+    output: Path | None = None,
     *,
     sequence: Path | None = None,
     conjugate: bool = False,
+    bids: Path | None = None,
+    subject: str | None = None,
+    session: str | None = None,
+    keep_identifiers: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
     notify: Notify = silent,
 ) -> dict[str, Any]:
-    """Process raw data to one spectrum and write it as NIfTI-MRS; water, if any, beside it as `*_water`."""
+    """Process raw data to one spectrum and write it as NIfTI-MRS: to `output`, or into the BIDS dataset `bids`.
+
+    Where the only input is the folder of a BIDS dataset, every single-voxel scan in it is processed.
+    """
+    from pulsespec.recon.bids import is_bids, named
     from pulsespec.recon.nifti import write_nifti
 
-    if not output.name.endswith((".nii.gz", ".nii")):
-        raise InputError(f"{output}: expected a name that ends in .nii.gz or .nii")
-    refuse_existing(output, overwrite)
-    scan = load(raws, sequence, conjugate, notify)
+    _one_target(output, bids, subject, session)
+    if len(raws) == 1 and is_bids(raws[0]):
+        return _recon_dataset(raws[0], bids, conjugate, keep_identifiers, overwrite, dry_run, notify)
+    entities = named(subject or "01", session)
+    if output is not None:
+        refuse_existing(output, overwrite)
+    scan = load(raws, sequence, conjugate, notify, keep_identifiers)
     if dry_run:
-        return {"inputs": [str(path) for path in raws], "output": str(output)}
+        return {"inputs": [str(path) for path in raws], "output": str(output or bids)}
     done = _processed(scan, notify)
     spectrum = done.metabolite or done.water
     assert spectrum is not None
     judged = _judged(scan, done, notify)
-    write_nifti(spectrum, output, overwrite=overwrite)
+    if output is not None:
+        write_nifti(spectrum, output, overwrite=overwrite)
+    else:
+        output = _into_bids(bids, entities, scan, done, judged, "svs", overwrite)[0]
     steps = [record.details for record in spectrum.records]
     return {"output": str(output), "steps": steps, "quality": judged.as_dict()}
+
+
+def _one_target(output: Path | None, bids: Path | None, subject: str | None, session: str | None) -> None:
+    if (output is None) == (bids is None):
+        raise InputError(
+            f"got {'neither' if output is None else 'both'} of --output and --bids, expected one"
+        )
+    if output is not None and not output.name.endswith((".nii.gz", ".nii")):
+        raise InputError(f"{output}: expected a name that ends in .nii.gz or .nii")
+    if bids is None and (subject is not None or session is not None):
+        raise InputError("--subject and --session: only with --bids")
+
+
+def _into_bids(
+    folder: Path | None,
+    entities: Sequence[tuple[str, str]],
+    scan: "Scan",
+    done: "Scan",
+    judged: "Assessment",
+    suffix: str,
+    overwrite: bool,
+) -> list[Path]:
+    from pulsespec.recon.bids import write
+
+    assert folder is not None
+    return write(folder, entities, done, scan, judged, suffix=suffix, overwrite=overwrite)
+
+
+def _recon_dataset(
+    folder: Path,
+    bids: Path | None,
+    conjugate: bool,
+    keep_identifiers: bool,
+    overwrite: bool,
+    dry_run: bool,
+    notify: Notify,
+) -> dict[str, Any]:
+    """Process every single-voxel scan of a BIDS dataset; those that fail are named in one error at the end."""
+    from pulsespec.recon.bids import entries, prepare
+
+    if bids is None:
+        raise InputError(f"{folder}: is a BIDS dataset with an output for each scan; pass --bids FOLDER")
+    found, rows, failed = entries(folder), [], []
+    if not dry_run:
+        prepare(bids)
+    for entry in found:
+        paths = [entry.metabolite, *([entry.water] if entry.water else [])]
+        row: dict[str, Any] = {"scan": entry.label, "inputs": [path.name for path in paths]}
+        try:
+            scan = load(paths, None, conjugate, notify, keep_identifiers)
+            if not dry_run:
+                done = _processed(scan, notify)
+                judged = _judged(scan, done, notify)
+                written = _into_bids(bids, entry.entities, scan, done, judged, entry.suffix, overwrite)
+                row |= {"output": str(written[0]), "quality": judged.as_dict()}
+        except PulsespecError as error:
+            failed.append(f"{entry.label}: {error}")
+            notify(f"{entry.label}: failed: {error}")
+            continue
+        rows.append(row)
+    if failed:
+        raise DataError(f"{folder}: {len(failed)} of {len(found)} scans failed: {'; '.join(failed)}")
+    return {"output": str(bids), "scans": rows}
 
 
 def fit(
@@ -94,6 +171,7 @@ def run(
     dry_run: bool = False,
     jobs: int = 1,
     assumptions: "QuantifySettings | None" = None,
+    keep_identifiers: bool = False,
     notify: Notify = silent,
 ) -> dict[str, Any]:
     """Go from raw data to concentrations and a report in the folder `output`.
@@ -109,7 +187,7 @@ def run(
         measured(load(raws, sequence, conjugate, notify))
         return {"inputs": [str(path) for path in raws], "output": str(output)}
     with atomic_directory(output, overwrite) as folder:
-        scan = load(raws, sequence, conjugate, notify)
+        scan = load(raws, sequence, conjugate, notify, keep_identifiers)
         functions = _basis_for(scan, folder, protocol or sequence, basis, metabolites, scanner, jobs, notify)
         settings = {
             "inputs": [path.name for path in raws],
@@ -201,7 +279,13 @@ def _judged(raw: "Scan", done: "Scan", notify: Notify) -> "Assessment":
     return judged
 
 
-def load(raws: Sequence[Path], sequence: Path | None, conjugate: bool, notify: Notify = silent) -> "Scan":
+def load(
+    raws: Sequence[Path],
+    sequence: Path | None,
+    conjugate: bool,
+    notify: Notify = silent,
+    keep_identifiers: bool = False,
+) -> "Scan":
     """Return what all the files hold together: one metabolite scan and, where there is one, its water."""
     from pulsespec.recon.formats import Known
     from pulsespec.recon.read import read
@@ -209,7 +293,7 @@ def load(raws: Sequence[Path], sequence: Path | None, conjugate: bool, notify: N
     for path in (*raws, *([sequence] if sequence else [])):
         commands.require_file(path)
     notify(f"reading {', '.join(path.name for path in raws)}")
-    return read(raws, known=Known(sequence), conjugate=conjugate)
+    return read(raws, known=Known(sequence, keep_identifiers=keep_identifiers), conjugate=conjugate)
 
 
 def read_basis(path: Path, notify: Notify = silent) -> "Basis | SampledBasis":
