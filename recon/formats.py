@@ -52,6 +52,10 @@ FORMATS = (
 """All of them, the surest mark first: a format that is recognised by little stands last."""
 
 
+_DAMAGE = (OSError, EOFError, RuntimeError, LookupError, ValueError)
+"""What libraries raise on opening damaged files, h5py above all."""
+
+
 def format_of(path: Path) -> Format:
     """Return the format of a file.
 
@@ -67,7 +71,7 @@ def format_of(path: Path) -> Format:
         raise DataError(f"{path}: is empty")
     try:
         found = next((form for form in FORMATS if form.recognises(path)), None)
-    except OSError as error:
+    except _DAMAGE as error:
         raise DataError(f"{path}: cannot be opened as any format, a damaged file ({error})") from error
     if found is None:
         raise DataError(

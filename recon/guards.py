@@ -83,7 +83,7 @@ def _one(data: Transients) -> NDArray[np.complex128]:
         weights = coil_weights(data)
         moved = np.tensordot(weights, data.data, axes=(0, data.axis("coil")))
         data = replace(data, data=moved, dims=tuple(d for d in data.dims if d != "coil"))
-    return np.asarray(data.data.reshape(-1, data.samples).mean(axis=0))
+    return np.asarray(data.data.reshape(-1, data.samples).mean(axis=0, dtype=np.complex128))
 
 
 def _likeness(fid: NDArray[np.complex128], data: Transients) -> float:

@@ -54,7 +54,9 @@ def is_nifti(path: Path) -> bool:
 
 
 def read_nifti(path: Path, keep_identifiers: bool = False) -> Transients:
-    """Read a NIfTI-MRS file in its own precision; spatial dimensions of one voxel are dropped.
+    """Read a NIfTI-MRS file; spatial dimensions of one voxel are dropped.
+
+    Coils apart and images keep the precision of the file; what is small is widened to complex128.
 
     Parameters
     ----------
@@ -91,6 +93,7 @@ def read_nifti(path: Path, keep_identifiers: bool = False) -> Transients:
         "edit_conditions": _conditions(header, data.shape, path) if "edit" in dims else None,
         "identifiers": nifti_header.identifiers(header) if keep_identifiers else None,
     }
+    fids = fids if {"coil", "x", "y", "z"} & set(dims) else _widened(fids)
     return Transients(
         data=fids,
         dims=dims,
@@ -110,9 +113,16 @@ def read_nifti(path: Path, keep_identifiers: bool = False) -> Transients:
 
 
 def _load(path: Path) -> tuple[Any, Any]:
-    image: Any = nibabel.load(path)
+    with nibabel.imageglobals.LoggingOutputSuppressor():  # what it would repair is refused below
+        image: Any = nibabel.load(path)
     data = np.asarray(image.dataobj)
     return image, data if data.dtype.isnative else data.astype(data.dtype.newbyteorder("="))
+
+
+def _widened(fids: Any) -> Any:
+    """Return complex128; what is not finite stays so, and is refused where files are read."""
+    with np.errstate(all="ignore"):
+        return fids.astype(np.complex128)
 
 
 def _tagged(header: dict[str, Any], shape: Sequence[int]) -> list[tuple[int, str]]:

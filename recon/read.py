@@ -18,6 +18,7 @@ _METABOLITES_PPM = (1.8, 3.6)
 _WATER_OVER_METABOLITES = 100.0
 _BELL_S = 0.25
 _CONTRAST = 5.0
+_LARGEST = 1e15
 
 
 def read(paths: Sequence[Path], *, conjugate: bool = False, known: Known | None = None) -> Scan:
@@ -64,7 +65,25 @@ def _was_conjugated(data: Transients) -> bool:
 
 
 def _read_one(path: Path, known: Known) -> Scan:
-    return _timed(format_of(path).read(path, known), known.sequence)
+    scan = format_of(path).read(path, known)
+    for part in (scan.metabolite, scan.water):
+        if part is not None:
+            _refuse_absurd(part, path)
+    return _timed(scan, known.sequence)
+
+
+def _refuse_absurd(data: Transients, path: Path) -> None:
+    """Refuse what no scanner writes: such samples would overflow in every sum of squares, such times divide."""
+    for name, value in (("dwell time", data.dwell_s), ("spectrometer frequency", data.f0_hz)):
+        if not 0 < value < _LARGEST:
+            raise DataError(f"{path}: {name} is {value}, expected a number above 0: damaged")
+    for block in data.data.reshape(-1, data.samples):
+        largest = np.abs(block).max(initial=0.0)
+        if not largest < _LARGEST:
+            what = (
+                f"a value of {largest:.3g}" if np.isfinite(largest) else "values that are not finite numbers"
+            )
+            raise DataError(f"{path}: has {what}, expected samples below {_LARGEST:g}: damaged")
 
 
 def _timed(scan: Scan, sequence: Path | None) -> Scan:
