@@ -1,16 +1,19 @@
 """The file formats that can be read, each recognised by what is in the file."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pulsespec.errors import DataError
+from pulsespec.recon.arrays import is_array, read_arrays
 from pulsespec.recon.mrd import is_mrd, read_mrd
 from pulsespec.recon.nifti import is_nifti, read_nifti
+from pulsespec.recon.rda import is_rda, read_rda
 from pulsespec.recon.sdat import is_sdat, read_sdat
+from pulsespec.recon.siemens_dicom import is_siemens_dicom, read_siemens_dicom, read_siemens_series
 from pulsespec.recon.transients import Scan
-from pulsespec.recon.twix import is_twix, read_twix
-from pulsespec.simulator.timeline import read_readouts
+from pulsespec.recon.twix import is_twix, played_by_pulseq, read_twix
+from pulsespec.simulator.timeline import Played, read_played
 
 
 @dataclass(frozen=True)
@@ -37,16 +40,41 @@ class Format:
     """Whether a file is of this format, from its content; raises only `OSError`."""
     read: Callable[[Path, Known], Scan]
     """Read a file; a damaged one, or one that needs what is not known, is a `DataError`."""
+    read_together: Callable[[Sequence[Path]], list[Scan]] | None = None
+    """Read several files, of which some may be parts of one scan."""
+    needs_sequence: Callable[[Path], bool] = lambda _: False
+    """Whether only the `.seq` that was played says what a file of this format holds."""
+
+
+def _played(known: Known) -> tuple[Played | None, str]:
+    """Return what the `.seq` says, if there is one, and its name."""
+    if known.sequence is None:
+        return None, ""
+    return read_played(known.sequence, known.f0_hz), known.sequence.name
 
 
 FORMATS = (
     Format("Philips SDAT/SPAR", is_sdat, lambda path, _: Scan(read_sdat(path))),
     Format("NIfTI-MRS", is_nifti, lambda path, known: Scan(read_nifti(path, known.keep_identifiers))),
-    Format("ISMRMRD", is_mrd, lambda path, _: read_mrd(path)),
+    Format("Siemens RDA", is_rda, lambda path, _: Scan(read_rda(path))),
+    Format(
+        "Siemens DICOM",
+        is_siemens_dicom,
+        lambda path, _: Scan(read_siemens_dicom(path)),
+        read_together=lambda paths: [Scan(data) for data in read_siemens_series(paths)],
+    ),
+    Format("ISMRMRD", is_mrd, lambda path, known: read_mrd(path, *_played(known))),
     Format(
         "Siemens twix",
         is_twix,
-        lambda path, known: read_twix(path, read_readouts(known.sequence) if known.sequence else None),
+        lambda path, known: read_twix(path, *_played(known)),
+        needs_sequence=played_by_pulseq,
+    ),
+    Format(
+        "Array of samples",
+        is_array,
+        lambda path, known: read_arrays(path, *_played(known), known.f0_hz),
+        needs_sequence=lambda _: True,
     ),
 )
 """All of them, the surest mark first: a format that is recognised by little stands last."""

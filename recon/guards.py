@@ -79,11 +79,13 @@ def check_sense(data: Transients, conjugate: bool = False) -> Transients:
 
 
 def _one(data: Transients) -> NDArray[np.complex128]:
-    if "coil" in data.dims:
-        weights = coil_weights(data)
-        moved = np.tensordot(weights, data.data, axes=(0, data.axis("coil")))
-        data = replace(data, data=moved, dims=tuple(d for d in data.dims if d != "coil"))
-    return np.asarray(data.data.reshape(-1, data.samples).mean(axis=0, dtype=np.complex128))
+    """Return the mean of all shots, coils combined; shots are averaged first, so that little is in memory."""
+    kept = tuple(axis for axis, name in enumerate(data.dims) if name not in ("coil", "t"))
+    mean = np.asarray(data.data.mean(axis=kept, dtype=np.complex128))
+    if "coil" not in data.dims:
+        return mean
+    alone = replace(data, data=mean, dims=("coil", "t"))
+    return np.asarray(coil_weights(alone) @ mean)
 
 
 def _likeness(fid: NDArray[np.complex128], data: Transients) -> float:

@@ -3,15 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pulsespec.conventions import ppm_axis, to_spectrum
 from pulsespec.errors import DataError
-from pulsespec.recon.formats import Known, format_of
+from pulsespec.recon.coils import coil_weights
+from pulsespec.recon.formats import Format, Known, format_of
 from pulsespec.recon.guards import check_sense
-from pulsespec.recon.transients import Scan, Transients
-from pulsespec.simulator.timeline import read_timeline
+from pulsespec.recon.sorting import SORTED, facts_of
+from pulsespec.recon.transients import Record, Scan, Transients
+from pulsespec.simulator.timeline import read_played
 
 _WATER_PPM = (4.2, 5.2)
 _METABOLITES_PPM = (1.8, 3.6)
@@ -19,6 +23,11 @@ _WATER_OVER_METABOLITES = 100.0
 _BELL_S = 0.25
 _CONTRAST = 5.0
 _LARGEST = 1e15
+_BLOCK = 32
+"""FIDs that are transformed at a time, so that raw data are in memory once."""
+_CHOICE = "Selection of the water reference"
+
+Kinds = tuple[Transients | None, Transients | None]
 
 
 def read(paths: Sequence[Path], *, conjugate: bool = False, known: Known | None = None) -> Scan:
@@ -43,12 +52,12 @@ def read(paths: Sequence[Path], *, conjugate: bool = False, known: Known | None 
 
     """
     known = known or Known()
-    scans = [_read_one(Path(path), known) for path in paths]
+    scans = _read_all([Path(path) for path in paths], known)
     kinds = [_kinds(scan) for scan in scans]
     if len(kinds) == 2:
         kinds = _by_contrast(*kinds)
     metabolites = [m for m, _ in kinds if m is not None]
-    waters = [w for _, w in kinds if w is not None]
+    waters = _chosen(kinds)
     for found, what in ((metabolites, "metabolite data"), (waters, "a water reference")):
         if len(found) > 1:
             names = ", ".join(data.source for data in found)
@@ -64,57 +73,83 @@ def _was_conjugated(data: Transients) -> bool:
     return any(record.method == "Conjugation" for record in data.records)
 
 
-def _read_one(path: Path, known: Known) -> Scan:
-    scan = format_of(path).read(path, known)
-    for part in (scan.metabolite, scan.water):
-        if part is not None:
-            _refuse_absurd(part, path)
-    return _timed(scan, known.sequence)
+def _read_all(paths: Sequence[Path], known: Known) -> list[Scan]:
+    """Return the scan of each file; files that may be parts of one scan are read together."""
+    forms = [format_of(path) for path in paths]
+    scans = []
+    for form in dict.fromkeys(forms):
+        ours = [path for path, other in zip(paths, forms, strict=True) if other is form]
+        if form.read_together is not None and len(ours) > 1:
+            scans += [_timed(scan, known.sequence) for scan in form.read_together(ours)]
+        else:
+            scans += [_read_one(path, form, known) for path in ours]
+    return scans
 
 
-def _refuse_absurd(data: Transients, path: Path) -> None:
+def _read_one(path: Path, form: Format, known: Known) -> Scan:
+    beside = path.with_suffix(".seq")
+    if known.sequence is None and form.needs_sequence(path) and beside.is_file():
+        record = Record("Sequence", f"{beside.name}, found beside the data")
+        scan = _timed(form.read(path, replace(known, sequence=beside)), beside)
+        return Scan(_noted(scan.metabolite, record), _noted(scan.water, record))
+    return _timed(form.read(path, known), known.sequence)
+
+
+def _noted(data: Transients | None, record: Record) -> Transients | None:
+    return None if data is None else replace(data, records=(record, *data.records))
+
+
+def _refuse_absurd(data: Transients) -> None:
     """Refuse what no scanner writes: such samples would overflow in every sum of squares, such times divide."""
     for name, value in (("dwell time", data.dwell_s), ("spectrometer frequency", data.f0_hz)):
         if not 0 < value < _LARGEST:
-            raise DataError(f"{path}: {name} is {value}, expected a number above 0: damaged")
+            raise DataError(f"{data.source}: {name} is {value}, expected a number above 0: damaged")
     for block in data.data.reshape(-1, data.samples):
         largest = np.abs(block).max(initial=0.0)
         if not largest < _LARGEST:
             what = (
                 f"a value of {largest:.3g}" if np.isfinite(largest) else "values that are not finite numbers"
             )
-            raise DataError(f"{path}: has {what}, expected samples below {_LARGEST:g}: damaged")
+            raise DataError(f"{data.source}: has {what}, expected samples below {_LARGEST:g}: damaged")
 
 
 def _timed(scan: Scan, sequence: Path | None) -> Scan:
-    """Return the scan with what the `.seq` knows better: name, TE, TR and the receiver's centre."""
+    """Return a sound scan with what the `.seq` knows better: name, TE, TR and the receiver's centre.
+
+    Readouts that were sorted by the sequence have it already.
+    """
+    for part in (scan.metabolite, scan.water):
+        if part is not None:
+            _refuse_absurd(part)
     if sequence is None:
         return scan
     data = scan.metabolite or scan.water
     assert data is not None
-    timeline = read_timeline(sequence, data.f0_hz)
-    offset_ppm = timeline.shots[0].readout.offset_hz / data.f0_hz * 1e6
+    if any(record.method == SORTED for record in data.records):
+        return scan
+    played = read_played(sequence, data.f0_hz)
 
-    def timed(part: Transients | None) -> Transients | None:
+    def timed(part: Transients | None, is_water: bool) -> Transients | None:
         if part is None:
             return None
-        return replace(
-            part,
-            te_s=timeline.seconds("TE") or part.te_s,
-            tr_s=timeline.seconds("TR") or part.tr_s,
-            sequence=timeline.name or part.sequence,
-            reference_ppm=timeline.reference_ppm + offset_ppm,
-        )
+        return replace(part, **facts_of(played, is_water, part.f0_hz, part.te_s, part.tr_s))
 
-    return Scan(timed(scan.metabolite), timed(scan.water))
+    return Scan(timed(scan.metabolite, False), timed(scan.water, True))
 
 
 def _kinds(scan: Scan) -> tuple[Transients | None, Transients | None]:
-    """Return metabolite and water of a file, told apart by content where it holds one kind alone."""
-    if scan.water is not None or scan.metabolite is None:
-        return scan.metabolite, scan.water
+    """Return metabolite and water of a file, told apart by content where it does not say.
+
+    A scan without water suppression is a water reference, whatever short references come with it.
+    """
     data = scan.metabolite
-    return (None, data) if is_water(data) else (data, None)
+    if data is None or not is_water(data):
+        return data, scan.water
+    if scan.water is None:
+        return None, data
+    shots = scan.water.data.size // (scan.water.samples * scan.water.size("coil"))
+    details = f"the scan is not water-suppressed; its {shots} own reference shots are left out"
+    return None, _noted(data, Record(_CHOICE, details))
 
 
 def is_water(data: Transients) -> bool:
@@ -127,7 +162,14 @@ def is_water(data: Transients) -> bool:
     return water_dominance(data) > _WATER_OVER_METABOLITES
 
 
-Kinds = tuple[Transients | None, Transients | None]
+def _chosen(kinds: Sequence[Kinds]) -> list[Transients]:
+    """Return the water references; one that is a file of its own stands before those inside another."""
+    waters = [w for _, w in kinds if w is not None]
+    alone = [w for m, w in kinds if m is None and w is not None]
+    if len(waters) > len(alone) == 1:
+        details = f"{alone[0].source}, not the reference shots inside the metabolite file"
+        return [replace(w, records=(Record(_CHOICE, details), *w.records)) for w in alone]
+    return waters
 
 
 def _by_contrast(first: Kinds, second: Kinds) -> list[Kinds]:
@@ -145,19 +187,36 @@ def _by_contrast(first: Kinds, second: Kinds) -> list[Kinds]:
     return [first, second]
 
 
+def _shots(data: Transients) -> NDArray[Any]:
+    """Return all shots, coils combined: noise of many coils would hide how little lies beside the water."""
+    if "coil" not in data.dims:
+        return data.data.reshape(-1, data.samples)
+    kept = tuple(axis for axis, name in enumerate(data.dims) if name not in ("coil", "t"))
+    mean = np.asarray(data.data.mean(axis=kept, dtype=np.complex128))
+    weights = coil_weights(replace(data, data=mean, dims=("coil", "t"))).astype(np.complex64)
+    moved = np.moveaxis(data.data, data.axis("coil"), -2)
+    return np.asarray(weights @ moved).reshape(-1, data.samples)
+
+
 def water_dominance(data: Transients) -> float:
     """Return the height of water over that of anything between 1.8 and 3.6 ppm, or in the mirror of that.
 
     A sine bell over the first quarter of a second keeps the tails of water out of that range.
     """
-    fids = data.data.reshape(-1, data.samples)
+    fids = _shots(data)
     n = min(data.samples, max(16, round(_BELL_S / data.dwell_s)))
-    shaped = np.zeros_like(fids)
-    shaped[:, :n] = fids[:, :n] * np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2
-    magnitude = np.abs(to_spectrum(shaped)).mean(axis=0)
+    bell = np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2
+    magnitude = np.zeros(data.samples)
+    for start in range(0, len(fids), _BLOCK):
+        shaped = np.zeros((len(fids[start : start + _BLOCK]), data.samples), dtype=np.complex128)
+        shaped[:, :n] = fids[start : start + _BLOCK, :n] * bell
+        magnitude += np.abs(to_spectrum(shaped)).sum(axis=0)
     ppm = ppm_axis(data.samples, data.dwell_s, data.f0_hz, data.reference_ppm)
     water = magnitude[(ppm > _WATER_PPM[0]) & (ppm < _WATER_PPM[1])].max(initial=0.0)
     away = np.abs(ppm - np.mean(_WATER_PPM))
     near, far = (np.mean(_WATER_PPM) - edge for edge in reversed(_METABOLITES_PPM))
-    rest = magnitude[(away > near) & (away < far)].max(initial=0.0)
+    beside = (away > near) & (away < far)
+    if not beside.any():
+        return 1.0  # too short to tell
+    rest = magnitude[beside].max(initial=0.0)
     return float(water / max(rest, 1e-300))

@@ -204,9 +204,16 @@ def compare(sound: Any, found: Any, changed: int) -> Outcome:
             (a.dwell_s, a.f0_hz, a.te_s, a.tr_s) == (b.dwell_s, b.f0_hz, b.te_s, b.tr_s) for a, b in pairs
         )
         return Outcome("read as before" if same else "read, other facts in the header")
+    if any(_sign(a) != _sign(b) for a, b in pairs):
+        return Outcome("read, sign judged anew with a notice")
     if 0 < changed <= 8 and count > 2 * changed + 2:
         return Outcome("spread", f"{changed} bytes changed {count} samples")
     return Outcome("read, other values")
+
+
+def _sign(part: Any) -> bool:
+    """Return whether the data were conjugated on reading, which the notices say."""
+    return any(record.method == "Conjugation" for record in part.records)
 
 
 def _same(a: Any, b: Any) -> Any:

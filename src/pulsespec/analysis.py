@@ -12,6 +12,7 @@ from pulsespec.errors import DataError, InputError, PulsespecError
 from pulsespec.files import atomic_directory, refuse_existing
 
 if TYPE_CHECKING:
+    from pulsespec.recon.formats import Known
     from pulsespec.recon.quantify import QuantifySettings
     from pulsespec.recon.transients import Scan, Transients
     from pulsespec.recon.verdict import Assessment
@@ -35,6 +36,8 @@ def recon(
     subject: str | None = None,
     session: str | None = None,
     keep_identifiers: bool = False,
+    dwell_s: float | None = None,
+    f0_mhz: float | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
     notify: Notify = silent,
@@ -48,11 +51,19 @@ def recon(
 
     _one_target(output, bids, subject, session)
     if len(raws) == 1 and is_bids(raws[0]):
-        return _recon_dataset(raws[0], bids, conjugate, keep_identifiers, overwrite, dry_run, notify)
+        return _recon_dataset(
+            raws[0],
+            bids,
+            conjugate,
+            known(None, dwell_s, f0_mhz, keep_identifiers),
+            overwrite,
+            dry_run,
+            notify,
+        )
     entities = named(subject or "01", session)
     if output is not None:
         refuse_existing(output, overwrite)
-    scan = load(raws, sequence, conjugate, notify, keep_identifiers)
+    scan = load(raws, known(sequence, dwell_s, f0_mhz, keep_identifiers), conjugate, notify)
     if dry_run:
         return {"inputs": [str(path) for path in raws], "output": str(output or bids)}
     done = _processed(scan, notify)
@@ -97,7 +108,7 @@ def _recon_dataset(
     folder: Path,
     bids: Path | None,
     conjugate: bool,
-    keep_identifiers: bool,
+    beside: "Known",
     overwrite: bool,
     dry_run: bool,
     notify: Notify,
@@ -114,7 +125,7 @@ def _recon_dataset(
         paths = [entry.metabolite, *([entry.water] if entry.water else [])]
         row: dict[str, Any] = {"scan": entry.label, "inputs": [path.name for path in paths]}
         try:
-            scan = load(paths, None, conjugate, notify, keep_identifiers)
+            scan = load(paths, beside, conjugate, notify)
             if not dry_run:
                 done = _processed(scan, notify)
                 judged = _judged(scan, done, notify)
@@ -138,6 +149,8 @@ def fit(
     water: Path | None = None,
     assumptions: "QuantifySettings | None" = None,
     conjugate: bool = False,
+    dwell_s: float | None = None,
+    f0_mhz: float | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
     notify: Notify = silent,
@@ -145,10 +158,10 @@ def fit(
     """Fit one processed spectrum with a basis set and write the results into the folder `output`."""
     inputs = [spectrum, *([water] if water else [])]
     if dry_run:
-        measured(load(inputs, None, conjugate, notify))
+        measured(load(inputs, known(None, dwell_s, f0_mhz), conjugate, notify))
         return {"inputs": [str(path) for path in inputs], "basis": str(basis), "output": str(output)}
     with atomic_directory(output, overwrite) as folder:
-        scan = load(inputs, None, conjugate, notify)
+        scan = load(inputs, known(None, dwell_s, f0_mhz), conjugate, notify)
         functions = read_basis(basis, notify)
         done = _processed(scan, notify, whole=False)
         judged = _judged(scan, done, notify)
@@ -167,6 +180,8 @@ def run(
     scanner: str | None = None,
     metabolites: Sequence[str] | None = None,
     conjugate: bool = False,
+    dwell_s: float | None = None,
+    f0_mhz: float | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
     jobs: int = 1,
@@ -184,10 +199,10 @@ def run(
     if len(given) != 1:
         raise InputError(f"got {', '.join(given) or 'none'}: expected one of --protocol, --seq and --basis")
     if dry_run:
-        measured(load(raws, sequence, conjugate, notify))
+        measured(load(raws, known(sequence, dwell_s, f0_mhz), conjugate, notify))
         return {"inputs": [str(path) for path in raws], "output": str(output)}
     with atomic_directory(output, overwrite) as folder:
-        scan = load(raws, sequence, conjugate, notify, keep_identifiers)
+        scan = load(raws, known(sequence, dwell_s, f0_mhz, keep_identifiers), conjugate, notify)
         functions = _basis_for(scan, folder, protocol or sequence, basis, metabolites, scanner, jobs, notify)
         settings = {
             "inputs": [path.name for path in raws],
@@ -279,21 +294,29 @@ def _judged(raw: "Scan", done: "Scan", notify: Notify) -> "Assessment":
     return judged
 
 
-def load(
-    raws: Sequence[Path],
+def known(
     sequence: Path | None,
-    conjugate: bool,
-    notify: Notify = silent,
+    dwell_s: float | None = None,
+    f0_mhz: float | None = None,
     keep_identifiers: bool = False,
-) -> "Scan":
-    """Return what all the files hold together: one metabolite scan and, where there is one, its water."""
+) -> "Known":
+    """Return what the user says beside the files; `InputError` where a number is not above 0."""
     from pulsespec.recon.formats import Known
+
+    for option, value in (("--dwell-s", dwell_s), ("--f0-mhz", f0_mhz)):
+        if value is not None and not 0 < value < float("inf"):
+            raise InputError(f"{option}: got {value}, expected a number above 0")
+    return Known(sequence, dwell_s, None if f0_mhz is None else f0_mhz * 1e6, keep_identifiers)
+
+
+def load(raws: Sequence[Path], beside: "Known", conjugate: bool, notify: Notify = silent) -> "Scan":
+    """Return what all the files hold together: one metabolite scan and, where there is one, its water."""
     from pulsespec.recon.read import read
 
-    for path in (*raws, *([sequence] if sequence else [])):
+    for path in (*raws, *([beside.sequence] if beside.sequence else [])):
         commands.require_file(path)
     notify(f"reading {', '.join(path.name for path in raws)}")
-    return read(raws, known=Known(sequence, keep_identifiers=keep_identifiers), conjugate=conjugate)
+    return read(raws, known=beside, conjugate=conjugate)
 
 
 def read_basis(path: Path, notify: Notify = silent) -> "Basis | SampledBasis":

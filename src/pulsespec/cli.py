@@ -43,6 +43,12 @@ SequenceFile = Annotated[Path | None, typer.Option("--seq", help="The .seq that 
 KeepIdentifiers = Annotated[
     bool, typer.Option("--keep-identifiers", help="Write on what names the person or the device.")
 ]
+DwellS = Annotated[
+    float | None, typer.Option("--dwell-s", help="Time between samples, where the file does not say it.")
+]
+DataF0Mhz = Annotated[
+    float | None, typer.Option("--f0-mhz", help="Spectrometer frequency, where the file does not say it.")
+]
 Conjugate = Annotated[bool, typer.Option("--conjugate", help="The data have the opposite sign of frequency.")]
 
 Gm = Annotated[float, typer.Option("--gm", help="Volume fraction of grey matter in the voxel.")]
@@ -339,6 +345,8 @@ def recon(
     sequence: SequenceFile = None,
     conjugate: Conjugate = False,
     keep_identifiers: KeepIdentifiers = False,
+    dwell_s: DwellS = None,
+    f0_mhz: DataF0Mhz = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -356,6 +364,8 @@ def recon(
             subject=subject,
             session=session,
             keep_identifiers=keep_identifiers,
+            dwell_s=dwell_s,
+            f0_mhz=f0_mhz,
             overwrite=overwrite,
             dry_run=dry_run,
             notify=notify,
@@ -375,6 +385,8 @@ def fit(
     water_mm: WaterMm = None,
     no_relaxation: NoRelaxation = False,
     conjugate: Conjugate = False,
+    dwell_s: DwellS = None,
+    f0_mhz: DataF0Mhz = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -390,6 +402,8 @@ def fit(
             water=water,
             assumptions=_assumptions(gm, wm, csf, water_mm, no_relaxation),
             conjugate=conjugate,
+            dwell_s=dwell_s,
+            f0_mhz=f0_mhz,
             overwrite=overwrite,
             dry_run=dry_run,
             notify=notify,
@@ -415,6 +429,8 @@ def run(
     no_relaxation: NoRelaxation = False,
     conjugate: Conjugate = False,
     keep_identifiers: KeepIdentifiers = False,
+    dwell_s: DwellS = None,
+    f0_mhz: DataF0Mhz = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     jobs: Jobs = 1,
@@ -433,6 +449,8 @@ def run(
             scanner=scanner,
             metabolites=names.split(",") if names else None,
             conjugate=conjugate,
+            dwell_s=dwell_s,
+            f0_mhz=f0_mhz,
             overwrite=overwrite,
             dry_run=dry_run,
             jobs=jobs,
