@@ -313,8 +313,10 @@ def load(raws: Sequence[Path], beside: "Known", conjugate: bool, notify: Notify 
     """Return what all the files hold together: one metabolite scan and, where there is one, its water."""
     from pulsespec.recon.read import read
 
-    for path in (*raws, *([beside.sequence] if beside.sequence else [])):
-        commands.require_file(path)
+    for path in raws:
+        commands.require_data(path)
+    if beside.sequence:
+        commands.require_file(beside.sequence)
     notify(f"reading {', '.join(path.name for path in raws)}")
     return read(raws, known=beside, conjugate=conjugate)
 

@@ -48,9 +48,12 @@ def gamma_hz_per_t(nucleus: str) -> float:
     return GAMMA_HZ_PER_T[nucleus]
 
 
-def swap_sense(fid: NDArray[Any]) -> NDArray[Any]:
-    """Turn FIDs (any shape, time last) from the Pulseq sense to the NIfTI-MRS sense, or back."""
-    return np.asarray(np.conj(fid))
+def swap_sense(fid: NDArray[Any], *, in_place: bool = False) -> NDArray[Any]:
+    """Turn FIDs (any shape, time last) from the Pulseq sense to the NIfTI-MRS sense, or back.
+
+    With `in_place` complex FIDs are overwritten, which raw data of gigabytes need.
+    """
+    return np.asarray(np.conj(fid, out=fid) if in_place else np.conj(fid))
 
 
 def ppm_axis(
