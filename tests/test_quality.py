@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from files_for_tests import brain_like
 
 from pulsespec import analysis
 from pulsespec.conventions import ppm_to_hz
 from pulsespec.recon.nifti import write_nifti
 from pulsespec.recon.pipeline import recon
+from pulsespec.recon.quality import noise_sd
 from pulsespec.recon.transients import Record, Scan, Transients
 from pulsespec.recon.verdict import LEVELS, assess, thresholds
 
@@ -118,6 +120,19 @@ def test_numbers_are_those_that_were_put_in():
     assert judged(scan(moved)).get("rejected_percent").value == pytest.approx(25.0)
     lipid = judged(scan(more={1.3: 6.0})).get("lipid_over_naa").value
     assert lipid == pytest.approx(2.0, rel=0.1)
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_noise_is_measured_where_the_receiver_leaves_it(narrow):
+    """Also under a filter that takes the noise off the edges, and in a band that ends at 9 ppm."""
+    rng = np.random.default_rng(3)
+    step = 9e-4 if narrow else DWELL
+    white = np.fft.fft(rng.normal(size=SAMPLES) + 1j * rng.normal(size=SAMPLES))
+    edge = np.abs(np.fft.fftfreq(SAMPLES)) > 0.42
+    white[edge] *= 1.0 if narrow else 0.3
+    fid = 40 * brain_like(SAMPLES, step, F0, water=0.0) + np.fft.ifft(white)
+    data = Transients(data=fid, dims=("t",), dwell_s=step, f0_hz=F0)
+    assert noise_sd(data) == pytest.approx(np.sqrt(SAMPLES), rel=0.15)
 
 
 @pytest.mark.parametrize("kind", ["phosphorus", "water", "phantom", "image"])
