@@ -33,7 +33,8 @@ class Quality:
     without apodisation (Kreis et al. 2021, doi:10.1002/nbm.4347, and Near et al. 2021, doi:10.1002/nbm.4257;
     recalled: one standard deviation, not two)."""
     linewidth_hz: float
-    """Full width at half height of the taller of the NAA and Cr singlets, in Hz."""
+    """Full width at half height of the narrower of the NAA and Cr singlets that stand out, in Hz: overlap with
+    coupled lines and macromolecules only ever broadens."""
     linewidth_of: str
     """Which singlet the width was measured on."""
 
@@ -50,9 +51,11 @@ def quality(spectrum: Transients) -> Quality:
             heights[name], widths[name] = float(real[peak]), _width(real, peak)
     if not heights:
         return Quality(float("nan"), float("nan"), "")
-    tallest = max(heights, key=lambda name: heights[name])
+    tallest = max(heights.values())
+    clear = [n for n, h in heights.items() if h == tallest or h > max(_STANDS_OUT * noise, tallest / 3)]
+    narrowest = min(clear, key=lambda name: widths[name])
     step_hz = 1.0 / (spectrum.dwell_s * values.size)
-    return Quality(heights.get("NAA", float("nan")) / noise, widths[tallest] * step_hz, tallest)
+    return Quality(heights.get("NAA", float("nan")) / noise, widths[narrowest] * step_hz, narrowest)
 
 
 def noise_sd(spectrum: Transients) -> float:

@@ -119,7 +119,7 @@ def assess(raw: Scan, done: Scan) -> Assessment:
         poor = tuple(m.words for m in shown if m.level == "poor")
         return Assessment(NOT_APPLICABLE, (why + _water_line(done), *poor), shown)
     one = one_fid(spectrum)
-    measures = [*_spectrum(one), *_water(raw, one), *_shots(spectrum), *measures]
+    measures = [*_spectrum(one, spectrum.size("edit")), *_water(raw, one), *_shots(spectrum), *measures]
     order = list(thresholds())
     measures.sort(key=lambda m: order.index(m.name))
     worst = max((LEVELS.index(m.level) for m in measures if m.level in LEVELS), default=0)
@@ -172,13 +172,15 @@ def _water_line(done: Scan) -> str:
     return f"; linewidth of water {linewidth_of_water(done.water):.2f} Hz"
 
 
-def _spectrum(one: Transients) -> list[Measure]:
+def _spectrum(one: Transients, conditions: int) -> list[Measure]:
     found = quality(one)
     width_ppm = found.linewidth_hz / one.f0_hz * 1e6
     seen = found.snr > 3.0
     note = "" if seen else "NAA is not above the noise"
     return [
-        _measure("snr", found.snr, "NAA"),
+        _measure(
+            "snr", found.snr, "NAA" if conditions == 1 else f"NAA, mean of {conditions} editing conditions"
+        ),
         _measure(
             "linewidth_ppm",
             width_ppm if seen else math.nan,

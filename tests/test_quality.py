@@ -160,6 +160,14 @@ def test_what_cannot_be_judged_is_not_given_numbers(kind):
     assert ("linewidth of water" in found.line()) == (kind == "water")
 
 
+def test_editing_conditions_are_judged_by_their_mean():
+    done = recon(scan())
+    both = np.stack([done.metabolite.data, done.metabolite.data])
+    found = assess(scan(), replace(done, metabolite=replace(done.metabolite, data=both, dims=("edit", "t"))))
+    assert found.verdict == "good"
+    assert "mean of 2 editing conditions" in found.get("snr").words
+
+
 def test_noise_alone_is_poor_and_has_no_linewidth():
     rng = np.random.default_rng(5)
     raw = scan(lambda shots: noise(rng, shots.shape, 1.0))
