@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
+from scipy.sparse.linalg import ArpackError
 
 from pulsespec.conventions import ppm_axis, swap_sense, to_spectrum
 from pulsespec.errors import DataError
@@ -38,7 +39,10 @@ def judge(data: Transients) -> Sense:
     """Compare the magnitude spectrum and its mirror image with the pattern of the brain's singlets."""
     whole = _one(data)
     alone = replace(data, data=whole, dims=("t",))
-    fid = remove_water(alone, _WATER_HALF_WIDTH_PPM).data
+    try:
+        fid = remove_water(alone, _WATER_HALF_WIDTH_PPM).data
+    except ArpackError:  # nothing that decays: zeros, or a spike in a damaged file
+        return Sense(0.0, 0.0)
     return Sense(_likeness(fid, data), _likeness(swap_sense(fid), data))
 
 

@@ -38,8 +38,12 @@ def is_mrd(path: Path) -> bool:
     """Return whether the file is HDF5 with an ISMRMRD header in one of its groups."""
     if not h5py.is_hdf5(path):
         return False
+    return bool(attempt(lambda: _names(path))[0])
+
+
+def _names(path: Path) -> list[str]:
     with h5py.File(path, "r") as file:
-        return bool(_groups(file))
+        return _groups(file)
 
 
 def _groups(file: Any) -> list[str]:
@@ -101,7 +105,9 @@ def _load(path: Path) -> tuple[str, Any, NDArray[Any]]:
         names = _groups(file)
         name = "dataset" if "dataset" in names else names[0]
         header = ismrmrd.xsd.CreateFromDocument(bytes(file[name]["xml"][0]))
-        return name, header, np.asarray(file[name]["data"].fields("head")[:])
+        # Whole elements, one at a time: HDF5 2.0 never frees the samples of elements whose head alone is asked for.
+        data = file[name]["data"]
+        return name, header, np.array([data[number]["head"].copy() for number in range(len(data))])
 
 
 def _sane(heads: NDArray[Any]) -> bool:
@@ -127,9 +133,9 @@ def _fetch(
     rows: Sequence[int],
 ) -> Iterator[NDArray[Any]]:
     with h5py.File(path, "r") as file:
-        values = file[group]["data"].fields("data")
+        values = file[group]["data"]
         for row in rows:
-            shot = np.asarray(values[int(kept[row])], dtype=np.float32).view(np.complex64)
+            shot = np.asarray(values[int(kept[row])]["data"], dtype=np.float32).view(np.complex64)
             if shot.size % coils[row] or shot.size // coils[row] <= pre[row] + post[row]:
                 raise DataError(f"{path}: damaged ISMRMRD file ({shot.size} samples of {coils[row]} coils)")
             shot = shot.reshape(coils[row], -1)
@@ -143,6 +149,9 @@ def _facts(path: Path, header: Any, signal: NDArray[Any]) -> dict[str, Any]:
         raise DataError(f"{path}: its header has no H1resonanceFrequency_Hz")
     dwells = sorted({round(float(us), 4) for us in signal["sample_time_us"]})
     timing = getattr(header, "sequenceParameters", None)
+    system = getattr(header, "acquisitionSystemInformation", None)
+    measured = getattr(header, "measurementInformation", None)
+    position = getattr(measured, "patientPosition", None)
     return {
         "f0_hz": _parameter(header, "f0_hz") or float(frequency),
         "dwell_s": dwells[0] * 1e-6 if len(dwells) == 1 else 0.0,
@@ -150,7 +159,15 @@ def _facts(path: Path, header: Any, signal: NDArray[Any]) -> dict[str, Any]:
         "tr_s": _first_ms(getattr(timing, "TR", None)),
         "sequence": str(getattr(timing, "sequence_type", None) or ""),
         "geometry": _geometry(header, signal[0]),
+        "header": {
+            "manufacturer": _vendor(str(getattr(system, "systemVendor", None) or "")),
+            "patient_position": str(getattr(position, "value", None) or ""),
+        },
     }
+
+
+def _vendor(name: str) -> str:
+    return "Siemens" if "siemens" in name.lower() else name
 
 
 def _geometry(header: Any, head: Any) -> Geometry | None:

@@ -9,7 +9,7 @@ from pulsespec.recon.siemens import affine_of
 from pulsespec.recon.transients import Geometry, Transients
 
 _BEGIN, _END = b">>> Begin of header <<<", b">>> End of header <<<"
-_LONGEST_HEADER = 1 << 20
+_LONGEST_HEADER, _LONGEST_NUMBER = 1 << 20, 16
 
 
 def is_rda(path: Path) -> bool:
@@ -77,7 +77,8 @@ def _number(path: Path, header: dict[str, str], key: str) -> float:
     try:
         value = float(header[key].replace(",", "."))
     except (KeyError, ValueError) as error:
-        raise DataError(f"{path}: {key} is {header.get(key)!r}, expected a number") from error
+        said = header.get(key, "missing")[:_LONGEST_NUMBER]
+        raise DataError(f"{path}: {key} is {said!r}, expected a number") from error
     if not np.isfinite(value):
         raise DataError(f"{path}: {key} is {value}, expected a finite number")
     return value

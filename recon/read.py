@@ -15,6 +15,7 @@ from pulsespec.recon.formats import Format, Known, format_of
 from pulsespec.recon.guards import check_sense
 from pulsespec.recon.sorting import SORTED, facts_of
 from pulsespec.recon.transients import Record, Scan, Transients
+from pulsespec.recon.voxel_check import check_voxel
 from pulsespec.simulator.timeline import read_played
 
 _WATER_PPM = (4.2, 5.2)
@@ -25,6 +26,8 @@ _CONTRAST = 5.0
 _LARGEST = 1e15
 _BLOCK = 32
 """FIDs that are transformed at a time, so that raw data are in memory once."""
+_LARGEST = 1e30
+"""No receiver writes larger numbers, and their squares are numbers still."""
 _CHOICE = "Selection of the water reference"
 
 Kinds = tuple[Transients | None, Transients | None]
@@ -53,6 +56,9 @@ def read(paths: Sequence[Path], *, conjugate: bool = False, known: Known | None 
     """
     known = known or Known()
     scans = _read_all([Path(path) for path in paths], known)
+    for scan in scans:
+        for part in (scan.metabolite, scan.water):
+            _check_numbers(part)
     kinds = [_kinds(scan) for scan in scans]
     if len(kinds) == 2:
         kinds = _by_contrast(*kinds)
@@ -71,6 +77,18 @@ def read(paths: Sequence[Path], *, conjugate: bool = False, known: Known | None 
 
 def _was_conjugated(data: Transients) -> bool:
     return any(record.method == "Conjugation" for record in data.records)
+
+
+def _check_numbers(data: Transients | None) -> None:
+    """Raise `DataError` where samples are no numbers, or so large that the file must be damaged."""
+    if data is None:
+        return
+    for fids in data.data.reshape(-1, data.samples):
+        largest = float(np.max(np.abs(fids.view(fids.real.dtype)), initial=0.0))
+        if not np.isfinite(largest):
+            raise DataError(f"{data.source}: has values that are not finite numbers")
+        if largest > _LARGEST:
+            raise DataError(f"{data.source}: has values up to {largest:.1g}: a damaged file")
 
 
 def _read_all(paths: Sequence[Path], known: Known) -> list[Scan]:
@@ -125,31 +143,23 @@ def _timed(scan: Scan, sequence: Path | None) -> Scan:
         return scan
     data = scan.metabolite or scan.water
     assert data is not None
-    if any(record.method == SORTED for record in data.records):
-        return scan
     played = read_played(sequence, data.f0_hz)
 
     def timed(part: Transients | None, is_water: bool) -> Transients | None:
-        if part is None:
-            return None
-        return replace(part, **facts_of(played, is_water, part.f0_hz, part.te_s, part.tr_s))
+        if part is None or any(record.method == SORTED for record in part.records):
+            return part
+        known = replace(part, **facts_of(played, is_water, part.f0_hz, part.te_s, part.tr_s))
+        return check_voxel(known, played, sequence.name)
 
     return Scan(timed(scan.metabolite, False), timed(scan.water, True))
 
 
 def _kinds(scan: Scan) -> tuple[Transients | None, Transients | None]:
-    """Return metabolite and water of a file, told apart by content where it does not say.
-
-    A scan without water suppression is a water reference, whatever short references come with it.
-    """
+    """Return metabolite and water of a file, told apart by content where it holds one kind alone."""
+    if scan.water is not None or scan.metabolite is None:
+        return scan.metabolite, scan.water
     data = scan.metabolite
-    if data is None or not is_water(data):
-        return data, scan.water
-    if scan.water is None:
-        return None, data
-    shots = scan.water.data.size // (scan.water.samples * scan.water.size("coil"))
-    details = f"the scan is not water-suppressed; its {shots} own reference shots are left out"
-    return None, _noted(data, Record(_CHOICE, details))
+    return (None, data) if is_water(data) else (data, None)
 
 
 def is_water(data: Transients) -> bool:
@@ -173,17 +183,19 @@ def _chosen(kinds: Sequence[Kinds]) -> list[Transients]:
 
 
 def _by_contrast(first: Kinds, second: Kinds) -> list[Kinds]:
-    """Return two files as metabolite and water where both looked alike but one has far more water."""
+    """Return two files as metabolite and water where both looked alike but one has far more water.
+
+    Of two files with reference shots of their own, the one without water suppression is the reference.
+    """
     pair = [next(part for part in kinds if part is not None) for kinds in (first, second)]
     said = any(part.header.get("water_suppressed") is not None for part in pair)
-    alike = [(m is None, w is None) for m, w in (first, second)]
-    if said or alike[0] != alike[1] or (True, True) in alike or (False, False) in alike:
+    if said or (first[0] is None) != (second[0] is None):
         return [first, second]
     ratio = water_dominance(pair[1]) / water_dominance(pair[0])
     if ratio > _CONTRAST:
-        return [(pair[0], None), (None, pair[1])]
+        return [(pair[0], first[1] if first[0] is not None else None), (None, pair[1])]
     if ratio < 1 / _CONTRAST:
-        return [(None, pair[0]), (pair[1], None)]
+        return [(None, pair[0]), (pair[1], second[1] if second[0] is not None else None)]
     return [first, second]
 
 

@@ -50,16 +50,19 @@ def read_siemens_dicom(path: Path) -> Transients:
         The file is damaged, lacks what is needed, or is an imaging scan.
 
     """
-    found, words = attempt(lambda: _open(path))
-    if found is None:
-        raise DataError(f"{path}: damaged or truncated DICOM file ({words})")
-    read = _read_csa if found.get("SOPClassUID") == _CSA else _read_enhanced
-    made, words = attempt(lambda: read(path, found))
-    if made is None:
+    # What a library says of a damaged header may quote it, names and all: only the kind of error is passed on.
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = _open(path)
+            return (_read_csa if found.get("SOPClassUID") == _CSA else _read_enhanced)(path, found)
+    except DataError:
+        raise
+    except Exception as error:
+        kind = type(error).__name__
         raise DataError(
-            words.partition(": ")[2] if words.startswith("DataError: ") else _lacking(path, words)
-        )
-    return made
+            f"{path}: DICOM spectroscopy that is damaged or lacks what is needed ({kind})"
+        ) from None
 
 
 def read_siemens_series(paths: Sequence[Path]) -> list[Transients]:
@@ -108,10 +111,6 @@ def _open(path: Path, tags: list[str] | None = None) -> Any:
         return found
 
 
-def _lacking(path: Path, words: str) -> str:
-    return f"{path}: DICOM spectroscopy that lacks what is needed, or is damaged ({words})"
-
-
 def _bytes(path: Path, dataset: Any, tag: tuple[int, int]) -> bytes:
     """Return the bytes of an element, as many as it says it has."""
     said = getattr(dataset.get_item(tag), "length", None)
@@ -153,6 +152,7 @@ def _read_csa(path: Path, dataset: Any) -> Transients:
         tr_s=_one(path, "RepetitionTime", numbers("RepetitionTime")) * 1e-3,
         geometry=_geometry(numbers("VoiPosition"), orientation, size),
         sequence=str((tags.get("SequenceName", {}).get("items") or [""])[0]),
+        patient_position=str(dataset.get("PatientPosition", "")),
     )
 
 
@@ -181,6 +181,7 @@ def _read_enhanced(path: Path, dataset: Any) -> Transients:
             [column_mm, row_mm, float(measures.SliceThickness)],
         ),
         sequence=str(dataset.get("PulseSequenceName", "")),
+        patient_position=str(dataset.get("PatientPosition", "")),
         water_suppressed=True if suppressed else None,
     )
 
@@ -209,13 +210,22 @@ def _geometry(
 
 
 def _transients(
-    path: Path, values: NDArray[np.complex64], water_suppressed: bool | None = None, **facts: Any
+    path: Path,
+    values: NDArray[np.complex64],
+    *,
+    patient_position: str,
+    water_suppressed: bool | None = None,
+    **facts: Any,
 ) -> Transients:
     if not (facts["dwell_s"] > 0 and facts["f0_hz"] > 0):
         raise DataError(
             f"{path}: dwell time {facts['dwell_s']} s and frequency {facts['f0_hz']} Hz, expected above 0"
         )
-    header = {"manufacturer": "Siemens", "water_suppressed": water_suppressed}
+    header = {
+        "manufacturer": "Siemens",
+        "patient_position": patient_position,
+        "water_suppressed": water_suppressed,
+    }
     single = len(values) == 1
     return Transients(
         data=values[0] if single else values,

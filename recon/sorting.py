@@ -10,6 +10,7 @@ from pulsespec.conventions import RECEIVER_PPM
 from pulsespec.errors import DataError
 from pulsespec.recon.stream import AdcStream, Indices, gather
 from pulsespec.recon.transients import Record, Scan
+from pulsespec.recon.voxel_check import check_voxel
 from pulsespec.simulator.timeline import LabelledReadout, Played
 
 SORTED = "Sorting of readouts by the sequence"
@@ -61,11 +62,11 @@ def sort_by_sequence(stream: AdcStream, played: Played, name: str) -> Scan:
         raise DataError(f"{stream.path}: {name} has no readout but noise and navigators")
     stream = _with_noise(stream, rows[noise])
     record = Record(SORTED, _words(played, kinds, noise, left, name))
-    metabolite, water_part = (
+    parts = [
         None if kind is None else gather(stream, rows[kind.indices], **_facts(stream, kind, played, record))
         for kind in kinds
-    )
-    return Scan(metabolite, water_part)
+    ]
+    return Scan(*(None if part is None else check_voxel(part, played, name) for part in parts))
 
 
 def _matched(stream: AdcStream, readouts: Sequence[LabelledReadout], name: str) -> Indices:

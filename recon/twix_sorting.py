@@ -33,6 +33,8 @@ def sort_by_counters(stream: AdcStream, measurement: Measurement) -> Scan:
 
     """
     name = stream.facts["sequence"]
+    if not stream.facts["dwell_s"] > 0:
+        raise DataError(f"{stream.path}: its header has no dwell time")
     _refuse_encoded(stream, measurement)
     signal = np.flatnonzero(~stream.is_noise)
     water, words = _water(stream, measurement, signal, name)

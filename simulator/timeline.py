@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pypulseq
@@ -200,8 +200,7 @@ class LabelledReadout:
     """Every label that the sequence uses, with its value at this readout."""
 
 
-@dataclass(frozen=True)
-class Played:
+class Played(NamedTuple):
     """What a receiver needs to know of a `.seq`: its readouts in order and its definitions."""
 
     readouts: tuple[LabelledReadout, ...]

@@ -35,14 +35,21 @@ class Shot:
     centre: int = 0
 
 
-def ascconv(protocol):
-    lines = [f"{key} = {value}" for key, value in protocol.items()]
-    return "### ASCCONV BEGIN ###\n" + "\n".join(lines) + "\n### ASCCONV END ###\n"
+def ascconv(protocol, is_xa):
+    """The protocol as text: VB aligns with blanks, XA with tabs and says more in its first line."""
+    equals = "\t = \t" if is_xa else "                 = "
+    lines = [f"{key}{equals}{value}" for key, value in protocol.items()]
+    said = (
+        " object=MrProtDataImpl@MrProtocolData version=61310003 converter=%MEASCONST%/Prot.txt"
+        if is_xa
+        else ""
+    )
+    return f"### ASCCONV BEGIN{said} ###\n" + "\n".join(lines) + "\n### ASCCONV END ###\n"
 
 
-def header(protocol):
+def header(protocol, is_xa=False):
     """The header of a measurement: its length, number of parts, then name, length and text of each."""
-    text = ascconv(protocol).encode()
+    text = ascconv(protocol, is_xa).encode()
     dicom = b'<XProtocol>\n{\n<ParamString."tPatientPosition"> { "HFS" }\n<ParamString."PatientName"> { "Doe" }\n}\n'
     parts = b"".join(
         name + b"\0" + struct.pack("<I", len(body)) + body
@@ -105,7 +112,7 @@ def write_vd(path, measurements):
     """Write measurements, each (shots, protocol), behind the table of a VD file."""
     at, table, bodies = 10240, b"", []
     for number, (shots, protocol) in enumerate(measurements):
-        body = header(protocol) + sync_block(True)
+        body = header(protocol, is_xa=True) + sync_block(True)
         body += b"".join(vd_readout(shot, n) for n, shot in enumerate(shots)) + end_block(True)
         table += struct.pack("<IIQQ", 7, number, at, len(body)) + b"Somebody".ljust(128, b"\0")
         bodies.append(body + b"\0" * (-len(body) % 512))

@@ -76,6 +76,13 @@ def test_another_reader_sees_the_same_file(tmp_path, rng, is_vd, capsys):
     capsys.readouterr()
 
 
+def test_a_scan_without_a_dwell_time_is_refused(tmp_path, rng):
+    protocol = {key: value for key, value in PROTOCOL.items() if "alDwellTime" not in key}
+    path = write_vd(tmp_path / "x.dat", [([Shot(samples(rng, 1)[0])], protocol)])
+    with pytest.raises(DataError, match="no dwell time"):
+        read_twix(path)
+
+
 def test_the_voxel_of_a_protocol_in_the_patient(tmp_path, rng):
     scan = read_twix(write(tmp_path / "x.dat", [Shot(samples(rng, 1)[0])], True, lScanRegionPosTra=100.0))
     # Transverse: read is towards the left, phase to the back (both against RAS+), 20 x 30 x 40 mm.
@@ -217,6 +224,37 @@ def test_a_truncated_twix_is_refused(tmp_path, rng, is_vd, share):
     path.write_bytes(raw[: int(share * len(raw))])
     with pytest.raises(DataError, match=r"x\.dat"):
         read([path])
+
+
+def test_of_two_files_with_references_of_their_own_the_one_without_suppression_is_the_reference(
+    tmp_path, rng
+):
+    paths = []
+    for name, water in (("off", 500.0), ("on", 5.0)):
+        fid = np.conj(brain_like(water=water))
+        coils = np.exp(1j * np.arange(COILS))[:, None]
+        noise = rng.normal(size=(3, COILS, fid.size, 2)) @ [0.01, 0.01j]
+        parts = (fid * coils + noise) * np.array([100.0, 1.0, 1.0])[:, None, None]
+        shots = [
+            Shot(part, flags, {"Ave": n})
+            for n, (part, flags) in enumerate(zip(parts, (PHASCOR, 0, 0), strict=True))
+        ]
+        protocol = {"sRXSPEC.alDwellTime[0]": 500000, "sTXSPEC.asNucleusInfo[0].lFrequency": 127736713}
+        paths.append(write(tmp_path / f"{name}.dat", shots, True, **protocol))
+    for order in (paths, paths[::-1]):
+        scan = read(order)
+        assert scan.metabolite.source == "on.dat"
+        assert scan.water.source == "off.dat"
+        assert scan.water.size("average") == 2
+        assert "not the reference shots inside" in scan.water.records[0].details
+
+
+def test_what_the_file_calls_metabolites_stays_so_however_strong_its_water(tmp_path, rng):
+    fid = np.conj(brain_like(water=1e5))
+    shots = [Shot(np.tile(fid, (COILS, 1)), flags) for flags in (PHASCOR, 0, 0)]
+    protocol = {"sRXSPEC.alDwellTime[0]": 500000, "sTXSPEC.asNucleusInfo[0].lFrequency": 127736713}
+    scan = read([write(tmp_path / "x.dat", shots, True, **protocol)])
+    assert scan.metabolite.size("average") == 2
 
 
 def test_rda(tmp_path):

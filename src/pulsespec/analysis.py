@@ -318,7 +318,13 @@ def load(raws: Sequence[Path], beside: "Known", conjugate: bool, notify: Notify 
     if beside.sequence:
         commands.require_file(beside.sequence)
     notify(f"reading {', '.join(path.name for path in raws)}")
-    return read(raws, known=beside, conjugate=conjugate)
+    scan = read(raws, known=beside, conjugate=conjugate)
+    parts = [part for part in (scan.metabolite, scan.water) if part is not None]
+    for words in dict.fromkeys(
+        f"{part.source}: {record.details}" for part in parts for record in part.records
+    ):
+        notify(words)
+    return scan
 
 
 def read_basis(path: Path, notify: Notify = silent) -> "Basis | SampledBasis":
