@@ -5,8 +5,10 @@ DICOM PS3.3, C.8.14. The samples are in the sense of the scanner and are conjuga
 asked for.
 """
 
+import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pydicom
@@ -17,6 +19,8 @@ from pulsespec.errors import DataError
 from pulsespec.files import attempt
 from pulsespec.recon.sdat import affine_of_angles
 from pulsespec.recon.transients import Geometry, Scan, Transients
+
+Result = TypeVar("Result")
 
 _PRIVATE, _ENHANCED = "1.3.46.670589.11.0.0.12.1", "1.2.840.10008.5.1.4.1.1.4.2"
 _PREAMBLE = 128
@@ -35,13 +39,24 @@ def is_philips_dicom(path: Path) -> bool:
     with path.open("rb") as file:
         if file.read(_PREAMBLE + 4)[_PREAMBLE:] != b"DICM":
             return False
-    found, _ = attempt(
-        lambda: pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID", "Manufacturer"])
-    )
+    found, _ = _quietly(lambda: _kind(path))
     if found is None:
         return False
-    kind, made_by = str(found.get("SOPClassUID", "")), str(found.get("Manufacturer", "")).lower()
+    kind, made_by = found
     return kind == _PRIVATE or (kind == _ENHANCED and "philips" in made_by)
+
+
+def _kind(path: Path) -> tuple[str, str]:
+    """Return class and manufacturer of a DICOM file."""
+    dataset = pydicom.dcmread(path, specific_tags=["SOPClassUID", "Manufacturer"])
+    return str(dataset.get("SOPClassUID", "")), str(dataset.get("Manufacturer", "")).lower()
+
+
+def _quietly(function: Callable[[], Result]) -> tuple[Result | None, str]:
+    """Call a function as `attempt` does, without warnings on values that break rules which do not matter here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return attempt(function)
 
 
 def read_philips_dicom(path: Path) -> Scan:
@@ -53,11 +68,11 @@ def read_philips_dicom(path: Path) -> Scan:
         The file is damaged, lacks what is needed, or is of an image.
 
     """
-    dataset, words = attempt(lambda: pydicom.dcmread(path))
+    dataset, words = _quietly(lambda: pydicom.dcmread(path))
     if dataset is None:
         raise DataError(f"{path}: damaged or truncated DICOM file ({words})")
     read = _private if str(dataset.get("SOPClassUID", "")) == _PRIVATE else _enhanced
-    scan, words = attempt(lambda: read(path, dataset))
+    scan, words = _quietly(lambda: read(path, dataset))
     if scan is None:
         said = words.removeprefix("DataError: ")
         raise DataError(said if said != words else f"{path}: lacks what is needed, or is damaged ({words})")

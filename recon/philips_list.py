@@ -168,4 +168,7 @@ def _noise(data: Path, vectors: Sequence[Vector]) -> NDArray[np.complex128] | No
     rows = [np.concatenate(coils[coil]) for coil in sorted(coils)]
     if not rows or len({row.size for row in rows}) > 1:
         return None
-    return swap_sense(np.stack(rows)).astype(np.complex128)
+    noise = np.stack(rows)
+    if not np.all(np.isfinite(noise)):
+        raise DataError(f"{data}: its noise has values that are not finite numbers: damaged")
+    return swap_sense(noise).astype(np.complex128)

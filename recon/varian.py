@@ -120,7 +120,7 @@ def _values(path: Path, lines: list[str], is_text: bool) -> list[str]:
         rest = [first[1], *lines[1:count]]
         return [line.split('"')[1] for line in rest] if is_text else rest[0].split()
     except (ValueError, IndexError) as error:
-        raise DataError(f"{path}: line {lines[0][:40]!r} is not a count and values: damaged") from error
+        raise DataError(f"{path}: the line after a parameter is not a count and values: damaged") from error
 
 
 def _text(parameters: dict[str, list[str]], name: str) -> str:

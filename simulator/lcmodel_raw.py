@@ -117,7 +117,7 @@ def _numbers(path: Path, text: str) -> Complex:
     try:
         flat = np.array(text.upper().replace("D", "E").split(), dtype=float)
     except ValueError as error:
-        raise DataError(f"{path}: data are not numbers ({error})") from error
+        raise DataError(f"{path}: data are not numbers alone: damaged") from error
     if flat.size < 2 or flat.size % 2:
         raise DataError(
             f"{path}: {flat.size} numbers, expected pairs of real and imaginary: truncated or damaged"
