@@ -36,6 +36,7 @@ _REFUSED = {
     "DIM_USER": "nobody but its author knows what it counts",
 }
 _UNLOCALISED_MM = 1e4
+_SECONDS = {"msec": 1e-3, "usec": 1e-6}
 _MM = {"meter": 1e3, "mm": 1.0, "micron": 1e-3}
 _MAGIC = tuple(size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big"))
 
@@ -76,14 +77,14 @@ def read_nifti(path: Path, keep_identifiers: bool = False) -> Transients:
     found, words = attempt(lambda: _load(path))
     if found is None:
         raise DataError(f"{path}: cannot be read as NIfTI: damaged or truncated ({words})")
-    image, data = found
+    image, data, (space, time) = found
     header = nifti_header.extension(image, path)
     if not np.iscomplexobj(data) or data.ndim < 4 or not data.size:
         raise DataError(
             f"{path}: {data.dtype} data of shape {data.shape}, expected complex with 4 to 7 dimensions"
         )
     fids, dims = _ordered(path, data, header)
-    dwell_s = float(image.header["pixdim"][4]) * _time_unit(image)
+    dwell_s = float(image.header["pixdim"][4]) * _SECONDS.get(time, 1.0)
     nifti_header.check_width(header, dwell_s, path)
     facts: dict[str, Any] = nifti_header.kept(header)
     facts |= {
@@ -103,7 +104,7 @@ def read_nifti(path: Path, keep_identifiers: bool = False) -> Transients:
         te_s=nifti_header.seconds(header, "EchoTime", path),
         tr_s=nifti_header.seconds(header, "RepetitionTime", path),
         reference_ppm=nifti_header.centre_ppm(header, path),
-        geometry=_geometry(image),
+        geometry=_geometry(image, _MM.get(space, 1.0)),
         sequence=str(header.get("SequenceName", header.get("ProtocolName", ""))),
         source=path.name,
         sign_is_defined=True,
@@ -112,11 +113,12 @@ def read_nifti(path: Path, keep_identifiers: bool = False) -> Transients:
     )
 
 
-def _load(path: Path) -> tuple[Any, Any]:
+def _load(path: Path) -> tuple[Any, Any, tuple[str, str]]:
     with nibabel.imageglobals.LoggingOutputSuppressor():  # what it would repair is refused below
         image: Any = nibabel.load(path)
     data = np.asarray(image.dataobj)
-    return image, data if data.dtype.isnative else data.astype(data.dtype.newbyteorder("="))
+    data = data if data.dtype.isnative else data.astype(data.dtype.newbyteorder("="))
+    return image, data, image.header.get_xyzt_units()
 
 
 def _widened(fids: Any) -> Any:
@@ -194,16 +196,12 @@ def _merged_record(header: dict[str, Any], shape: Sequence[int]) -> tuple[Record
     return (Record("Reading", f"the entries of {', '.join(shots)} are taken as shots of one kind"),)
 
 
-def _geometry(image: Any) -> Geometry | None:
+def _geometry(image: Any, unit_mm: float) -> Geometry | None:
     """Return where the voxel lies; `None` where the file says that it has no place (all sides of 10 m)."""
     affine = np.array(image.affine, dtype=np.float64)
-    affine[:3] *= _MM.get(image.header.get_xyzt_units()[0], 1.0)
+    affine[:3] *= unit_mm
     geometry = Geometry(affine)
     return None if np.all(geometry.voxel_mm >= _UNLOCALISED_MM) else geometry
-
-
-def _time_unit(image: Any) -> float:
-    return {"msec": 1e-3, "usec": 1e-6}.get(image.header.get_xyzt_units()[1], 1.0)
 
 
 def write_nifti(data: Transients, path: Path, overwrite: bool = False) -> None:
