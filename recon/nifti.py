@@ -79,6 +79,7 @@ def read_nifti(path: Path, keep_identifiers: bool = False) -> Transients:
         raise DataError(f"{path}: cannot be read as NIfTI: damaged or truncated ({words})")
     image, data, (space, time) = found
     header = nifti_header.extension(image, path)
+    _refuse_scaled(image, path)
     if not np.iscomplexobj(data) or data.ndim < 4 or not data.size:
         raise DataError(
             f"{path}: {data.dtype} data of shape {data.shape}, expected complex with 4 to 7 dimensions"
@@ -119,6 +120,15 @@ def _load(path: Path) -> tuple[Any, Any, tuple[str, str]]:
     data = np.asarray(image.dataobj)
     data = data if data.dtype.isnative else data.astype(data.dtype.newbyteorder("="))
     return image, data, image.header.get_xyzt_units()
+
+
+def _refuse_scaled(image: Any, path: Path) -> None:
+    """Refuse a header that scales the samples; one that moves them loses its extension or is too short."""
+    proxy = image.dataobj
+    if (proxy.slope, proxy.inter) != (1.0, 0.0):
+        raise DataError(
+            f"{path}: scales its samples by {proxy.slope:g}, expected complex samples as they are"
+        )
 
 
 def _widened(fids: Any) -> Any:

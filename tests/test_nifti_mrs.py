@@ -181,6 +181,17 @@ def test_units_of_time_and_length(tmp_path, unit, factor):
     np.testing.assert_allclose(found.geometry.voxel_mm, 20.0, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("at", "kind", "value", "words"), [(176, "<f8", 2.0, "scales"), (168, "<i8", 544, "no NIfTI-MRS header")]
+)
+def test_samples_are_not_scaled_or_moved_in_silence(tmp_path, at, kind, value, words):
+    raw = bytearray(write_raw(tmp_path / "x.nii", numbered(1, 1, 1, 8)).read_bytes())
+    raw[at : at + 8] = np.array(value, kind).tobytes()  # scl_slope and vox_offset of NIfTI-2
+    (tmp_path / "x.nii").write_bytes(raw)
+    with pytest.raises(DataError, match=rf"x\.nii: .*{words}"):
+        read_nifti(tmp_path / "x.nii")
+
+
 def test_no_place_is_no_place(tmp_path):
     data = Transients(data=brain_like(), dims=("t",), dwell_s=5e-4, f0_hz=F0)
     write_nifti(data, tmp_path / "x.nii.gz")
