@@ -59,7 +59,7 @@ FORMATS = (
     Format("Philips SDAT/SPAR", is_sdat, lambda path, _: Scan(read_sdat(path))),
     Format("Philips data/list", is_philips_list, read_philips_list),
     Format("Philips DICOM", is_philips_dicom, lambda path, _: read_philips_dicom(path)),
-    Format("NIfTI-MRS", is_nifti, lambda path, _: Scan(read_nifti(path))),
+    Format("NIfTI-MRS", is_nifti, lambda path, known: Scan(read_nifti(path, known.keep_identifiers))),
     Format("Siemens RDA", is_rda, lambda path, _: Scan(read_rda(path))),
     Format(
         "Siemens DICOM",
@@ -90,6 +90,10 @@ FORMATS = (
 """All of them, the surest mark first: a format that is recognised by little stands last."""
 
 
+_DAMAGE = (OSError, EOFError, RuntimeError, LookupError, ValueError)
+"""What libraries raise on opening damaged files, h5py above all."""
+
+
 def format_of(path: Path) -> Format:
     """Return the format of a file, or of a folder that holds one scan.
 
@@ -106,7 +110,7 @@ def format_of(path: Path) -> Format:
     candidates = [form for form in FORMATS if form.folders or not path.is_dir()]
     try:
         found = next((form for form in candidates if form.recognises(path)), None)
-    except OSError as error:
+    except _DAMAGE as error:
         raise DataError(f"{path}: cannot be opened as any format, a damaged file ({error})") from error
     if found is None:
         raise DataError(

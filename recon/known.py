@@ -19,6 +19,8 @@ class Known:
     """Time between samples, where the format has none (LCModel RAW, arrays)."""
     f0_hz: float | None = None
     """Spectrometer frequency, where the format has none."""
+    keep_identifiers: bool = False
+    """Carry what names the person or the device, where a format has a place for it; else it is dropped."""
 
 
 _FLAGS = {"dwell time": "--dwell-s", "spectrometer frequency": "--f0-mhz"}

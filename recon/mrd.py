@@ -76,6 +76,8 @@ def read_mrd(path: Path, played: Played | None = None, name: str = "the sequence
     if found is None:
         raise DataError(f"{path}: damaged ISMRMRD file ({words})")
     group, header, heads = found
+    if not _sane(heads):
+        raise DataError(f"{path}: damaged ISMRMRD file (the header of an acquisition says what none can)")
     kept = np.flatnonzero(~_any_flag(heads, _LEFT_OUT))
     heads = heads[kept]
     is_noise = _any_flag(heads, (ismrmrd.ACQ_IS_NOISE_MEASUREMENT,))
@@ -106,6 +108,14 @@ def _load(path: Path) -> tuple[str, Any, NDArray[Any]]:
         # Whole elements, one at a time: HDF5 2.0 never frees the samples of elements whose head alone is asked for.
         data = file[name]["data"]
         return name, header, np.array([data[number]["head"].copy() for number in range(len(data))])
+
+
+def _sane(heads: NDArray[Any]) -> bool:
+    """Return whether every acquisition's header can be one, whatever its flags: a shifted one cannot."""
+    times = np.isfinite(heads["sample_time_us"]) & (heads["sample_time_us"] >= 0)
+    counts = (heads["number_of_samples"] >= 1) & (heads["active_channels"] >= 1)
+    alike = heads["version"] == heads["version"][:1]
+    return bool(heads.size and np.all(times & counts & alike))
 
 
 def _any_flag(heads: NDArray[Any], flags: Sequence[int]) -> NDArray[np.bool_]:

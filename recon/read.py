@@ -25,8 +25,8 @@ _BELL_S = 0.25
 _CONTRAST = 5.0
 _BLOCK = 32
 """FIDs that are transformed at a time, so that raw data are in memory once."""
-_LARGEST = 1e30
-"""No receiver writes larger numbers, and their squares are numbers still."""
+_LARGEST = 1e15
+"""No receiver writes larger numbers, and sums of their squares are numbers still, in single precision too."""
 _CHOICE = "Selection of the water reference"
 
 Kinds = tuple[Transients | None, Transients | None]
@@ -55,9 +55,6 @@ def read(paths: Sequence[Path], *, conjugate: bool = False, known: Known | None 
     """
     known = known or Known()
     scans = _read_all([Path(path) for path in paths], known)
-    for scan in scans:
-        for part in (scan.metabolite, scan.water):
-            _check_numbers(part)
     kinds = [_kinds(scan) for scan in scans]
     if len(kinds) == 2:
         kinds = _by_contrast(*kinds)
@@ -79,16 +76,19 @@ def _was_conjugated(data: Transients) -> bool:
 
 
 def _check_numbers(data: Transients | None) -> None:
-    """Raise `DataError` where samples are no numbers, or so large that the file must be damaged."""
+    """Raise `DataError` where times or samples are no numbers, or so large that the file must be damaged."""
     if data is None:
         return
+    for name, value in (("dwell time", data.dwell_s), ("spectrometer frequency", data.f0_hz)):
+        if not 0 < value < _LARGEST:
+            raise DataError(f"{data.source}: {name} is {value}, expected a number above 0: damaged")
     for shot in np.ndindex(data.data.shape[:-1]):  # a whole array that is reshaped may be copied
         fid = data.data[shot]
         largest = float(np.max(np.abs(fid.view(fid.real.dtype)), initial=0.0))
         if not np.isfinite(largest):
-            raise DataError(f"{data.source}: has values that are not finite numbers")
+            raise DataError(f"{data.source}: has values that are not finite numbers: damaged")
         if largest > _LARGEST:
-            raise DataError(f"{data.source}: has values up to {largest:.1g}: a damaged file")
+            raise DataError(f"{data.source}: has values up to {largest:.1g}: damaged")
 
 
 def _read_all(paths: Sequence[Path], known: Known) -> list[Scan]:
@@ -118,10 +118,12 @@ def _noted(data: Transients | None, record: Record) -> Transients | None:
 
 
 def _timed(scan: Scan, sequence: Path | None) -> Scan:
-    """Return the scan with what the `.seq` knows better: name, TE, TR and the receiver's centre.
+    """Return a sound scan with what the `.seq` knows better: name, TE, TR and the receiver's centre.
 
     Readouts that were sorted by the sequence have it already.
     """
+    for part in (scan.metabolite, scan.water):
+        _check_numbers(part)
     if sequence is None:
         return scan
     data = scan.metabolite or scan.water

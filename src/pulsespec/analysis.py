@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pulsespec
 from pulsespec import commands
 from pulsespec.console import Notify, silent, to_json
-from pulsespec.errors import InputError
+from pulsespec.errors import DataError, InputError, PulsespecError
 from pulsespec.files import atomic_directory, refuse_existing
 
 if TYPE_CHECKING:
     from pulsespec.recon.formats import Known
     from pulsespec.recon.quantify import QuantifySettings
     from pulsespec.recon.transients import Scan, Transients
+    from pulsespec.recon.verdict import Assessment
     from pulsespec.simulator import Basis
     from pulsespec.simulator.sampled import SampledBasis
 
@@ -27,30 +28,117 @@ BRAIN_METABOLITES = (
 
 def recon(
     raws: Sequence[Path],
-    output: Path,
+    output: Path | None = None,
     *,
     sequence: Path | None = None,
     conjugate: bool = False,
+    bids: Path | None = None,
+    subject: str | None = None,
+    session: str | None = None,
+    keep_identifiers: bool = False,
     dwell_s: float | None = None,
     f0_mhz: float | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
     notify: Notify = silent,
 ) -> dict[str, Any]:
-    """Process raw data to one spectrum and write it as NIfTI-MRS; water, if any, beside it as `*_water`."""
+    """Process raw data to one spectrum and write it as NIfTI-MRS: to `output`, or into the BIDS dataset `bids`.
+
+    Where the only input is the folder of a BIDS dataset, every single-voxel scan in it is processed.
+    """
+    from pulsespec.recon.bids import is_bids, named
     from pulsespec.recon.nifti import write_nifti
 
-    if not output.name.endswith((".nii.gz", ".nii")):
-        raise InputError(f"{output}: expected a name that ends in .nii.gz or .nii")
-    refuse_existing(output, overwrite)
-    scan = load(raws, known(sequence, dwell_s, f0_mhz), conjugate, notify)
+    _one_target(output, bids, subject, session)
+    if len(raws) == 1 and is_bids(raws[0]):
+        return _recon_dataset(
+            raws[0],
+            bids,
+            conjugate,
+            known(None, dwell_s, f0_mhz, keep_identifiers),
+            overwrite,
+            dry_run,
+            notify,
+        )
+    entities = named(subject or "01", session)
+    if output is not None:
+        refuse_existing(output, overwrite)
+    scan = load(raws, known(sequence, dwell_s, f0_mhz, keep_identifiers), conjugate, notify)
     if dry_run:
-        return {"inputs": [str(path) for path in raws], "output": str(output)}
+        return {"inputs": [str(path) for path in raws], "output": str(output or bids)}
     done = _processed(scan, notify)
     spectrum = done.metabolite or done.water
     assert spectrum is not None
-    write_nifti(spectrum, output, overwrite=overwrite)
-    return {"output": str(output), "steps": [record.details for record in spectrum.records]}
+    judged = _judged(scan, done, notify)
+    if output is not None:
+        write_nifti(spectrum, output, overwrite=overwrite)
+    else:
+        output = _into_bids(bids, entities, scan, done, judged, "svs", overwrite)[0]
+    steps = [record.details for record in spectrum.records]
+    return {"output": str(output), "steps": steps, "quality": judged.as_dict()}
+
+
+def _one_target(output: Path | None, bids: Path | None, subject: str | None, session: str | None) -> None:
+    if (output is None) == (bids is None):
+        raise InputError(
+            f"got {'neither' if output is None else 'both'} of --output and --bids, expected one"
+        )
+    if output is not None and not output.name.endswith((".nii.gz", ".nii")):
+        raise InputError(f"{output}: expected a name that ends in .nii.gz or .nii")
+    if bids is None and (subject is not None or session is not None):
+        raise InputError("--subject and --session: only with --bids")
+
+
+def _into_bids(
+    folder: Path | None,
+    entities: Sequence[tuple[str, str]],
+    scan: "Scan",
+    done: "Scan",
+    judged: "Assessment",
+    suffix: str,
+    overwrite: bool,
+) -> list[Path]:
+    from pulsespec.recon.bids import write
+
+    assert folder is not None
+    return write(folder, entities, done, scan, judged, suffix=suffix, overwrite=overwrite)
+
+
+def _recon_dataset(
+    folder: Path,
+    bids: Path | None,
+    conjugate: bool,
+    beside: "Known",
+    overwrite: bool,
+    dry_run: bool,
+    notify: Notify,
+) -> dict[str, Any]:
+    """Process every single-voxel scan of a BIDS dataset; those that fail are named in one error at the end."""
+    from pulsespec.recon.bids import entries, prepare
+
+    if bids is None:
+        raise InputError(f"{folder}: is a BIDS dataset with an output for each scan; pass --bids FOLDER")
+    found, rows, failed = entries(folder), [], []
+    if not dry_run:
+        prepare(bids)
+    for entry in found:
+        paths = [entry.metabolite, *([entry.water] if entry.water else [])]
+        row: dict[str, Any] = {"scan": entry.label, "inputs": [path.name for path in paths]}
+        try:
+            scan = load(paths, beside, conjugate, notify)
+            if not dry_run:
+                done = _processed(scan, notify)
+                judged = _judged(scan, done, notify)
+                written = _into_bids(bids, entry.entities, scan, done, judged, entry.suffix, overwrite)
+                row |= {"output": str(written[0]), "quality": judged.as_dict()}
+        except PulsespecError as error:
+            failed.append(f"{entry.label}: {error}")
+            notify(f"{entry.label}: failed: {error}")
+            continue
+        rows.append(row)
+    if failed:
+        raise DataError(f"{folder}: {len(failed)} of {len(found)} scans failed: {'; '.join(failed)}")
+    return {"output": str(bids), "scans": rows}
 
 
 def fit(
@@ -76,7 +164,8 @@ def fit(
         scan = load(inputs, known(None, dwell_s, f0_mhz), conjugate, notify)
         functions = read_basis(basis, notify)
         done = _processed(scan, notify, whole=False)
-        return analyse(done, functions, folder, {"basis": str(basis)}, notify, assumptions) | {
+        judged = _judged(scan, done, notify)
+        return analyse(done, functions, folder, {"basis": str(basis)}, notify, assumptions, judged) | {
             "output": str(output)
         }
 
@@ -97,6 +186,7 @@ def run(
     dry_run: bool = False,
     jobs: int = 1,
     assumptions: "QuantifySettings | None" = None,
+    keep_identifiers: bool = False,
     notify: Notify = silent,
 ) -> dict[str, Any]:
     """Go from raw data to concentrations and a report in the folder `output`.
@@ -112,7 +202,7 @@ def run(
         measured(load(raws, known(sequence, dwell_s, f0_mhz), conjugate, notify))
         return {"inputs": [str(path) for path in raws], "output": str(output)}
     with atomic_directory(output, overwrite) as folder:
-        scan = load(raws, known(sequence, dwell_s, f0_mhz), conjugate, notify)
+        scan = load(raws, known(sequence, dwell_s, f0_mhz, keep_identifiers), conjugate, notify)
         functions = _basis_for(scan, folder, protocol or sequence, basis, metabolites, scanner, jobs, notify)
         settings = {
             "inputs": [path.name for path in raws],
@@ -122,7 +212,10 @@ def run(
             "conjugate": conjugate,
         }
         done = _processed(scan, notify)
-        return analyse(done, functions, folder, settings, notify, assumptions) | {"output": str(output)}
+        judged = _judged(scan, done, notify)
+        return analyse(done, functions, folder, settings, notify, assumptions, judged) | {
+            "output": str(output)
+        }
 
 
 def _origins(protocol: str | None, sequence: Path | None, basis: Path | None) -> dict[str, Any]:
@@ -192,14 +285,28 @@ def _processed(scan: "Scan", notify: Notify, whole: bool = True) -> "Scan":
     return recon(scan, settings)
 
 
-def known(sequence: Path | None, dwell_s: float | None = None, f0_mhz: float | None = None) -> "Known":
+def _judged(raw: "Scan", done: "Scan", notify: Notify) -> "Assessment":
+    """Return how good the scan is, and say it in one line."""
+    from pulsespec.recon.verdict import assess
+
+    judged = assess(raw, done)
+    notify(judged.line())
+    return judged
+
+
+def known(
+    sequence: Path | None,
+    dwell_s: float | None = None,
+    f0_mhz: float | None = None,
+    keep_identifiers: bool = False,
+) -> "Known":
     """Return what the user says beside the files; `InputError` where a number is not above 0."""
     from pulsespec.recon.formats import Known
 
     for option, value in (("--dwell-s", dwell_s), ("--f0-mhz", f0_mhz)):
         if value is not None and not 0 < value < float("inf"):
             raise InputError(f"{option}: got {value}, expected a number above 0")
-    return Known(sequence, dwell_s, None if f0_mhz is None else f0_mhz * 1e6)
+    return Known(sequence, dwell_s, None if f0_mhz is None else f0_mhz * 1e6, keep_identifiers)
 
 
 def load(raws: Sequence[Path], beside: "Known", conjugate: bool, notify: Notify = silent) -> "Scan":
@@ -237,6 +344,7 @@ def analyse(
     settings: dict[str, Any],
     notify: Notify = silent,
     assumptions: "QuantifySettings | None" = None,
+    judged: "Assessment | None" = None,
 ) -> dict[str, Any]:
     """Fit and quantify one processed scan, write all results into `folder` and return the table.
 
@@ -268,12 +376,14 @@ def analyse(
     write_table(amounts.rows, folder / "concentrations.tsv")
     write_nifti(spectrum, folder / "spectrum.nii.gz")
     title = spectrum.source or "spectrum"
-    page = fit_report(found, spectrum, amounts.rows, title=title, warnings=warnings, provenance=facts)
+    page = fit_report(
+        found, spectrum, amounts.rows, title=title, warnings=warnings, provenance=facts, judged=judged
+    )
     write_report(page, folder / "report.html")
     result = {
         **facts,
         "warnings": warnings,
-        "quality": dict(page.quality),
+        "quality": dict(page.quality) | (judged.as_dict() if judged else {}),
         "fit": {"converged": found.converged, "message": found.message, **dict(found.parameters)},
         "fit_settings": dataclasses.asdict(found.settings),
         "steps": [{"method": r.method, "details": r.details, "time": r.time} for r in spectrum.records],
@@ -282,7 +392,11 @@ def analyse(
     (folder / "result.json").write_text(to_json(result) + "\n", encoding="utf-8")
     for warning in warnings:
         notify(f"warning: {warning}")
-    return {"concentrations": list(amounts.rows), "warnings": warnings}
+    return {
+        "concentrations": list(amounts.rows),
+        "warnings": warnings,
+        "quality": judged.as_dict() if judged else None,
+    }
 
 
 def _facts(data: "Transients") -> dict[str, Any]:
