@@ -1,0 +1,198 @@
+"""One frame for the sub-spectra of edited data, so that what must cancel in their difference does.
+
+The difference of two conditions is noise, plus what editing changes, plus what an offset in frequency and phase leaves
+of everything else. The offsets are the most likely ones where noise and edited signal are both Gaussian with known
+covariance: the singlets of choline and creatine decide, and the tails of edited lines under them do not. (Others
+minimise the size of the difference: Cleve et al. 2017, doi:10.1016/j.jmr.2017.04.004 (recalled), or of its choline
+range: Mikkelsen et al. 2020, doi:10.1002/nbm.4368; both take edited lines for misalignment.)
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+
+from pulsespec.conventions import ppm_axis, ppm_to_hz, to_spectrum
+from pulsespec.recon.transients import Transients
+
+Complex = NDArray[np.complex128]
+Real = NDArray[np.float64]
+
+SINGLETS_PPM = ((2.01, 0.14), (3.03, 0.09), (3.21, 0.09), (3.925, 0.09))
+"""NAA, creatine, choline and creatine, with half the width in ppm in which conditions are compared."""
+_EDITED = (
+    (1.9, ((2.15, 2.55, 0.1), (2.75, 3.15, 0.02), (3.6, 3.85, 0.1))),
+    (4.56, ((2.4, 2.85, 0.1), (2.85, 3.05, 0.02), (3.6, 3.85, 0.1))),
+    (4.1, ((1.2, 1.45, 0.1),)),
+)
+"""What an editing pulse changes far from itself, in ppm, and how large a line it may be there, relative to the largest
+singlet: GABA and Glx; aspartyl groups and glutathione; lactate. Orders of magnitude, for a prior."""
+_OWN_PPM, _OWN_SIZE = 0.45, 0.5
+"""What an editing pulse changes about itself."""
+_UNTOUCHED_PPM = 0.8
+"""Distance from the centre of an editing pulse at which singlets are still the same (14 ms at 1.5 T: 51 Hz)."""
+_NEAR_PPM = 0.25
+_GRID_PPM = 0.03
+_LINE_HZ = 5.0
+_TREND = 0.1
+_PASSES = 4
+_STEPS = 8
+_HUBER = 2.0
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What is known of the offsets between conditions before their spectra are compared."""
+
+    frequency_hz: Real
+    """Of each condition; shape (n,)."""
+    frequency_sd_hz: float
+    phase_rad: Real
+    phase_sd_rad: float
+
+
+def windows(bands_ppm: Sequence[Sequence[float]]) -> tuple[tuple[float, float], ...]:
+    """Return the ranges in ppm whose singlets are the same in all conditions with these editing pulses."""
+    bands = _all(bands_ppm)
+    return tuple(
+        (centre - half, centre + half)
+        for centre, half in SINGLETS_PPM
+        if all(abs(centre - band) > _UNTOUCHED_PPM for band in bands)
+    )
+
+
+def _all(bands_ppm: Sequence[Sequence[float]]) -> list[float]:
+    return sorted({band for condition in bands_ppm for band in condition})
+
+
+def _edited_lines(bands_ppm: Sequence[Sequence[float]]) -> tuple[Real, Real]:
+    """Return where lines may differ between conditions, in ppm, and by how much; each of shape (n,)."""
+    spans = [(band - _OWN_PPM, band + _OWN_PPM, _OWN_SIZE) for band in _all(bands_ppm)]
+    for target, changed in _EDITED:
+        if any(abs(band - target) < _NEAR_PPM for band in _all(bands_ppm)):
+            spans += changed
+    grids = [np.arange(low, high, _GRID_PPM) for low, high, _ in spans]
+    sizes = [np.full(len(grid), size) for grid, (_, _, size) in zip(grids, spans, strict=True)]
+    return np.concatenate(grids), np.concatenate(sizes)
+
+
+def between(
+    means: Complex,
+    data: Transients,
+    bands_ppm: Sequence[Sequence[float]],
+    noise: Real,
+    expected: Expected,
+) -> tuple[Real, Real]:
+    """Return frequency (Hz) and phase (rad) of the mean FID of each condition against the first; shape (n,).
+
+    Each condition is brought to the mean of the others in turn, until all agree.
+
+    Parameters
+    ----------
+    means
+        One FID a condition; shape (n, samples).
+    data
+        Where they come from: dwell time, frequency, reference.
+    bands_ppm
+        Where the editing pulses of each condition stand.
+    noise
+        Standard deviation of one complex point of each FID; shape (n,).
+    expected
+        What is known beforehand; the offsets are pulled to it by as much as the noise leaves them free.
+    """
+    frequency, phase = np.array(expected.frequency_hz), np.array(expected.phase_rad)
+    view = _view(data, bands_ppm)
+    size = _largest(means, view)
+    for turn in range(_PASSES if len(means) > 2 else 1):
+        for index in range(1, len(means)):
+            others = [k for k in range(len(means)) if k != index] if turn else list(range(index))
+            rest = np.mean([turned(means[k], frequency[k], phase[k], data.dwell_s) for k in others], axis=0)
+            sd = np.hypot(noise[index], np.linalg.norm(noise[others]) / len(others))
+            prior = np.array(
+                [[expected.frequency_hz[index], expected.frequency_sd_hz], [expected.phase_rad[index], expected.phase_sd_rad]]
+            )  # fmt: skip
+            frequency[index], phase[index] = _registered(
+                means[index], rest, view, _whitener(view, float(sd), size), data.dwell_s, prior
+            )
+    return frequency, phase
+
+
+def turned(fid: Complex, frequency_hz: float, phase_rad: float, dwell_s: float) -> Complex:
+    """Return an FID without an offset in frequency and phase."""
+    t = np.arange(fid.shape[-1]) * dwell_s
+    return np.asarray(fid * np.exp(-1j * (2 * np.pi * frequency_hz * t + phase_rad)))
+
+
+@dataclass(frozen=True)
+class _View:
+    """The points of the spectrum in which conditions are compared, and what varies there beside noise."""
+
+    points: NDArray[np.int64]
+    filter: Real
+    """Matched to a line; shape (samples,)."""
+    noise: Complex
+    """Covariance of the points for noise of one complex unit a sample; shape (points, points)."""
+    trends: Complex
+    """Straight lines in each window; shape (points, n)."""
+    edited: Complex
+    """Lines that may differ, times their sizes; shape (points, n)."""
+    unit: float
+    """Height of a line of amplitude 1."""
+
+    def __call__(self, fid: Complex) -> Complex:
+        return np.asarray(to_spectrum(fid * self.filter)[self.points])
+
+
+def _view(data: Transients, bands_ppm: Sequence[Sequence[float]]) -> _View:
+    t = np.arange(data.samples) * data.dwell_s
+    decay = np.exp(-np.pi * _LINE_HZ * t)
+    ppm = ppm_axis(data.samples, data.dwell_s, data.f0_hz, data.reference_ppm)
+    groups = [np.flatnonzero((ppm > low) & (ppm < high)) for low, high in windows(bands_ppm)]
+    points = np.concatenate(groups)
+    trends = np.zeros((points.size, 2 * len(groups)), complex)
+    for number, group in enumerate(groups):
+        inside = np.isin(points, group)
+        trends[inside, 2 * number] = 1
+        trends[inside, 2 * number + 1] = np.linspace(-1, 1, len(group))
+    bins = (points - data.samples // 2) / (data.samples * data.dwell_s)
+    kernel = np.exp(-2j * np.pi * np.outer(bins, t))
+    where, sizes = _edited_lines(bands_ppm)
+    lines = decay * np.exp(2j * np.pi * np.outer(ppm_to_hz(where, data.f0_hz, data.reference_ppm), t))
+    edited = kernel @ (decay * lines).T * sizes
+    return _View(points, decay, (kernel * decay**2) @ kernel.conj().T, trends, edited, float(np.sum(decay**2)))
+
+
+def _largest(means: Complex, view: _View) -> float:
+    """Return the amplitude of the largest singlet that is compared."""
+    return float(np.abs([view(fid) for fid in means]).max() / view.unit)
+
+
+def _whitener(view: _View, sd: float, size: float) -> Complex:
+    """Return the Cholesky factor of the covariance of a difference: noise, edited lines and trends."""
+    edited, trends = size * view.edited, _TREND * size * view.unit * view.trends
+    covariance = sd**2 * view.noise + edited @ edited.conj().T + trends @ trends.conj().T
+    floor = 1e-9 * np.trace(covariance).real / len(covariance)
+    return np.asarray(np.linalg.cholesky(covariance + floor * np.eye(len(covariance))))
+
+
+def _registered(
+    fid: Complex, rest: Complex, view: _View, factor: Complex, dwell_s: float, prior: Real
+) -> tuple[float, float]:
+    """Gauss-Newton with Huber's weights on the whitened difference of two FIDs."""
+    t = np.arange(fid.size) * dwell_s
+    target, mean, precision = view(rest), prior[:, 0], np.diag(prior[:, 1] ** -2.0)
+    now = mean.copy()
+    for _ in range(_STEPS):
+        moved = turned(fid, now[0], now[1], dwell_s)
+        columns = np.stack([view(-2j * np.pi * t * moved), view(-1j * moved), view(moved) - target], axis=1)
+        white = solve_triangular(factor, columns, lower=True)
+        slopes, error = white[:, :2], white[:, 2]
+        weight = np.minimum(1.0, _HUBER / np.maximum(np.abs(error), 1e-300))
+        scaled = 2 * weight * slopes.conj().T
+        step = np.linalg.solve(
+            (scaled @ slopes).real + precision, (scaled @ error).real + precision @ (now - mean)
+        )
+        now = now - step
+    return float(now[0]), float(now[1])
