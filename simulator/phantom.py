@@ -23,6 +23,8 @@ class Phantom:
     broad_mm: Mapping[str, float] = field(default_factory=dict)
     """Macromolecules and lipids, in units of their components."""
     source: str = ""
+    snr_ppm: tuple[float, float] | None = None
+    """Where the peak lies that SNR is measured by; the largest of the spectrum where `None`."""
 
 
 def list_phantoms() -> list[str]:
@@ -46,6 +48,7 @@ def load_phantom(name: str) -> Phantom:
         tissue.water.mm,
         {key: amount.mm * _kept(tissue) for key, amount in tissue.broad.items()},
         sources,
+        tissue.snr_ppm,
     )
 
 
