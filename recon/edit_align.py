@@ -7,7 +7,7 @@ minimise the size of the difference: Cleve et al. 2017, doi:10.1016/j.jmr.2017.0
 range: Mikkelsen et al. 2020, doi:10.1002/nbm.4368; both take edited lines for misalignment.)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from pulsespec.conventions import ppm_axis, ppm_to_hz, to_spectrum
+from pulsespec.errors import DataError
 from pulsespec.recon.transients import Transients
 
 Complex = NDArray[np.complex128]
@@ -37,20 +38,11 @@ _NEAR_PPM = 0.25
 _GRID_PPM = 0.03
 _LINE_HZ = 5.0
 _TREND = 0.1
+_FARTHEST_HZ = 15.0
+_PRIOR_HZ, _PRIOR_RAD = 5.0, 1.0  # drift between conditions that were measured one after the other
 _PASSES = 4
 _STEPS = 8
 _HUBER = 2.0
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What is known of the offsets between conditions before their spectra are compared."""
-
-    frequency_hz: Real
-    """Of each condition; shape (n,)."""
-    frequency_sd_hz: float
-    phase_rad: Real
-    phase_sd_rad: float
 
 
 def windows(bands_ppm: Sequence[Sequence[float]]) -> tuple[tuple[float, float], ...]:
@@ -79,11 +71,7 @@ def _edited_lines(bands_ppm: Sequence[Sequence[float]]) -> tuple[Real, Real]:
 
 
 def between(
-    means: Complex,
-    data: Transients,
-    bands_ppm: Sequence[Sequence[float]],
-    noise: Real,
-    expected: Expected,
+    means: Complex, data: Transients, bands_ppm: Sequence[Sequence[float]], noise: Real
 ) -> tuple[Real, Real]:
     """Return frequency (Hz) and phase (rad) of the mean FID of each condition against the first; shape (n,).
 
@@ -99,23 +87,24 @@ def between(
         Where the editing pulses of each condition stand.
     noise
         Standard deviation of one complex point of each FID; shape (n,).
-    expected
-        What is known beforehand; the offsets are pulled to it by as much as the noise leaves them free.
+
+    Raises
+    ------
+    DataError
+        The editing pulses leave no singlet that is the same in all conditions.
+
     """
-    frequency, phase = np.array(expected.frequency_hz), np.array(expected.phase_rad)
+    frequency, phase = np.zeros(len(means)), np.zeros(len(means))
     view = _view(data, bands_ppm)
     size = _largest(means, view)
     for turn in range(_PASSES if len(means) > 2 else 1):
         for index in range(1, len(means)):
             others = [k for k in range(len(means)) if k != index] if turn else list(range(index))
             rest = np.mean([turned(means[k], frequency[k], phase[k], data.dwell_s) for k in others], axis=0)
-            sd = np.hypot(noise[index], np.linalg.norm(noise[others]) / len(others))
-            prior = np.array(
-                [[expected.frequency_hz[index], expected.frequency_sd_hz], [expected.phase_rad[index], expected.phase_sd_rad]]
-            )  # fmt: skip
-            frequency[index], phase[index] = _registered(
-                means[index], rest, view, _whitener(view, float(sd), size), data.dwell_s, prior
-            )
+            sd = float(np.hypot(noise[index], np.linalg.norm(noise[others]) / len(others)))
+            factor = _whitener(view, sd, size)
+            start = (frequency[index], phase[index]) if turn else None
+            frequency[index], phase[index] = _registered(means[index], rest, view, factor, data.dwell_s, start)
     return frequency, phase
 
 
@@ -150,6 +139,10 @@ def _view(data: Transients, bands_ppm: Sequence[Sequence[float]]) -> _View:
     decay = np.exp(-np.pi * _LINE_HZ * t)
     ppm = ppm_axis(data.samples, data.dwell_s, data.f0_hz, data.reference_ppm)
     groups = [np.flatnonzero((ppm > low) & (ppm < high)) for low, high in windows(bands_ppm)]
+    if not groups:
+        raise DataError(
+            f"editing pulses at {_all(bands_ppm)} ppm touch NAA, creatine and choline alike: nothing to align with"
+        )
     points = np.concatenate(groups)
     trends = np.zeros((points.size, 2 * len(groups)), complex)
     for number, group in enumerate(groups):
@@ -178,21 +171,35 @@ def _whitener(view: _View, sd: float, size: float) -> Complex:
 
 
 def _registered(
-    fid: Complex, rest: Complex, view: _View, factor: Complex, dwell_s: float, prior: Real
-) -> tuple[float, float]:
+    fid: Complex, rest: Complex, view: _View, factor: Complex, dwell_s: float,
+    start: tuple[float, float] | None,
+) -> tuple[float, float]:  # fmt: skip
     """Gauss-Newton with Huber's weights on the whitened difference of two FIDs."""
     t = np.arange(fid.size) * dwell_s
-    target, mean, precision = view(rest), prior[:, 0], np.diag(prior[:, 1] ** -2.0)
-    now = mean.copy()
+    precision = np.array([_PRIOR_HZ**-2, _PRIOR_RAD**-2])
+
+    def white(fid: Complex) -> Complex:
+        return np.asarray(solve_triangular(factor, view(fid), lower=True))
+
+    target = white(rest)
+    now = np.array(_search(fid, target, white, dwell_s) if start is None else start)
     for _ in range(_STEPS):
         moved = turned(fid, now[0], now[1], dwell_s)
-        columns = np.stack([view(-2j * np.pi * t * moved), view(-1j * moved), view(moved) - target], axis=1)
-        white = solve_triangular(factor, columns, lower=True)
-        slopes, error = white[:, :2], white[:, 2]
+        slopes = np.stack([white(-2j * np.pi * t * moved), white(-1j * moved)], axis=1)
+        error = white(moved) - target
         weight = np.minimum(1.0, _HUBER / np.maximum(np.abs(error), 1e-300))
         scaled = 2 * weight * slopes.conj().T
-        step = np.linalg.solve(
-            (scaled @ slopes).real + precision, (scaled @ error).real + precision @ (now - mean)
-        )
-        now = now - step
+        normal = (scaled @ slopes).real + np.diag(precision)
+        now = now - np.linalg.solve(normal, (scaled @ error).real + precision * now)
     return float(now[0]), float(now[1])
+
+
+def _search(
+    fid: Complex, target: Complex, white: Callable[[Complex], Complex], dwell_s: float
+) -> tuple[float, float]:
+    """Return frequency and phase on a grid at which an FID is most like the target."""
+    grid = np.arange(-_FARTHEST_HZ, _FARTHEST_HZ + 1)
+    parts = [white(turned(fid, hz, 0.0, dwell_s)) for hz in grid]
+    likeness = np.array([np.vdot(target, part) / np.linalg.norm(part) for part in parts])
+    best = int(np.argmax(np.abs(likeness)))
+    return float(grid[best]), float(np.angle(likeness[best]))

@@ -81,7 +81,7 @@ def combinations(scheme: Scheme) -> tuple[Combination, ...]:
 
     """
     count = len(scheme.conditions)
-    found = _by_bands(scheme) if all(scheme.bands_ppm) else _by_names(scheme)
+    found = _by_bands(scheme) if any(scheme.bands_ppm) else _by_names(scheme)
     if not found:
         raise DataError(
             f"editing conditions {scheme.words}: expected a frequency that half of them edit and half do not"

@@ -10,6 +10,8 @@ from pulsespec.errors import DataError
 from pulsespec.recon.align import align, average
 from pulsespec.recon.coils import coil_weights, combine_coils, whiten
 from pulsespec.recon.eddy import correct_eddy_currents
+from pulsespec.recon.edit_order import with_conditions
+from pulsespec.recon.edited import align_conditions, align_shots, average_conditions, one_water
 from pulsespec.recon.first_points import repair_first_points, spoiled_points
 from pulsespec.recon.transients import Record, Scan, Transients
 from pulsespec.recon.water_removal import remove_water
@@ -36,6 +38,8 @@ class ReconSettings:
 def recon(scan: Scan, settings: ReconSettings | None = None) -> Scan:
     """Process a scan to a single metabolite FID and a single water FID, each with dims ("t",).
 
+    Edited data keep their conditions, dims ("edit", "t"), in one frame; `edited.combined` makes the differences.
+
     A scan that is a water reference alone gives its spectrum, water not removed.
 
     Raises
@@ -56,6 +60,7 @@ def recon(scan: Scan, settings: ReconSettings | None = None) -> Scan:
         if data is not None:
             _check(data)
     metabolite, water = _coils(metabolite, water, settings)
+    water = None if water is None else one_water(water)
     if water is not None:
         water = average(align(water))
     if settings.first_point_repair and water is not None:
@@ -64,6 +69,10 @@ def recon(scan: Scan, settings: ReconSettings | None = None) -> Scan:
         metabolite = repair_first_points(metabolite, points)
     if settings.eddy_current_correction and water is not None:
         metabolite, water = _eddy(metabolite, water)
+    metabolite = with_conditions(metabolite)
+    if "edit" in metabolite.dims:
+        metabolite = _edited(metabolite, settings)
+        return Scan(_stamped(metabolite), None if water is None else _stamped(water))
     if settings.alignment:
         metabolite = align(metabolite)
     metabolite = average(metabolite)
@@ -72,15 +81,25 @@ def recon(scan: Scan, settings: ReconSettings | None = None) -> Scan:
     return Scan(_stamped(metabolite), None if water is None else _stamped(water))
 
 
+def _edited(data: Transients, settings: ReconSettings) -> Transients:
+    """Return one FID a condition, all in one frame."""
+    if settings.alignment:
+        data = align_shots(data)
+    data = average_conditions(data)
+    if settings.water_removal:
+        data = remove_water(data, settings.water_half_width_ppm)
+    return align_conditions(data) if settings.alignment else data
+
+
 def _check(data: Transients) -> None:
     name = data.source or "data"
     if not np.all(np.isfinite(data.data)):
         raise DataError(f"{name}: has values that are not finite numbers")
     if not np.any(data.data):
         raise DataError(f"{name}: all samples are zero")
-    extra = [dim for dim in data.dims if dim not in ("average", "coil", "t")]
+    extra = [dim for dim in data.dims if dim not in ("edit", "average", "coil", "t")]
     if extra:
-        raise DataError(f"{name}: has dimensions {extra}, expected a single voxel and editing condition")
+        raise DataError(f"{name}: has dimensions {extra}, expected a single voxel")
 
 
 def _coils(
