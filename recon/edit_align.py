@@ -104,7 +104,9 @@ def between(
             sd = float(np.hypot(noise[index], np.linalg.norm(noise[others]) / len(others)))
             factor = _whitener(view, sd, size)
             start = (frequency[index], phase[index]) if turn else None
-            frequency[index], phase[index] = _registered(means[index], rest, view, factor, data.dwell_s, start)
+            frequency[index], phase[index] = _registered(
+                means[index], rest, view, factor, data.dwell_s, start
+            )
     return frequency, phase
 
 
@@ -154,7 +156,9 @@ def _view(data: Transients, bands_ppm: Sequence[Sequence[float]]) -> _View:
     where, sizes = _edited_lines(bands_ppm)
     lines = decay * np.exp(2j * np.pi * np.outer(ppm_to_hz(where, data.f0_hz, data.reference_ppm), t))
     edited = kernel @ (decay * lines).T * sizes
-    return _View(points, decay, (kernel * decay**2) @ kernel.conj().T, trends, edited, float(np.sum(decay**2)))
+    return _View(
+        points, decay, (kernel * decay**2) @ kernel.conj().T, trends, edited, float(np.sum(decay**2))
+    )
 
 
 def _largest(means: Complex, view: _View) -> float:

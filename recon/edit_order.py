@@ -103,12 +103,21 @@ def _named(data: Transients) -> Transients:
         names = ["ON" if one else "OFF" for one in gone]
         if isinstance(scheme, Scheme):
             names = [one.name for one in scheme.conditions]
-            if any(one.is_on is not None and one.is_on != g for one, g in zip(scheme.conditions, gone, strict=True)):
+            if any(
+                one.is_on is not None and one.is_on != g
+                for one, g in zip(scheme.conditions, gone, strict=True)
+            ):
                 raise DataError(f"{name}: {scheme.origin} calls its conditions {names}, but NAA over creatine is {measured}")  # fmt: skip
         bands = [(_ON_PPM,) if one else () for one in gone]
         scheme = Scheme(tuple(map(Condition, names, bands)), "the data")
-        words = f"{names[0]}, {names[1]}: NAA over creatine is {measured}, so {names[int(gone[1])]} edits 1.9 ppm"
-    elif isinstance(scheme, Scheme) and len(ratio) == 2 and {one.is_on for one in scheme.conditions} == {True, False}:
+        words = (
+            f"{names[0]}, {names[1]}: NAA over creatine is {measured}, so {names[int(gone[1])]} edits 1.9 ppm"
+        )
+    elif (
+        isinstance(scheme, Scheme)
+        and len(ratio) == 2
+        and {one.is_on for one in scheme.conditions} == {True, False}
+    ):
         words = f"{scheme.words}, by their names alone; NAA over creatine {measured} does not tell"
     else:
         raise DataError(
@@ -126,7 +135,11 @@ def _split(data: Transients) -> Transients:
     if low is None:
         return data
     n = len(low)
-    orders = [(block, first, ((np.arange(n) // block) % 2 == 0) == first) for block in _blocks(n) for first in (True, False)]
+    orders = [
+        (block, first, ((np.arange(n) // block) % 2 == 0) == first)
+        for block in _blocks(n)
+        for first in (True, False)
+    ]
     block, first, order = max(orders, key=lambda one: float(np.mean(one[2] == low)))
     agree = int(np.sum(order == low))
     means = f"{np.median(found.ratio[low]):.2f} and {np.median(found.ratio[~low]):.2f}"
@@ -159,7 +172,9 @@ def _groups(found: Naa) -> NDArray[np.bool_] | None:
     groups = (ratio[low], ratio[~low])
     centres = [float(np.median(group)) for group in groups]
     spread = max(1.4826 * float(np.median(np.abs(g - c))) for g, c in zip(groups, centres, strict=True))
-    clear = centres[1] > _SEEN and centres[0] < _GONE * centres[1] and centres[1] - centres[0] > _APART * spread
+    clear = (
+        centres[1] > _SEEN and centres[0] < _GONE * centres[1] and centres[1] - centres[0] > _APART * spread
+    )
     return low if clear else None
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, svds
 
 from pulsespec.conventions import ppm_axis, ppm_to_hz, to_spectrum
+from pulsespec.recon.pictures import before_after
 from pulsespec.recon.transients import Record, Transients
 
 Complex = NDArray[np.complex128]
@@ -74,36 +75,42 @@ def remove_water(
     The record says how much was in that window before and after, relative to the largest metabolite peak
     between 1.8 and 3.4 ppm.
     """
-    flat = data.data.reshape(-1, data.samples)
-    cleaned = np.array([_without_water(fid, data, half_width_ppm, components, centre_ppm) for fid in flat])
+    return _remove(data, (centre_ppm - half_width_ppm, centre_ppm + half_width_ppm), components, "water")
+
+
+def remove_lipid(
+    data: Transients, low_ppm: float = 0.5, high_ppm: float = 1.75, components: int = 32
+) -> Transients:
+    """Subtract all exponentials between two shifts, where lipid lies: macromolecules and lactate go with it."""
+    return _remove(data, (low_ppm, high_ppm), components, "lipid")
+
+
+def _remove(data: Transients, window_ppm: tuple[float, float], components: int, what: str) -> Transients:
+    flat = np.asarray(data.data.reshape(-1, data.samples), dtype=np.complex128)
+    cleaned = np.array([_without(fid, data, window_ppm, components) for fid in flat])
     result = cleaned.reshape(data.data.shape)
-    before, after = (
-        _water_over_metabolites(fids, data, half_width_ppm, centre_ppm) for fids in (flat, cleaned)
-    )
+    before, after = (_over_metabolites(fids, data, window_ppm) for fids in (flat, cleaned))
     left = "" if after < 1.0 else "; what is left is larger than the metabolites: look at the spectrum"
+    low, high = window_ppm
     record = Record(
         "Nuisance peak removal",
-        f"HSVD, {components} components, {centre_ppm} +- {half_width_ppm} ppm; water over the largest metabolite "
+        f"{what} by HSVD, {components} components, {low:.2f} to {high:.2f} ppm; {what} over the largest metabolite "
         f"peak {before:.2f} before, {after:.2f} after{left}",
-        {"before": before, "after": after},
+        {"before": before, "after": after, "spectra": before_after(data, flat, cleaned)},
     )
     return data.with_data(result, record)
 
 
-def _without_water(
-    fid: Complex, data: Transients, half_width_ppm: float, components: int, centre_ppm: float
-) -> Complex:
+def _without(fid: Complex, data: Transients, window_ppm: tuple[float, float], components: int) -> Complex:
     model = hsvd(fid, data.dwell_s, components)
-    centre_hz = ppm_to_hz(centre_ppm, data.f0_hz, data.reference_ppm)
-    near = np.abs(model.frequency_hz - centre_hz) < half_width_ppm * data.f0_hz * 1e-6
+    high, low = (ppm_to_hz(ppm, data.f0_hz, data.reference_ppm) for ppm in window_ppm)
+    near = (model.frequency_hz > low) & (model.frequency_hz < high)
     chosen = Exponentials(model.frequency_hz[near], model.damping_per_s[near], model.amplitude[near])
     return np.asarray(fid - chosen.fid(fid.size, data.dwell_s))
 
 
-def _water_over_metabolites(
-    fids: Complex, data: Transients, half_width_ppm: float, centre_ppm: float
-) -> float:
+def _over_metabolites(fids: Complex, data: Transients, window_ppm: tuple[float, float]) -> float:
     ppm = ppm_axis(data.samples, data.dwell_s, data.f0_hz, data.reference_ppm)
     magnitude = np.abs(to_spectrum(fids)).mean(axis=0)
-    water = magnitude[np.abs(ppm - centre_ppm) < half_width_ppm].max(initial=0.0)
-    return float(water / max(magnitude[(ppm > 1.8) & (ppm < 3.4)].max(initial=0.0), 1e-300))
+    found = magnitude[(ppm > window_ppm[0]) & (ppm < window_ppm[1])].max(initial=0.0)
+    return float(found / max(magnitude[(ppm > 1.8) & (ppm < 3.4)].max(initial=0.0), 1e-300))

@@ -7,10 +7,12 @@ import pytest
 
 from pulsespec.conventions import ppm_axis, ppm_to_hz, to_spectrum
 from pulsespec.errors import DataError
-from pulsespec.recon.align import align, average, spectral_registration
+from pulsespec.recon.align import align, spectral_registration
+from pulsespec.recon.averaging import average
 from pulsespec.recon.coils import coil_weights, combine_coils, whiten
 from pulsespec.recon.eddy import correct_eddy_currents
 from pulsespec.recon.first_points import repair_first_points, spoiled_points
+from pulsespec.recon.outliers import find_outliers
 from pulsespec.recon.pipeline import recon
 from pulsespec.recon.quality import quality
 from pulsespec.recon.transients import Scan, Transients
@@ -125,7 +127,7 @@ def test_corrupted_shots_are_left_out_and_named():
     shots = singlets() + noise(rng, (16, SAMPLES), 0.3)
     shots[[3, 11]] *= 0.3
     data = Transients(data=shots, dims=("average", "t"), dwell_s=DWELL, f0_hz=F0)
-    mean = average(align(data))
+    mean = average(find_outliers(align(data)))
     assert mean.records[-1].figures["left_out"] == [3, 11]
     assert mean.dims == ("t",)
 
@@ -134,7 +136,7 @@ def test_shots_of_another_condition_are_kept_and_said():
     rng = np.random.default_rng(9)
     shots = singlets() + noise(rng, (20, SAMPLES), 0.3)
     shots[::10] *= 2.3
-    record = average(Transients(data=shots, dims=("average", "t"), dwell_s=DWELL, f0_hz=F0)).records[-1]
+    record = find_outliers(Transients(data=shots, dims=("average", "t"), dwell_s=DWELL, f0_hz=F0)).records[-1]
     assert record.figures["left_out"] == []
     assert "several conditions" in record.details
 
@@ -143,7 +145,7 @@ def test_clean_shots_are_all_kept():
     rng = np.random.default_rng(4)
     shots = singlets() + noise(rng, (32, SAMPLES), 0.3)
     data = Transients(data=shots, dims=("average", "t"), dwell_s=DWELL, f0_hz=F0)
-    assert average(data).records[-1].figures["left_out"] == []
+    assert average(find_outliers(data)).records[-1].figures["left_out"] == []
 
 
 def test_water_is_removed_and_metabolites_are_kept():
@@ -207,7 +209,7 @@ def test_the_whole_pipeline_on_coils_shots_and_water():
     assert share == pytest.approx(expected, rel=0.02)
     methods = [record.method for record in done.metabolite.records]
     assert methods[:2] == ["Noise whitening", "RF coil combination"]
-    assert methods[-1] == "Nuisance peak removal"
+    assert methods[-2:] == ["Nuisance peak removal", "Phasing"]
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan])

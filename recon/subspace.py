@@ -1,0 +1,43 @@
+"""The linear space of all that decays within a band of frequencies: residual water, lipids, a singlet.
+
+A signal known only to lie in a band is a nuisance with many linear unknowns. Projecting it out of data and
+model alike is what least squares with those unknowns would do (variable projection: Golub and Pereyra 1973,
+doi:10.1137/0710036), and it is one matrix for all shots, so it can prefer none.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Complex = NDArray[np.complex128]
+
+_WIDTHS_HZ = (0.0, 4.0, 10.0, 25.0)
+"""Lorentzian widths that the lines in the band may have; what lies between is spanned too."""
+_LEAST = 1e-6
+"""Smallest eigenvalue kept, relative to the largest: lines are represented to about 1e-3 of their height."""
+
+
+def band(samples: int, dwell_s: float, low_hz: float, high_hz: float) -> Complex:
+    """Return an orthonormal basis of damped exponentials between two frequencies; shape (n, samples).
+
+    The band is sampled twice as finely as the length of the FID resolves. Rows are in the sense of the FID.
+    """
+    step_hz = 0.5 / (samples * dwell_s)
+    lines = np.arange(low_hz, high_hz + step_hz, step_hz)
+    t = np.arange(samples) * dwell_s
+    decay = np.exp(-np.pi * np.array(_WIDTHS_HZ)[:, None] * t)
+    turning = np.exp(2j * np.pi * lines[:, None] * t)
+    family = (decay[:, None] * turning).reshape(-1, samples)
+    family /= np.linalg.norm(family, axis=1, keepdims=True)
+    values, vectors = np.linalg.eigh(family @ family.conj().T)
+    kept = values > _LEAST * values[-1]
+    return np.asarray((vectors[:, kept].conj().T / np.sqrt(values[kept])[:, None]) @ family)
+
+
+def inside(fids: Complex, basis: Complex) -> Complex:
+    """Return the part of FIDs, shape (..., samples), that lies in the space of `basis`."""
+    return np.asarray((fids @ basis.conj().T) @ basis)
+
+
+def outside(fids: Complex, basis: Complex) -> Complex:
+    """Return what is left of FIDs without the space of `basis`."""
+    return np.asarray(fids - inside(fids, basis))
