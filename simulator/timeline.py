@@ -191,6 +191,11 @@ class LabelledReadout:
 
 def read_readouts(path: Path) -> tuple[LabelledReadout, ...]:
     """Return all ADC events of a `.seq` with their labels; `SequenceError` where it has none."""
+    return read_played(path)[0]
+
+
+def read_played(path: Path) -> tuple[tuple[LabelledReadout, ...], dict[str, Any]]:
+    """Return all ADC events of a `.seq` with their labels, and its definitions; errors as `read_readouts`."""
     path = Path(path)
     sequence, _ = _load(path)
     events = [sequence.get_block(index).adc for index in sequence.block_events]
@@ -199,7 +204,7 @@ def read_readouts(path: Path) -> tuple[LabelledReadout, ...]:
         raise SequenceError(f"{path}: has no ADC event, so there is nothing to simulate or reconstruct")
     labels = _labels(sequence, len(events))
     field_t = float(np.ravel(sequence.definitions.get("B0", 0.0))[0])
-    return tuple(
+    readouts = tuple(
         LabelledReadout(
             int(event.num_samples),
             float(event.dwell),
@@ -209,6 +214,7 @@ def read_readouts(path: Path) -> tuple[LabelledReadout, ...]:
         )
         for event, reference, condition in zip(events, labels["REF"], labels["SET"], strict=True)
     )
+    return readouts, dict(sequence.definitions)
 
 
 def _offset(event: Any, field_t: float) -> float:
