@@ -25,6 +25,8 @@ Least0 = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Any_ = Annotated[float, Field(allow_inf_nan=False)]
+DEFAULT = "plain"
+"""The set of all defaults of `Faults`, for `load_faults`."""
 
 
 @dataclass(frozen=True)

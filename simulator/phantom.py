@@ -21,10 +21,16 @@ class Phantom:
     water_mm: float
     """Water that gives signal, in mM."""
     broad_mm: Mapping[str, float] = field(default_factory=dict)
-    """Macromolecules and lipids, in units of their components."""
+    """Macromolecules and lipids, in units of their components, as T2 leaves them at a TE of 30 ms."""
     source: str = ""
     snr_ppm: tuple[float, float] | None = None
     """Where the peak lies that SNR is measured by; the largest of the spectrum where `None`."""
+    broad_t2_s: float = math.inf
+    """T2 of macromolecules and lipids, which carries them to other echo times."""
+
+    def broad_share(self, te_s: float | None) -> float:
+        """Return macromolecules and lipids at an echo time over what they are at 30 ms."""
+        return 1.0 if te_s is None else math.exp((_BROAD_TE_S - te_s) / self.broad_t2_s)
 
 
 def list_phantoms() -> list[str]:
@@ -35,8 +41,8 @@ def list_phantoms() -> list[str]:
 def load_phantom(name: str) -> Phantom:
     """Return the mean of a shipped tissue as a phantom; `InputError` where there is none of that name.
 
-    The virtual scanner knows no relaxation, which would leave macromolecules three times too high: they have
-    the size here that T2 leaves of them at a TE of 30 ms and 3 T.
+    The virtual scanner knows no relaxation but in the basis, which would leave macromolecules three times too
+    high: they have the size here that their T2 at 3 T leaves of them at a TE of 30 ms.
     """
     if name not in list_phantoms():
         raise InputError(f"phantom {name!r}: expected one of {', '.join(list_phantoms())}")
@@ -49,8 +55,13 @@ def load_phantom(name: str) -> Phantom:
         {key: amount.mm * _kept(tissue) for key, amount in tissue.broad.items()},
         sources,
         tissue.snr_ppm,
+        _t2_s(tissue),
     )
 
 
 def _kept(tissue: Tissue) -> float:
-    return math.exp(-_BROAD_TE_S / tissue.times(BROAD, _BROAD_FIELD_T).t2_s)
+    return math.exp(-_BROAD_TE_S / _t2_s(tissue))
+
+
+def _t2_s(tissue: Tissue) -> float:
+    return tissue.times(BROAD, _BROAD_FIELD_T).t2_s

@@ -2,14 +2,15 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsespec.errors import InputError, MismatchError, SequenceError
-from pulsespec.simulator.basis import Basis
+from pulsespec.simulator.basis import Basis, Lines
+from pulsespec.simulator.broad_response import broad_through
 from pulsespec.simulator.phantom import Phantom
 from pulsespec.simulator.timeline import LabelledReadout, read_played
 
@@ -37,6 +38,8 @@ class Setup:
     bases: Mapping[int, Basis]
     """What the sequence makes of each metabolite, by editing condition (label SET)."""
     phantom: Phantom
+    broad: Mapping[int, Mapping[str, Lines]] = field(default_factory=dict)
+    """Macromolecules and lipids of the phantom through the sequence, by condition; where empty, without loss."""
     place: Place | None = None
 
     @property
@@ -109,10 +112,12 @@ def set_up(sequence: Path, basis: Basis | Mapping[int, Basis], phantom: Phantom)
     digest = hashlib.sha256(sequence.read_bytes()).hexdigest()
     for condition in conditions:
         _check_basis(sequence, digest, condition, bases[condition], phantom)
+    chosen = {condition: bases[condition] for condition in conditions}
     return Setup(
         readouts=readouts,
-        bases={condition: bases[condition] for condition in conditions},
+        bases=chosen,
         phantom=phantom,
+        broad=broad_through(sequence, chosen, tuple(phantom.broad_mm)),
         place=_place(definitions),
     )
 

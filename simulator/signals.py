@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsespec.simulator.basis import Basis, Lines, render
+from pulsespec.simulator.basis import Lines, render
 from pulsespec.simulator.broad import broad_lines, ratio_priors
 from pulsespec.simulator.chances import Chances, stream
 from pulsespec.simulator.faults import Faults
@@ -44,7 +44,7 @@ def signals(setup: Setup, faults: Faults, seed: int) -> Signals:
     """Return the parts of the signal of a scan."""
     t = setup.time_s
     line = np.exp(-np.pi * faults.linewidth_hz * t - (np.pi * faults.gauss_hz * t) ** 2 / (4 * np.log(2)))
-    metabolite = np.array([_metabolites(setup, basis, faults) for _, basis in sorted(setup.bases.items())])
+    metabolite = np.array([_metabolites(setup, condition, faults) for condition in sorted(setup.bases)])
     metabolite *= line
     heights = np.array([reference_height(setup, fid) for fid in metabolite])
     assert setup.basis.water is not None
@@ -93,13 +93,16 @@ def reference_height(setup: Setup, fid: Complex) -> float:
     return float(spectrum.max(initial=0.0))
 
 
-def _metabolites(setup: Setup, basis: Basis, faults: Faults) -> Complex:
-    phantom = setup.phantom
+def _metabolites(setup: Setup, condition: int, faults: Faults) -> Complex:
+    phantom, basis = setup.phantom, setup.bases[condition]
     parts: list[tuple[float, Lines]] = [
         (value, basis.lines[name]) for name, value in phantom.concentrations_mm.items()
     ]
-    for name, lines in tissue_lines(basis.f0_hz, tuple(phantom.broad_mm), basis.reference_ppm).items():
-        parts.append((faults.macromolecules * phantom.broad_mm[name], lines))
+    broad = setup.broad.get(condition)
+    if broad is None:
+        broad = tissue_lines(basis.f0_hz, tuple(phantom.broad_mm), basis.reference_ppm)
+    kept = faults.macromolecules * phantom.broad_share(basis.te_s)
+    parts += [(kept * phantom.broad_mm[name], lines) for name, lines in broad.items()]
     total = np.zeros(setup.samples, dtype=complex)
     for value, lines in parts:
         total += value * render(lines, setup.samples, setup.dwell_s)

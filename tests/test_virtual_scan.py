@@ -311,7 +311,8 @@ def test_the_nifti_sense_is_the_conjugate_throughout():
 
 
 def test_named_sets_load_and_a_file_changes_them(tmp_path):
-    assert list_faults() == ["clean", "typical", "poor", "trial"]
+    assert list_faults() == ["plain", "clean", "typical", "poor", "trial"]
+    assert load_faults("plain") == Faults()
     for name in list_faults():
         play(small_setup(8, 1, samples=64), faults=load_faults(name))
     path = tmp_path / "mine.toml"
@@ -344,7 +345,7 @@ def test_a_wrong_file_of_faults_is_one_clear_error(tmp_path, text, words):
 
 
 def test_what_is_no_set_and_no_file_is_an_error():
-    with pytest.raises(InputError, match="clean, typical"):
+    with pytest.raises(InputError, match="plain, clean, typical"):
         load_faults("worst")
 
 

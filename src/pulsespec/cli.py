@@ -446,8 +446,17 @@ def acquire(
     output: Output,
     phantom: Annotated[str, typer.Option("--phantom", help="What lies in the voxel.")] = "grey-matter",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of coils, noise and faults.")] = 0,
-    coils: Annotated[int, typer.Option("--coils", min=1, help="Receive coils.")] = 4,
-    snr: Annotated[float, typer.Option("--snr", help="Largest peak of the spectrum over noise.")] = 60.0,
+    faults: Annotated[
+        str | None,
+        typer.Option(
+            "--faults", help="What the scan suffers from: plain, clean, typical, poor, trial, or a TOML file."
+        ),
+    ] = None,
+    coils: Annotated[int | None, typer.Option("--coils", min=1, help="Receive coils.")] = None,
+    snr: Annotated[
+        float | None,
+        typer.Option("--snr", help="Height of NAA over noise, of the mean or as the faults say."),
+    ] = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     jobs: Jobs = 1,
@@ -462,6 +471,7 @@ def acquire(
             output,
             phantom=phantom,
             seed=seed,
+            faults=faults,
             coils=coils,
             snr=snr,
             overwrite=overwrite,

@@ -3,11 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pulsespec import analysis, commands
 from pulsespec.console import Notify, silent
 from pulsespec.files import atomic_directory, refuse_existing
+
+if TYPE_CHECKING:
+    from pulsespec.simulator import Basis
 
 DEMO_PROTOCOL, DEMO_SCANNER = "press-3t-te30", "siemens-prisma"
 LEAST_MM = 1.0
@@ -20,27 +23,43 @@ def acquire(
     *,
     phantom: str = "grey-matter",
     seed: int = 0,
-    coils: int = 4,
-    snr: float = 60.0,
+    faults: str | None = None,
+    coils: int | None = None,
+    snr: float | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
     jobs: int = 1,
     notify: Notify = silent,
 ) -> dict[str, Any]:
-    """Play a `.seq` on the virtual scanner and write ISMRMRD raw data; the truth is in its header."""
-    from pulsespec.simulator.acquire import Faults, acquire
+    """Play a `.seq` on the virtual scanner and write ISMRMRD raw data; the truth is in its header.
+
+    `faults` is the name of a shipped set or a TOML file; `coils` and `snr` count more than what is in it.
+    """
+    from pulsespec.simulator.acquire import acquire
+    from pulsespec.simulator.faults import DEFAULT, load_faults
     from pulsespec.simulator.phantom import load_phantom
 
     commands.require_file(sequence)
     refuse_existing(output, overwrite)
-    voxel, faults = load_phantom(phantom), Faults(coils=coils, snr=snr)
-    notify(f"simulating {sequence.name}")
-    basis = commands.basis_of(sequence, list(voxel.concentrations_mm), None, jobs)
+    voxel, chosen = load_phantom(phantom), load_faults(faults or DEFAULT, coils=coils, snr=snr)
+    bases = _bases(sequence, list(voxel.concentrations_mm), jobs, notify)
     if dry_run:
         return {"sequence": str(sequence), "output": str(output)}
     notify(f"acquiring {phantom}")
-    truth = acquire(sequence, basis, voxel, output, seed=seed, faults=faults, overwrite=overwrite)
+    truth = acquire(sequence, bases, voxel, output, seed=seed, faults=chosen, overwrite=overwrite)
     return {"output": str(output), "truth": truth}
+
+
+def _bases(sequence: Path, names: list[str], jobs: int, notify: Notify) -> "dict[int, Basis]":
+    """Return a basis for each editing condition of a sequence, in their common phase."""
+    from pulsespec.simulator.conditions import conditions_of, in_phase
+
+    bases = {}
+    for condition in conditions_of(sequence):
+        notify(f"simulating {sequence.name}, editing condition {condition}")
+        alone = commands.Conditions(conditions=((condition, 1.0),), cached=True)
+        bases[condition] = commands.basis_of(sequence, names, None, jobs, conditions=alone)
+    return in_phase(sequence, bases)
 
 
 def demo(
