@@ -108,7 +108,7 @@ class Faults:
     echo_width_s: Above0 = 0.01
     """Standard deviation of its Gaussian envelope."""
     echo_hz: Any_ = 100.0
-    """Its frequency from the receiver's centre, positive downfield."""
+    """Its frequency from the reference (4.65 ppm) at its centre, positive downfield."""
     echo_phase_deg: Least0 = 0.0
     """Standard deviation of its phase from shot to shot: 0 adds coherently as the metabolites do."""
     clip_metabolite: Annotated[float, Field(gt=0, le=1)] | None = None
