@@ -27,7 +27,7 @@ _SEEN = 0.4
 _APART = 4.0
 _LEAST_SNR = 4.0
 _LEAST_SHARE, _AGREE = 0.3, 0.85
-_ON_PPM = 1.9
+_ON_PPM, _SAME_PPM = 1.9, 0.15
 
 
 @dataclass(frozen=True)
@@ -83,49 +83,52 @@ def with_conditions(data: Transients) -> Transients:
 
 
 def _named(data: Transients) -> Transients:
-    scheme = data.header.get("editing")
+    """Return data whose conditions have names and bands, checked against NAA over creatine."""
     fids = np.moveaxis(data.data, data.axis("edit"), 0).reshape(data.size("edit"), -1, data.samples)
     ratio = np.array([float(np.median(naa(one, data).ratio)) for one in fids])
-    name = data.source or "data"
-    measured = ", ".join(f"{one:.2f}" for one in ratio)
-    gone = ratio < _GONE * ratio.max()
-    tells = ratio.max() > _SEEN and gone.any()
-    if isinstance(scheme, Scheme) and all(scheme.bands_ppm):
-        wanted = np.array([any(abs(b - _ON_PPM) < 0.15 for b in bands) for bands in scheme.bands_ppm])
-        if tells and wanted.any() and not wanted.all() and np.all(gone == ~wanted):
-            raise DataError(
-                f"{name}: {scheme.origin} has editing conditions {scheme.words}, but NAA over creatine is {measured}: "
-                "it is gone where nothing edits 1.9 ppm; conditions swapped?"
-            )
-        says = "agrees" if tells and np.all(gone == wanted) else "does not tell"
-        words = f"{scheme.words}, from {scheme.origin}; NAA over creatine {measured} {says}"
-    elif len(ratio) == 2 and tells:
-        names = ["ON" if one else "OFF" for one in gone]
-        if isinstance(scheme, Scheme):
-            names = [one.name for one in scheme.conditions]
-            if any(
-                one.is_on is not None and one.is_on != g
-                for one, g in zip(scheme.conditions, gone, strict=True)
-            ):
-                raise DataError(f"{name}: {scheme.origin} calls its conditions {names}, but NAA over creatine is {measured}")  # fmt: skip
-        bands = [(_ON_PPM,) if one else () for one in gone]
-        scheme = Scheme(tuple(map(Condition, names, bands)), "the data")
-        words = (
-            f"{names[0]}, {names[1]}: NAA over creatine is {measured}, so {names[int(gone[1])]} edits 1.9 ppm"
-        )
-    elif (
-        isinstance(scheme, Scheme)
-        and len(ratio) == 2
-        and {one.is_on for one in scheme.conditions} == {True, False}
-    ):
-        words = f"{scheme.words}, by their names alone; NAA over creatine {measured} does not tell"
-    else:
-        raise DataError(
-            f"{name}: has {len(ratio)} editing conditions, and neither header nor data (NAA over creatine {measured}) "
-            "say which edits what; pass the .seq that was played (--seq)"
-        )
+    scheme, words = _scheme(data.header.get("editing"), ratio, data.source or "data")
     record = Record("Editing conditions", words, {"naa_over_creatine": ratio.tolist()})
     return replace(data, header={**data.header, "editing": scheme}, records=(*data.records, record))
+
+
+def _scheme(said: object, ratio: Real, name: str) -> tuple[Scheme, str]:
+    """Return the conditions as header and NAA over creatine agree on them, and how that was found."""
+    measured = ", ".join(f"{one:.2f}" for one in ratio)
+    gone = ratio < _GONE * ratio.max()
+    tells = bool(ratio.max() > _SEEN and gone.any())
+    known = said if isinstance(said, Scheme) else None
+    if known and any(known.bands_ppm):
+        wanted = np.array(
+            [any(abs(band - _ON_PPM) < _SAME_PPM for band in bands) for bands in known.bands_ppm]
+        )
+        mixed = tells and bool(wanted.any()) and not wanted.all()
+        if mixed and np.all(gone == ~wanted):
+            raise DataError(
+                f"{name}: {known.origin} has editing conditions {known.words}, but NAA over creatine is {measured}: "
+                "it is gone where nothing edits 1.9 ppm; conditions swapped?"
+            )
+        says = "agrees" if mixed and np.all(gone == wanted) else "does not tell"
+        return known, f"{known.words}, from {known.origin}; NAA over creatine {measured} {says}"
+    on = [one.is_on for one in known.conditions] if known else [None] * len(ratio)
+    if len(ratio) == 2 and tells:
+        names = [one.name for one in known.conditions] if known else ["ON" if one else "OFF" for one in gone]
+        if any(one is not None and one != there for one, there in zip(on, gone, strict=True)):
+            raise DataError(
+                f"{name}: its conditions are called {', '.join(names)}, but NAA over creatine is {measured}: it is gone "
+                "where the name says that nothing is edited; conditions swapped?"
+            )
+        bands: list[tuple[float, ...]] = [(_ON_PPM,) if one else () for one in gone]
+        found = Scheme(tuple(map(Condition, names, bands)), "the data")
+        return (
+            found,
+            f"{', '.join(names)}: NAA over creatine is {measured}, so {names[int(gone[1])]} edits 1.9 ppm",
+        )
+    if known and sorted(map(str, on)) == ["False", "True"]:
+        return known, f"{known.words}, by their names alone; NAA over creatine {measured} does not tell"
+    raise DataError(
+        f"{name}: has {len(ratio)} editing conditions, and neither header nor data (NAA over creatine {measured}) "
+        "say which edits what; pass the .seq that was played (--seq)"
+    )
 
 
 def _split(data: Transients) -> Transients:

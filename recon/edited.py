@@ -58,7 +58,7 @@ def align_conditions(data: Transients) -> Transients:
 
 
 def phased(data: Transients) -> Transients:
-    """Return data whose singlets stand upright; conditions, dims ("edit", "t"), are all turned by the phase of their sum."""
+    """Return data whose singlets stand upright; conditions are all turned by the phase of their sum."""
     if "edit" not in data.dims:
         return phase_spectrum(data)
     whole = phase_spectrum(data.with_data(data.data.sum(axis=data.axis("edit")), drop=("edit",)))

@@ -63,7 +63,9 @@ class Likeness:
         loss, turned = 1 - self.amplitude, np.abs(np.rad2deg(self.phase_rad))
         spread = 1.4826 * float(np.median(turned))
         marks = {
-            "stronger": (self.amplitude > _STRONGER) & (-loss > _SD * self.amplitude_sd),
+            "stronger": (self.amplitude > _STRONGER)
+            & (-loss > _SD * self.amplitude_sd)
+            & (self.rest < self.amplitude),  # lipid where NAA is edited away looks like more signal
             "lost signal": (self.amplitude < _LOST) & (loss > _SD * self.amplitude_sd),
             "lipid": self.lipid > max(_LIPID, _SD * self.lipid_sd),
             "phase": turned > max(_TURNED_DEG, _TURNED_SD * spread),
