@@ -1,7 +1,7 @@
 """Edited scans of the virtual scanner through the whole reconstruction: what alignment leaves in the difference.
 
-Drift of 10 Hz, phase jitter of 30 degrees, one shot in eight spoiled, eddy currents and residual water, at a single-shot
-NAA SNR of 10. For each seed the difference spectrum is compared with the truth; scale, frequency and phase of the
+Drift of 10 Hz, phase jitter of 30 degrees, one shot in eight spoiled, eddy currents and residual water, at a
+single-shot NAA SNR of 10. For each seed the difference spectrum is compared with the truth; scale, frequency and phase of the
 whole scan, which a fit finds too, come from the sum of the conditions.
 
     python benchmarks/edited.py [PROTOCOL] [--seeds N] [--shots N] [--coils N]
@@ -157,9 +157,7 @@ def main() -> None:
         trial = prepared(asked.protocol, asked.shots, Path(folder))
     faults = load_faults("trial", coils=asked.coils)
     print(f"{asked.protocol}, {asked.shots} shots, {asked.coils} coils, {asked.seeds} seeds; percent")
-    print(
-        f"{'difference':12s} {'edited area: bias':>18s} {'sd':>6s} {'choline residue: bias':>22s} {'sd':>6s} {'largest point of the mean':>26s}"
-    )
+    print("difference    edited area: bias, sd     choline residue: bias, sd   largest point of its mean")
     table: dict[str, list[Figures]] = {}
     for seed in range(asked.seeds):
         for name, figures in trial_figures(trial, faults, seed).items():

@@ -114,8 +114,8 @@ def _scheme(said: object, ratio: Real, name: str) -> tuple[Scheme, str]:
         names = [one.name for one in known.conditions] if known else ["ON" if one else "OFF" for one in gone]
         if any(one is not None and one != there for one, there in zip(on, gone, strict=True)):
             raise DataError(
-                f"{name}: its conditions are called {', '.join(names)}, but NAA over creatine is {measured}: it is gone "
-                "where the name says that nothing is edited; conditions swapped?"
+                f"{name}: its conditions are called {', '.join(names)}, but NAA over creatine is {measured}: it is "
+                "gone where the name says that nothing is edited; conditions swapped?"
             )
         bands: list[tuple[float, ...]] = [(_ON_PPM,) if one else () for one in gone]
         found = Scheme(tuple(map(Condition, names, bands)), "the data")

@@ -19,8 +19,6 @@ _NEAR_PPM = 0.1
 """Bands nearer than this are the same."""
 _NOTHING_PPM = 5.5
 """Editing pulses above it are on no metabolite; they only balance what the others do to the rest."""
-WEIGHTS = "EditConditionWeights"
-"""Key of the NIfTI-MRS header with the factor of each condition in a sum or difference."""
 
 
 @dataclass(frozen=True)
@@ -137,29 +135,3 @@ def from_definitions(definitions: Mapping[str, Any]) -> Scheme | None:
         first, second = sorted((0, 1), key=lambda k: min(map(_rank, pairs[k])))
         names[first], names[second] = "ON", "OFF"
     return Scheme(tuple(map(Condition, names, pairs)), "the .seq")
-
-
-def from_nifti(header: Mapping[str, Any], number: int, count: int) -> Scheme | None:
-    """Return the conditions that a NIfTI-MRS header gives for dimension `number`, or `None` where it does not."""
-    dynamic = header.get(f"dim_{number}_header")
-    names = dynamic.get("EditCondition") if isinstance(dynamic, dict) else None
-    if isinstance(names, dict):
-        names = names.get("Value", names.get("value"))
-    if not isinstance(names, list) or len(names) != count:
-        return None
-    pulses = header.get("EditPulse")
-    table = pulses if isinstance(pulses, dict) else {}
-    return Scheme(tuple(Condition(str(name), _offsets(table.get(str(name)))) for name in names), "the header")
-
-
-def _offsets(pulse: Any) -> tuple[float, ...]:
-    """Return the offsets of an entry of `EditPulse`; those that are not numbers (null: no pulse) are left out."""
-    values = pulse.get("PulseOffset") if isinstance(pulse, dict) else None
-    values = values if isinstance(values, list) else [values]
-    return tuple(float(one) for one in values if isinstance(one, (int, float)) and np.isfinite(one))
-
-
-def to_nifti(scheme: Scheme) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return `EditPulse` and the dynamic header of `DIM_EDIT` for a NIfTI-MRS file."""
-    pulses = {one.name: {"PulseOffset": list(one.bands_ppm)} for one in scheme.conditions}
-    return pulses, {"EditCondition": [one.name for one in scheme.conditions]}

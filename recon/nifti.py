@@ -12,6 +12,7 @@ from nifti_mrs.hdr_ext import Hdr_Ext
 
 from pulsespec.errors import DataError
 from pulsespec.files import atomic_path, attempt
+from pulsespec.recon.edit_header import dynamic_header, read_editing, write_editing
 from pulsespec.recon.transients import DIMENSIONS, Geometry, Transients
 
 _EXTENSION_CODE = 44
@@ -46,6 +47,7 @@ def read_nifti(path: Path) -> Transients:
             f"{path}: {data.dtype} data with {data.ndim} dimensions, expected complex with 4 or more"
         )
     fids, dims = _ordered(path, data, header)
+    edited = read_editing(header, fids.shape[dims.index("edit")] if "edit" in dims else 1)
     dwell_s = float(image.header["pixdim"][4]) * _time_unit(image)
     if not dwell_s > 0:
         raise DataError(f"{path}: dwell time is {dwell_s} s, expected a number above 0")
@@ -64,6 +66,7 @@ def read_nifti(path: Path) -> Transients:
         header={
             "water_suppressed": header.get("WaterSuppressed"),
             "tx_offset_ppm": header.get("TxOffset", 0.0),
+            **edited,
         },
     )
 
@@ -123,7 +126,8 @@ def write_nifti(data: Transients, path: Path, overwrite: bool = False) -> None:
     order = [0, 1, 2, shaped.ndim - 1, *range(3, shaped.ndim - 1)]
     header = Hdr_Ext(data.f0_hz * 1e-6, data.nucleus)
     for number, name in enumerate(tags):
-        header.set_dim_info(number, _NAMES[name])
+        header.set_dim_info(number, _NAMES[name], hdr=dynamic_header(data.header) if name == "edit" else None)
+    write_editing(data.header, header)
     for key, value in (("EchoTime", data.te_s), ("RepetitionTime", data.tr_s)):
         if value is not None:
             header.set_standard_def(key, value)

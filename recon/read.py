@@ -8,6 +8,7 @@ import numpy as np
 
 from pulsespec.conventions import ppm_axis, to_spectrum
 from pulsespec.errors import DataError
+from pulsespec.recon.editing import from_definitions
 from pulsespec.recon.formats import Known, format_of
 from pulsespec.recon.guards import check_sense
 from pulsespec.recon.transients import Scan, Transients
@@ -74,6 +75,8 @@ def _timed(scan: Scan, sequence: Path | None) -> Scan:
     data = scan.metabolite or scan.water
     assert data is not None
     timeline = read_timeline(sequence, data.f0_hz)
+    scheme = from_definitions(timeline.definitions)
+    editing = {} if scheme is None else {"editing": scheme}
     offset_ppm = timeline.shots[0].readout.offset_hz / data.f0_hz * 1e6
 
     def timed(part: Transients | None) -> Transients | None:
@@ -85,6 +88,7 @@ def _timed(scan: Scan, sequence: Path | None) -> Scan:
             tr_s=timeline.seconds("TR") or part.tr_s,
             sequence=timeline.name or part.sequence,
             reference_ppm=timeline.reference_ppm + offset_ppm,
+            header={**part.header, **editing},
         )
 
     return Scan(timed(scan.metabolite), timed(scan.water))
