@@ -1,8 +1,8 @@
 """Edited scans of the virtual scanner through the whole reconstruction: what alignment leaves in the difference.
 
 Drift of 10 Hz, phase jitter of 30 degrees, one shot in eight spoiled, eddy currents and residual water, at a
-single-shot NAA SNR of 10. For each seed the difference spectrum is compared with the truth; scale, frequency and phase of the
-whole scan, which a fit finds too, come from the sum of the conditions.
+single-shot NAA SNR of 10. For each seed the difference spectrum is compared with the truth; scale, frequency
+and phase of the whole scan, which a fit finds too, come from the sum of the conditions.
 
     python benchmarks/edited.py [PROTOCOL] [--seeds N] [--shots N] [--coils N]
 """

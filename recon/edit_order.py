@@ -88,7 +88,7 @@ def _named(data: Transients) -> Transients:
     ratio = np.array([float(np.median(naa(one, data).ratio)) for one in fids])
     scheme, words = _scheme(data.header.get("editing"), ratio, data.source or "data")
     record = Record("Editing conditions", words, {"naa_over_creatine": ratio.tolist()})
-    return replace(data, header={**data.header, "editing": scheme}, records=(*data.records, record))
+    return _stated(data, scheme, record)
 
 
 def _scheme(said: object, ratio: Real, name: str) -> tuple[Scheme, str]:
@@ -160,8 +160,16 @@ def _split(data: Transients) -> Transients:
     )
     scheme = Scheme((Condition("ON", (_ON_PPM,)), Condition("OFF")), "the data")
     shots = np.stack([data.data[order], data.data[~order]])
-    return replace(data, data=shots, dims=("edit", "average", "t"), header={**data.header, "editing": scheme},
-                   records=(*data.records, record))  # fmt: skip
+    return _stated(replace(data, data=shots, dims=("edit", "average", "t")), scheme, record)
+
+
+def _stated(data: Transients, scheme: Scheme, record: Record) -> Transients:
+    header = {
+        **data.header,
+        "editing": scheme,
+        "edit_conditions": [one.name for one in scheme.conditions],
+    }
+    return replace(data, header=header, records=(*data.records, record))
 
 
 def _groups(found: Naa) -> NDArray[np.bool_] | None:

@@ -23,6 +23,8 @@ class Known:
     """Time between samples, where the format has none (LCModel RAW, arrays)."""
     f0_hz: float | None = None
     """Spectrometer frequency, where the format has none."""
+    keep_identifiers: bool = False
+    """Carry what names the person or the device, where a format has a place for it; else it is dropped."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Format:
 
 FORMATS = (
     Format("Philips SDAT/SPAR", is_sdat, lambda path, _: Scan(read_sdat(path))),
-    Format("NIfTI-MRS", is_nifti, lambda path, _: Scan(read_nifti(path))),
+    Format("NIfTI-MRS", is_nifti, lambda path, known: Scan(read_nifti(path, known.keep_identifiers))),
     Format("ISMRMRD", is_mrd, lambda path, _: read_mrd(path)),
     Format(
         "Siemens twix",

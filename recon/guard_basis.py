@@ -70,12 +70,14 @@ def _conditions(data: Transients, basis: Any) -> list[str]:
         ]
     if not _proportional(of_data, of_basis):
         raise MismatchError(
-            f"{name}: is of editing conditions {_words(of_data)}, but the basis of {_words(of_basis)}: simulate it with "
-            f"--conditions {_words(of_data)}"
+            f"{name}: is of editing conditions {_words(of_data)}, but the basis of {_words(of_basis)}: simulate it "
+            f"with --conditions {_words(of_data)}"
         )
     factor = next(of_data[k] / of_basis[k] for k in of_data)
     if abs(factor - 1) > 1e-6:
-        return [f"the data are {factor:g} times the basis in their editing conditions: concentrations are, too"]
+        return [
+            f"the data are {factor:g} times the basis in their editing conditions: concentrations are, too"
+        ]
     return []
 
 

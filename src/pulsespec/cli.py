@@ -40,6 +40,9 @@ Output = Annotated[Path, typer.Option("-o", "--output", help="File to write.")]
 Folder = Annotated[Path, typer.Option("-o", "--output", help="Folder to write into.")]
 Raws = Annotated[list[Path], typer.Argument(help="Raw data and, if a file apart, its water reference.")]
 SequenceFile = Annotated[Path | None, typer.Option("--seq", help="The .seq that acquired the data.")]
+KeepIdentifiers = Annotated[
+    bool, typer.Option("--keep-identifiers", help="Write on what names the person or the device.")
+]
 Conjugate = Annotated[bool, typer.Option("--conjugate", help="The data have the opposite sign of frequency.")]
 
 Gm = Annotated[float, typer.Option("--gm", help="Volume fraction of grey matter in the voxel.")]
@@ -324,16 +327,24 @@ def _pairs(option: str, text: str) -> tuple[tuple[float, float], ...]:
 
 @app.command()
 def recon(
-    raws: Raws,
-    output: Annotated[Path, typer.Option("-o", "--output", help="NIfTI-MRS file to write.")],
+    raws: Annotated[
+        list[Path], typer.Argument(help="Raw data and its water reference, or the folder of a BIDS dataset.")
+    ],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="NIfTI-MRS file to write.")] = None,
+    bids: Annotated[
+        Path | None, typer.Option("--bids", help="BIDS dataset to write into, in place of -o.")
+    ] = None,
+    subject: Annotated[str | None, typer.Option("--subject", help="BIDS label of the subject (01).")] = None,
+    session: Annotated[str | None, typer.Option("--session", help="BIDS label of the session.")] = None,
     sequence: SequenceFile = None,
     conjugate: Conjugate = False,
+    keep_identifiers: KeepIdentifiers = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Process raw data to one spectrum."""
+    """Process raw data to one spectrum and say how good it is."""
     console = Console(as_json, quiet)
     with console.progress() as notify:
         made = analysis.recon(
@@ -341,11 +352,15 @@ def recon(
             output,
             sequence=sequence,
             conjugate=conjugate,
+            bids=bids,
+            subject=subject,
+            session=session,
+            keep_identifiers=keep_identifiers,
             overwrite=overwrite,
             dry_run=dry_run,
             notify=notify,
         )
-    console.result(made, f"{'would write' if dry_run else 'wrote'} {output}")
+    console.result(made, f"{'would write' if dry_run else 'wrote'} {made['output']}")
 
 
 @app.command()
@@ -399,6 +414,7 @@ def run(
     water_mm: WaterMm = None,
     no_relaxation: NoRelaxation = False,
     conjugate: Conjugate = False,
+    keep_identifiers: KeepIdentifiers = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     jobs: Jobs = 1,
@@ -421,6 +437,7 @@ def run(
             dry_run=dry_run,
             jobs=jobs,
             assumptions=_assumptions(gm, wm, csf, water_mm, no_relaxation),
+            keep_identifiers=keep_identifiers,
             notify=notify,
         )
     _show(console, made, dry_run)
