@@ -32,8 +32,9 @@ from pulsespec.simulator.setup import Setup, set_up
 from pulsespec.simulator.timeline import read_played
 
 CHOLINE_PPM = (3.14, 3.30)
-TARGETS_PPM = {"gaba": (2.88, 3.14), "gsh": (2.85, 3.06), "lac": (1.2, 1.45)}
-"""Where the edited signal of each difference lies."""
+TARGETS_PPM = {"gaba": (2.907, 3.147), "gsh": (2.85, 3.06), "lac": (1.2, 1.45)}
+"""Where the edited signal of each difference lies; that of GABA is symmetric about creatine, so that what an error of
+phase or frequency leaves of creatine has no area in it."""
 GABA_MM, GSH_MM = 2.0, 1.5
 _FRAME_PPM = (1.8, 4.2)
 

@@ -43,6 +43,9 @@ _PRIOR_HZ, _PRIOR_RAD = 5.0, 1.0  # drift between conditions that were measured 
 _PASSES = 4
 _STEPS = 8
 _HUBER = 2.0
+_FEWEST = 8
+_LEAST_SD_HZ = 0.02
+_OF_MEDIAN = 1.2533  # standard deviation of a median over that of a mean
 
 
 def windows(bands_ppm: Sequence[Sequence[float]]) -> tuple[tuple[float, float], ...]:
@@ -64,14 +67,18 @@ def _edited_lines(bands_ppm: Sequence[Sequence[float]]) -> tuple[Real, Real]:
     spans = [(band - _OWN_PPM, band + _OWN_PPM, _OWN_SIZE) for band in _all(bands_ppm)]
     for target, changed in _EDITED:
         if any(abs(band - target) < _NEAR_PPM for band in _all(bands_ppm)):
-            spans += changed
+            spans += list(changed)
     grids = [np.arange(low, high, _GRID_PPM) for low, high, _ in spans]
     sizes = [np.full(len(grid), size) for grid, (_, _, size) in zip(grids, spans, strict=True)]
     return np.concatenate(grids), np.concatenate(sizes)
 
 
 def between(
-    means: Complex, data: Transients, bands_ppm: Sequence[Sequence[float]], noise: Real
+    means: Complex,
+    data: Transients,
+    bands_ppm: Sequence[Sequence[float]],
+    noise: Real,
+    expected: tuple[Real, Real] | None = None,
 ) -> tuple[Real, Real]:
     """Return frequency (Hz) and phase (rad) of the mean FID of each condition against the first; shape (n,).
 
@@ -87,6 +94,9 @@ def between(
         Where the editing pulses of each condition stand.
     noise
         Standard deviation of one complex point of each FID; shape (n,).
+    expected
+        Frequency of each condition against the first, and its standard deviation, where something else knows it
+        (`continued`); shape (n,) each.
 
     Raises
     ------
@@ -95,6 +105,8 @@ def between(
 
     """
     frequency, phase = np.zeros(len(means)), np.zeros(len(means))
+    if expected is None:
+        expected = np.zeros(len(means)), np.full(len(means), _PRIOR_HZ)
     view = _view(data, bands_ppm)
     size = _largest(means, view)
     for turn in range(_PASSES if len(means) > 2 else 1):
@@ -103,11 +115,43 @@ def between(
             rest = np.mean([turned(means[k], frequency[k], phase[k], data.dwell_s) for k in others], axis=0)
             sd = float(np.hypot(noise[index], np.linalg.norm(noise[others]) / len(others)))
             factor = _whitener(view, sd, size)
+            prior = float(expected[0][index]), float(expected[1][index])
             start = (frequency[index], phase[index]) if turn else None
             frequency[index], phase[index] = _registered(
-                means[index], rest, view, factor, data.dwell_s, start
+                means[index], rest, view, factor, data.dwell_s, prior, start
             )
     return frequency, phase
+
+
+def continued(frequency_hz: Real, keep: NDArray[np.bool_]) -> tuple[Real, Real] | None:
+    """Return what drift says of the frequency of each condition against the first, and its deviation; (n,) each.
+
+    Shots of conditions that alternate share one drift: what a condition's shots differ by from the neighbours of
+    the first is where its frame lies. `None` where there are too few shots to say.
+
+    Parameters
+    ----------
+    frequency_hz
+        What alignment found within each condition; shape (n, shots).
+    keep
+        Which shots count; shape (n, shots).
+
+    """
+    count, shots = frequency_hz.shape
+    if shots < _FEWEST or keep.sum(axis=1).min() < _FEWEST:
+        return None
+    mean, sd = np.zeros(count), np.full(count, _LEAST_SD_HZ)
+    times = np.arange(shots) + np.arange(count)[:, None] / count
+    for index in range(1, count):
+        known = times[0][keep[0]]
+        own = keep[index] & (times[index] < known[-1]) & (times[index] > known[0])
+        if own.sum() < _FEWEST:
+            return None
+        rest = frequency_hz[index][own] - np.interp(times[index][own], known, frequency_hz[0][keep[0]])
+        mean[index] = -np.median(rest)
+        spread = 1.4826 * np.median(np.abs(rest + mean[index]))
+        sd[index] = np.hypot(_OF_MEDIAN * spread / np.sqrt(own.sum()), _LEAST_SD_HZ)
+    return mean, sd
 
 
 def turned(fid: Complex, frequency_hz: float, phase_rad: float, dwell_s: float) -> Complex:
@@ -176,11 +220,11 @@ def _whitener(view: _View, sd: float, size: float) -> Complex:
 
 def _registered(
     fid: Complex, rest: Complex, view: _View, factor: Complex, dwell_s: float,
-    start: tuple[float, float] | None,
+    prior: tuple[float, float], start: tuple[float, float] | None,
 ) -> tuple[float, float]:  # fmt: skip
     """Gauss-Newton with Huber's weights on the whitened difference of two FIDs."""
     t = np.arange(fid.size) * dwell_s
-    precision = np.array([_PRIOR_HZ**-2, _PRIOR_RAD**-2])
+    mean, precision = np.array([prior[0], 0.0]), np.array([prior[1] ** -2, _PRIOR_RAD**-2])
 
     def white(fid: Complex) -> Complex:
         return np.asarray(solve_triangular(factor, view(fid), lower=True))
@@ -194,7 +238,7 @@ def _registered(
         weight = np.minimum(1.0, _HUBER / np.maximum(np.abs(error), 1e-300))
         scaled = 2 * weight * slopes.conj().T
         normal = (scaled @ slopes).real + np.diag(precision)
-        now = now - np.linalg.solve(normal, (scaled @ error).real + precision * now)
+        now = now - np.linalg.solve(normal, (scaled @ error).real + precision * (now - mean))
     return float(now[0]), float(now[1])
 
 

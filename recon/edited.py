@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsespec.errors import DataError
-from pulsespec.recon.edit_align import between, turned, windows
+from pulsespec.recon.align import METHOD as ALIGNMENT
+from pulsespec.recon.edit_align import between, continued, turned, windows
 from pulsespec.recon.editing import Combination, Scheme, combinations
+from pulsespec.recon.outliers import METHOD as OUTLIERS
 from pulsespec.recon.phasing import phase_spectrum
 from pulsespec.recon.transients import Record, Transients
 
@@ -22,6 +24,8 @@ Complex = NDArray[np.complex128]
 Real = NDArray[np.float64]
 
 _ALIKE = 0.05
+_CONTRADICTS_HZ = 1.0
+"""Difference between drift and spectra beyond which conditions were measured one after the other."""
 _USUAL_PPM = ((1.9,), (4.56,))
 
 
@@ -44,6 +48,10 @@ def align_conditions(data: Transients) -> Transients:
         bands_ppm = _USUAL_PPM
     noise = np.array([_noise(fid) for fid in data.data])
     frequency, phase = between(data.data, data, bands_ppm, noise)
+    expected, why = _expected(data), ""
+    if expected is not None and np.all(np.abs(frequency - expected[0]) < _CONTRADICTS_HZ + 3 * expected[1]):
+        frequency, phase = between(data.data, data, bands_ppm, noise, expected)
+        why = f" and by one drift of alternating shots ({expected[1].max():.2f} Hz)"
     fids = [turned(*one, data.dwell_s) for one in zip(data.data, frequency, phase, strict=True)]
     spans = ", ".join(f"{low:.2f}-{high:.2f}" for low, high in windows(bands_ppm))
     moved = ", ".join(
@@ -51,10 +59,20 @@ def align_conditions(data: Transients) -> Transients:
     )
     record = Record(
         "Alignment of subtraction sub-spectra",
-        f"conditions to the first by the singlets that no pulse touches ({spans} ppm): {moved}",
+        f"conditions to the first by the singlets that no pulse touches ({spans} ppm){why}: {moved}",
         {"frequency_hz": frequency, "phase_rad": phase},
     )
     return data.with_data(np.array(fids), record)
+
+
+def _expected(data: Transients) -> tuple[Real, Real] | None:
+    """Return what the drift that alignment found says of the frequencies of the conditions."""
+    found = {record.method: record.figures for record in data.records}
+    frequency = np.asarray(found.get(ALIGNMENT, {}).get("frequency_hz", ()))
+    if frequency.ndim != 2 or len(frequency) != data.size("edit"):
+        return None
+    keep = np.asarray(found.get(OUTLIERS, {}).get("keep", np.ones(frequency.shape, bool)))
+    return continued(frequency, keep) if keep.shape == frequency.shape else None
 
 
 def phased(data: Transients) -> Transients:
