@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pulsespec.conventions import ppm_axis, swap_sense, to_spectrum
 from pulsespec.protocols import load_protocol
+from pulsespec.recon import virtual
 from pulsespec.recon.align import spectral_registration
 from pulsespec.recon.edited import combined
 from pulsespec.recon.editing import from_definitions
@@ -65,33 +66,21 @@ def replace_averages(protocol: object, averages: int) -> object:
     return protocol.model_copy(update={"averages": averages})
 
 
-def scan_of(virtual: VirtualScan, definitions: Mapping[str, object]) -> Scan:
-    """Return a virtual scan as a reader gives it that sorts by the labels of the `.seq`."""
-    setup, data = virtual.setup, swap_sense(virtual.data)
-    water = setup.is_water
-    rows = [data[~water & (setup.condition == one)] for one in sorted(setup.bases)]
-    offset_ppm = setup.readouts[0].offset_hz / setup.basis.f0_hz * 1e6
-    facts = {
-        "dwell_s": setup.dwell_s,
-        "f0_hz": setup.basis.f0_hz,
-        "te_s": setup.basis.te_s,
-        "reference_ppm": setup.basis.reference_ppm + offset_ppm,
-        "noise": None if virtual.noise is None else swap_sense(virtual.noise),
-    }
-    header = {"editing": from_definitions(definitions)}
-    metabolite = Transients(
-        data=np.array(rows), dims=("edit", "average", "coil", "t"), header=header, **facts
-    )
-    return Scan(metabolite, Transients(data=data[water], dims=("average", "coil", "t"), **facts))
+def scan_of(played: VirtualScan, definitions: Mapping[str, object]) -> Scan:
+    """Return a virtual scan as it is read together with its `.seq`, which says what the conditions are."""
+    scan = virtual.scan_of(played)
+    assert scan.metabolite is not None
+    header = {**scan.metabolite.header, "editing": from_definitions(definitions)}
+    return replace(scan, metabolite=replace(scan.metabolite, header=header))
 
 
 def differences(
-    virtual: VirtualScan, definitions: Mapping[str, object], settings: ReconSettings | None = None
+    played: VirtualScan, definitions: Mapping[str, object], settings: ReconSettings | None = None
 ) -> dict[str, tuple[Transients, NDArray[np.complex128], NDArray[np.complex128]]]:
     """Return each difference with its spectrum, in the frame and units of the truth, and the true one."""
-    done = recon(scan_of(virtual, definitions), settings).metabolite
+    done = recon(scan_of(played, definitions), settings).metabolite
     assert done is not None
-    truth = swap_sense(virtual.truth.metabolite_fids)
+    truth = swap_sense(played.truth.metabolite_fids)
     parts = combined(done)
     scale, turn = _frame(parts["sum"], truth.sum(axis=0))
     found = {}
@@ -151,8 +140,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("protocol", nargs="?", default="mega-press-3t-gaba")
     parser.add_argument("--seeds", type=int, default=100)
-    parser.add_argument("--shots", type=int, default=128)
-    parser.add_argument("--coils", type=int, default=4)
+    parser.add_argument("--shots", type=int, default=320)
+    parser.add_argument("--coils", type=int, default=2)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         trial = prepared(asked.protocol, asked.shots, Path(folder))
@@ -175,9 +164,9 @@ def main() -> None:
 
 def trial_figures(trial: Trial, faults: Faults, seed: int) -> dict[str, Figures]:
     """Return the figures of every difference of one scan."""
-    virtual = play(trial.setup, seed=seed, faults=faults)
-    choline = to_spectrum(swap_sense(virtual.truth.metabolite_fids[-1]))
-    found = differences(virtual, trial.definitions)
+    played = play(trial.setup, seed=seed, faults=faults)
+    choline = to_spectrum(swap_sense(played.truth.metabolite_fids[-1]))
+    found = differences(played, trial.definitions)
     made = {}
     for name, (data, got, true) in found.items():
         target = {"diff": "gaba"}.get(name, name.removeprefix("diff-"))

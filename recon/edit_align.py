@@ -43,6 +43,8 @@ _PRIOR_HZ, _PRIOR_RAD = 5.0, 1.0  # drift between conditions that were measured 
 _PASSES = 4
 _STEPS = 8
 _HUBER = 2.0
+_MODEL_ERROR = 0.004
+"""Least noise over the first sample of the FID: edited lines are not known better than that."""
 _FEWEST = 8
 _LEAST_SD_HZ = 0.02
 _OF_MEDIAN = 1.2533  # standard deviation of a median over that of a mean
@@ -114,7 +116,7 @@ def between(
             others = [k for k in range(len(means)) if k != index] if turn else list(range(index))
             rest = np.mean([turned(means[k], frequency[k], phase[k], data.dwell_s) for k in others], axis=0)
             sd = float(np.hypot(noise[index], np.linalg.norm(noise[others]) / len(others)))
-            factor = _whitener(view, sd, size)
+            factor = _whitener(view, max(sd, _MODEL_ERROR * float(np.abs(rest).max())), size)
             prior = float(expected[0][index]), float(expected[1][index])
             start = (frequency[index], phase[index]) if turn else None
             frequency[index], phase[index] = _registered(
