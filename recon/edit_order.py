@@ -24,8 +24,9 @@ _GONE = 0.5
 """NAA over creatine, relative to where it is largest, below which a pulse has taken NAA away."""
 _SEEN = 0.4
 """Least NAA over creatine of a brain whose NAA is there: its ratio is above 1 at any echo time in use."""
-_APART = 4.0
-_LEAST_SNR = 4.0
+_APART, _FAR_APART = 3.0, 6.0
+"""Distance of two groups over their spread: in a regular order, and in none."""
+_LEAST_SNR = 3.0
 _LEAST_SHARE, _AGREE = 0.3, 0.85
 _ON_PPM, _SAME_PPM = 1.9, 0.15
 
@@ -134,8 +135,8 @@ def _scheme(said: object, ratio: Real, name: str) -> tuple[Scheme, str]:
 def _split(data: Transients) -> Transients:
     """Sort the shots of one series into conditions where they alternate, singly or in blocks."""
     found = naa(data.data, data)
-    low = _groups(found)
-    if low is None:
+    low, apart = _groups(found)
+    if apart < _APART:
         return data
     n = len(low)
     orders = [
@@ -147,6 +148,8 @@ def _split(data: Transients) -> Transients:
     agree = int(np.sum(order == low))
     means = f"{np.median(found.ratio[low]):.2f} and {np.median(found.ratio[~low]):.2f}"
     if agree < (_AGREE * n if n >= 8 else n):
+        if apart < _FAR_APART:
+            return data
         raise DataError(
             f"{data.source or 'data'}: NAA over creatine is {means} in {low.sum()} and {n - low.sum()} of {n} shots, "
             "as when 1.9 ppm is edited in some of them, but in no regular order; pass the .seq that was played (--seq)"
@@ -172,21 +175,17 @@ def _stated(data: Transients, scheme: Scheme, record: Record) -> Transients:
     return replace(data, header=header, records=(*data.records, record))
 
 
-def _groups(found: Naa) -> NDArray[np.bool_] | None:
-    """Return which shots are without NAA where there are clearly two groups of shots, else `None`."""
-    if np.median(found.snr) < _LEAST_SNR:
-        return None
+def _groups(found: Naa) -> tuple[NDArray[np.bool_], float]:
+    """Return which shots are without NAA, and the distance of the groups over their spread, 0 where there are none."""
     ratio = found.ratio
     low = ratio < 0.5 * (np.quantile(ratio, 0.1) + np.quantile(ratio, 0.9))
-    if not _LEAST_SHARE <= low.mean() <= 1 - _LEAST_SHARE:
-        return None
+    if np.median(found.snr) < _LEAST_SNR or not _LEAST_SHARE <= low.mean() <= 1 - _LEAST_SHARE:
+        return low, 0.0
     groups = (ratio[low], ratio[~low])
     centres = [float(np.median(group)) for group in groups]
     spread = max(1.4826 * float(np.median(np.abs(g - c))) for g, c in zip(groups, centres, strict=True))
-    clear = (
-        centres[1] > _SEEN and centres[0] < _GONE * centres[1] and centres[1] - centres[0] > _APART * spread
-    )
-    return low if clear else None
+    clear = centres[1] > _SEEN and centres[0] < _GONE * centres[1]
+    return low, (centres[1] - centres[0]) / max(spread, 1e-3) if clear else 0.0
 
 
 def _blocks(n: int) -> list[int]:

@@ -10,6 +10,7 @@ from pulsespec.conventions import ppm_axis, to_spectrum
 from pulsespec.errors import DataError
 from pulsespec.recon.editing import from_definitions
 from pulsespec.recon.formats import Known, format_of
+from pulsespec.recon.guard_centre import check_centre
 from pulsespec.recon.guards import check_sense
 from pulsespec.recon.transients import Scan, Transients
 from pulsespec.simulator.timeline import read_timeline
@@ -53,7 +54,7 @@ def read(paths: Sequence[Path], *, conjugate: bool = False, known: Known | None 
         if len(found) > 1:
             names = ", ".join(data.source for data in found)
             raise DataError(f"{names}: each is {what}, expected one of them")
-    metabolite = check_sense(metabolites[0], conjugate) if metabolites else None
+    metabolite = check_centre(check_sense(metabolites[0], conjugate)) if metabolites else None
     water = waters[0] if waters else None
     if water is not None and metabolite is not None and _was_conjugated(metabolite):
         water = replace(water, data=water.data.conj())
