@@ -5,6 +5,8 @@ model alike is what least squares with those unknowns would do (variable project
 doi:10.1137/0710036), and it is one matrix for all shots, so it can prefer none.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,10 +18,12 @@ _LEAST = 1e-6
 """Smallest eigenvalue kept, relative to the largest: lines are represented to about 1e-3 of their height."""
 
 
+@lru_cache(maxsize=4)
 def band(samples: int, dwell_s: float, low_hz: float, high_hz: float) -> Complex:
     """Return an orthonormal basis of damped exponentials between two frequencies; shape (n, samples).
 
     The band is sampled twice as finely as the length of the FID resolves. Rows are in the sense of the FID.
+    The last four are kept, not to be written to.
     """
     step_hz = 0.5 / (samples * dwell_s)
     lines = np.arange(low_hz, high_hz + step_hz, step_hz)
@@ -30,7 +34,9 @@ def band(samples: int, dwell_s: float, low_hz: float, high_hz: float) -> Complex
     family /= np.linalg.norm(family, axis=1, keepdims=True)
     values, vectors = np.linalg.eigh(family @ family.conj().T)
     kept = values > _LEAST * values[-1]
-    return np.asarray((vectors[:, kept].conj().T / np.sqrt(values[kept])[:, None]) @ family)
+    basis = np.asarray((vectors[:, kept].conj().T / np.sqrt(values[kept])[:, None]) @ family)
+    basis.flags.writeable = False
+    return basis
 
 
 def inside(fids: Complex, basis: Complex) -> Complex:
