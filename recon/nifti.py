@@ -64,6 +64,7 @@ def read_nifti(path: Path) -> Transients:
         header={
             "water_suppressed": header.get("WaterSuppressed"),
             "tx_offset_ppm": header.get("TxOffset", 0.0),
+            "protocol": header.get("ProtocolName"),
         },
     )
 
