@@ -18,6 +18,7 @@ from pulsespec.conventions import field_from_larmor
 from pulsespec.errors import DataError, InputError
 from pulsespec.recon.fit import SUMS, FitResult
 from pulsespec.recon.transients import Transients
+from pulsespec.simulator.relaxation import WATER
 
 _WATER_SAMPLES = slice(4, 41)
 
@@ -147,10 +148,13 @@ def _millimolar(
     if relaxation and (te_s is None or tr_s is None):
         warnings.append("TE or TR is not known: concentrations are not corrected for relaxation")
         relaxation = False
+    times = getattr(basis, "provenance", {}).get("relaxation") or {}
+    relaxed, water_relaxed = bool(times), WATER in times  # then the basis holds what is left
     seen_mm = (
-        _visible_water_mm(table, nominal, settings, te_s, tr_s) if relaxation else _water_mm(table, settings)
+        _visible_water_mm(table, nominal, settings, te_s, tr_s)
+        if relaxation and not water_relaxed
+        else _water_mm(table, settings)
     )
-    relaxed = bool(getattr(basis, "provenance", {}).get("relaxation"))  # then the basis holds what is left
     kept = _kept(table["metabolite_relaxation"][nominal], te_s, tr_s) if relaxation and not relaxed else 1.0
     tissue = 1.0 - settings.csf if settings.water_mm is None else 1.0
     used |= {

@@ -91,11 +91,9 @@ def longitudinal_at_excitation(
     if tr_s is None:
         raise SequenceError(f"{timeline.name}: has no TR definition")
     pulses = shots[0].pulses
-    axes = np.ravel(timeline.definitions.get("VoxelOrientation", np.eye(3))).reshape(3, 3)
-    centre_m = np.ravel(timeline.definitions.get("VoxelPosition", np.zeros(3)))
     spins = _Spins(
         t1, scale, (ppm - timeline.reference_ppm) * 1e-6 * timeline.f0_hz + offset,
-        centre_m + axes @ np.asarray(position_m, float),
+        timeline.voxel_centre_m + timeline.voxel_axes @ np.asarray(position_m, float),
     )  # fmt: skip
     first = _excitation(timeline, pulses)
     before = spins.after(pulses[:first], spins.start())

@@ -45,8 +45,7 @@ class Voxel:
     @classmethod
     def of(cls, timeline: Timeline) -> "Voxel":
         """Return the voxel that the definitions of a file describe."""
-        axes = np.ravel(timeline.definitions.get("VoxelOrientation", np.eye(3))).reshape(3, 3).astype(float)
-        centre = np.ravel(timeline.definitions.get("VoxelPosition", np.zeros(3))).astype(float)
+        axes, centre = timeline.voxel_axes, timeline.voxel_centre_m
         n = round(_SPAN_M / GRID_M)
         line = (np.arange(n) + 0.5) * GRID_M - _SPAN_M / 2
         density = np.asarray(np.exp(-((2 * line / _OBJECT_M) ** 4)) * GRID_M)

@@ -202,7 +202,7 @@ def write_basis(
     guard(written, path.name)
     _refuse_others(path, written, FORMATS[name].part)
     write(written, path, overwrite)
-    return _long_names(written, name)
+    return (*_long_names(written, name), *_forgotten(basis, name))
 
 
 def _refuse_others(path: Path, basis: SampledBasis, part: str) -> None:
@@ -243,6 +243,20 @@ def _write_lines(
         )
     basis.write(path, overwrite)
     return ()
+
+
+def _forgotten(basis: AnyBasis, name: str) -> tuple[str, ...]:
+    """Return a word on each thing that changes what a fit must do and that FIDs alone do not say."""
+    words = []
+    if basis.provenance.get("relaxation"):
+        words.append(
+            f"the functions hold T1 and T2 already, which {name} files do not say: do not correct for relaxation again"
+        )
+    conditions = basis.provenance.get("conditions") or {"0": 1.0}
+    if dict(conditions) != {"0": 1.0}:
+        combined = ", ".join(f"{factor:+g} x condition {number}" for number, factor in conditions.items())
+        words.append(f"the functions are {combined}, which {name} files do not say: fit data combined alike")
+    return tuple(words)
 
 
 def _long_names(basis: SampledBasis, name: str) -> tuple[str, ...]:

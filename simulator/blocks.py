@@ -64,7 +64,8 @@ class Block:
         start_s, end_s = max(start_s, 0.0), min(end_s, self.duration_s)
         if end_s <= start_s:
             return np.zeros(3)
-        return np.array([_area(t, g, start_s, end_s) for t, g in self.gradients])
+        ends = np.array([start_s, end_s])
+        return np.array([np.diff(moment_until(t, g, ends))[0] for t, g in self.gradients])
 
     @cached_property
     def area(self) -> NDArray[np.float64]:
@@ -78,14 +79,14 @@ class Block:
         times_s = self.adc.first_sample_s + np.arange(float(self.adc.samples)) * self.adc.dwell_s
         if not self.has_gradient(float(times_s[0]), float(times_s[-1]) + self.adc.dwell_s):
             return None
-        found = np.stack([_integral(t, g, times_s) for t, g in self.gradients], axis=1)
+        found = np.stack([moment_until(t, g, times_s) for t, g in self.gradients], axis=1)
         return np.asarray(found - found[0])
 
     def has_gradient(self, start_s: float, end_s: float) -> bool:
         """Return whether any gradient is on somewhere between two times."""
         for t, g in self.gradients:
             inside = np.abs(g[(t > start_s) & (t < end_s)])
-            edges = np.abs(_value(t, g, np.array([start_s, end_s])))
+            edges = np.abs(gradient_at(t, g, np.array([start_s, end_s])))
             if np.any(np.concatenate([inside, edges]) > _GRADIENT_OFF_HZ_PER_M):
                 return True
         return False
@@ -124,29 +125,23 @@ def corners(event: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return times + float(event.delay), values
 
 
-def _value(t: NDArray[np.float64], g: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
+def gradient_at(
+    t: NDArray[np.float64], g: NDArray[np.float64], at: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the gradient with corners g (Hz/m) at times t, at other times; 0 beyond its ends."""
     return np.interp(at, t, g, left=0.0, right=0.0) if t.size else np.zeros(at.shape)
 
 
-def _integral(
+def moment_until(
     t: NDArray[np.float64], g: NDArray[np.float64], until: NDArray[np.float64]
 ) -> NDArray[np.float64]:
+    """Return the integral in cycles/m of the gradient with corners g (Hz/m) at times t, up to other times."""
     if not t.size:
         return np.zeros(until.shape)
     before = np.concatenate([[0.0], np.cumsum(np.diff(t) * (g[1:] + g[:-1]) / 2)])
     inside = np.clip(until, t[0], t[-1])
     at = np.clip(np.searchsorted(t, inside, side="right") - 1, 0, t.size - 2)
     return np.asarray(before[at] + (inside - t[at]) * (g[at] + np.interp(inside, t, g)) / 2)
-
-
-def _area(t: NDArray[np.float64], g: NDArray[np.float64], start: float, end: float) -> float:
-    if not t.size:
-        return 0.0
-    start, end = max(start, float(t[0])), min(end, float(t[-1]))
-    if end <= start:
-        return 0.0
-    knots = np.concatenate([[start], t[(t > start) & (t < end)], [end]])
-    return float(np.trapezoid(np.interp(knots, t, g), knots))
 
 
 def _rf(event: Any, gradients: Any, f0_hz: float) -> tuple[Rf | None, tuple[Any, ...], float]:
@@ -165,7 +160,7 @@ def _rf(event: Any, gradients: Any, f0_hz: float) -> tuple[Rf | None, tuple[Any,
         b1_hz = np.interp(middle, times, signal.real) + 1j * np.interp(middle, times, signal.imag)
     start_s = float(event.delay)
     middle = start_s + (np.arange(b1_hz.size) + 0.5) * duration_s / b1_hz.size
-    gradient = np.stack([_value(t, g, middle) for t, g in gradients], axis=1)
+    gradient = np.stack([gradient_at(t, g, middle) for t, g in gradients], axis=1)
     offset_hz = float(event.freq_offset) + float(getattr(event, "freq_ppm", 0.0)) * 1e-6 * f0_hz
     phase = float(event.phase_offset) + float(getattr(event, "phase_ppm", 0.0)) * 1e-6 * f0_hz
     key = (hash(b1_hz.tobytes()), round(duration_s * 1e9), round(start_s * 1e9), offset_hz)

@@ -21,8 +21,9 @@ from pulsespec.simulator.basis import Lines
 from pulsespec.simulator.equivalence import swap_symmetry
 from pulsespec.simulator.geometry import Layout
 from pulsespec.simulator.operators import Operators, blocks
-from pulsespec.simulator.pathways import Pathway, Selection, remaining
-from pulsespec.simulator.pathways import moments as pathway_moments
+from pulsespec.simulator.orders import moments as pathway_moments
+from pulsespec.simulator.orders import remaining
+from pulsespec.simulator.pathways import Pathway, Selection
 from pulsespec.simulator.propagators import Accuracy, pulse_propagators
 from pulsespec.simulator.relaxation import NONE, Relaxation
 from pulsespec.simulator.timeline import Shot

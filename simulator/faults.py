@@ -91,6 +91,9 @@ class Faults:
     """Lines of which residual water consists: 1 is water's own, more differ in place, width and phase."""
     lipid: Least0 = 0.0
     """Height of lipid from outside the voxel over the reference peak, in every shot, of one phase."""
+    elsewhere: Least0 = 0.0
+    """How differently coils see what comes from outside the voxel, lipid and echo: the size of what is added to
+    their sensitivities, over these. It vanishes in the optimal combination, where heights stay as they are."""
     eddy_rad: Any_ = 0.4
     """Phase that decaying eddy currents add over the readout."""
     eddy_time_s: Above0 = 0.05
@@ -108,7 +111,7 @@ class Faults:
     echo_width_s: Above0 = 0.01
     """Standard deviation of its Gaussian envelope."""
     echo_hz: Any_ = 100.0
-    """Its frequency from the receiver's centre, positive downfield."""
+    """Its frequency from the reference (4.65 ppm) at its centre, positive downfield."""
     echo_phase_deg: Least0 = 0.0
     """Standard deviation of its phase from shot to shot: 0 adds coherently as the metabolites do."""
     clip_metabolite: Annotated[float, Field(gt=0, le=1)] | None = None

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pulsespec.conventions import gamma_hz_per_t, larmor_hz
 from pulsespec.errors import SequenceError
 from pulsespec.simulator.blocks import Rf
-from pulsespec.simulator.pathways import LARGEST_ORDER
+from pulsespec.simulator.orders import LARGEST_ORDER
 from pulsespec.simulator.timeline import Pulse, Readout, Shot, Timeline, read_timeline
 
 Real = NDArray[np.float64]

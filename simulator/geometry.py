@@ -25,6 +25,7 @@ from pulsespec.simulator.rotations import (
     about_z,
     after,
     hard,
+    has_constant_gradient,
     order_matrix,
     rebin,
     sufficient_bins,
@@ -289,11 +290,6 @@ def _enclose(basis: Real, slabs: Sequence[Axis], shifts_hz: Real) -> list[Axis]:
 
 def _bins(pulses: Sequence[Rf], ranges: list[Real], tolerance: float) -> tuple[int, ...]:
     return tuple(sufficient_bins(rf, offsets, tolerance) for rf, offsets in zip(pulses, ranges, strict=True))
-
-
-def has_constant_gradient(rf: Rf) -> bool:
-    """Return whether the gradient stays the same during a pulse."""
-    return bool(np.ptp(rf.gradient_hz_per_m, axis=0).max() < 1e-3 * _SELECTIVE_HZ_PER_M)
 
 
 def gradient_offset(rf: Rf, points_m: Real, bins: int) -> Real:

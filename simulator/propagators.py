@@ -18,7 +18,7 @@ Everything that is batched is written for the array API standard: `Accuracy.libr
 
 import importlib
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import Any
 
 import array_api_compat
@@ -92,6 +92,7 @@ class Library:
         return np.asarray(values)
 
 
+@lru_cache
 def load_library(name: str) -> Library:
     """Return an array library by name; what follows a colon is its device.
 

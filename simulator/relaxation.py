@@ -2,7 +2,7 @@
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from pulsespec.errors import InputError
 
 ANY = "*"
 """The name under which a table has the times of all metabolites that it does not name."""
+WATER = "Water"
+"""The name by which a table means the water reference."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,19 @@ def relaxation_of(table: Mapping[str, Relaxation] | None, name: str) -> Relaxati
     if not table:
         return NONE
     return table.get(name, table.get(ANY, NONE))
+
+
+def require_times(table: Mapping[str, Relaxation], names: Iterable[str]) -> None:
+    """Raise `InputError` where a table has times for some of the metabolites and none for others.
+
+    A basis holds relaxation or it does not: what is quantified with it is corrected for relaxation or is not.
+    """
+    without = [name for name in names if name not in table and ANY not in table]
+    if table and without:
+        raise InputError(
+            f"relaxation: has no T1 and T2 for {', '.join(without)}; name them too, or give times for "
+            f'"{ANY}", all others'
+        )
 
 
 def read_relaxation(path: Path) -> dict[str, Relaxation]:

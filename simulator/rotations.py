@@ -220,10 +220,15 @@ def sufficient_bins(rf: Rf, offsets_hz: Real, tolerance: float) -> int:
     return bins
 
 
+def has_constant_gradient(rf: Rf) -> bool:
+    """Return whether the gradient stays the same during a pulse."""
+    return bool(np.ptp(rf.gradient_hz_per_m, axis=0).max() < _CONSTANT_HZ_PER_M)
+
+
 def gradient_shape(rf: Rf, bins: int) -> Real | None:
     """Return the gradient in each bin over its peak, signed along its direction there; `None` where it is constant."""
+    if has_constant_gradient(rf):
+        return None
     gradient = rebin(rf, bins)[1]
     peak = gradient[int(np.argmax(np.abs(gradient).sum(axis=1)))]
-    if np.ptp(gradient, axis=0).max() < _CONSTANT_HZ_PER_M:
-        return None
     return np.asarray(gradient @ peak / (peak @ peak))

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsespec.simulator.geometry import TIGHT, Axis, Layout, resampled
-from pulsespec.simulator.pathways import Orders, Selection, moments
+from pulsespec.simulator.orders import Orders, moments
+from pulsespec.simulator.pathways import Selection
 from pulsespec.simulator.timeline import Shot
 
 Real = NDArray[np.float64]

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsespec.errors import SequenceError
-from pulsespec.simulator.pathways import Selection, moments
+from pulsespec.simulator.orders import moments
+from pulsespec.simulator.pathways import Selection
 from pulsespec.simulator.timeline import Pulse, Readout, Shot
 
 Real = NDArray[np.float64]

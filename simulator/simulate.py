@@ -19,7 +19,7 @@ from pulsespec.simulator.fsl_mrs_sequence import read_sequence
 from pulsespec.simulator.geometry import Layout, Profiles, layout
 from pulsespec.simulator.pathways import Selection, select_pathways
 from pulsespec.simulator.propagators import Accuracy
-from pulsespec.simulator.relaxation import NONE, Relaxation, relaxation_of
+from pulsespec.simulator.relaxation import ANY, NONE, WATER, Relaxation, relaxation_of, require_times
 from pulsespec.simulator.sampling import sampled
 from pulsespec.simulator.shots import central
 from pulsespec.simulator.spinsystem import Metabolite, load_metabolites
@@ -30,8 +30,6 @@ DEFAULT_TOLERANCE = 1e-4
 """Relative error of an FID that `simulate` aims at."""
 WATER_PPM = 4.65
 """Chemical shift of water at body temperature (Hindman 1966, doi:10.1063/1.1726676, at 37 degrees)."""
-WATER = "Water"
-"""The name by which a table of relaxation times means the water reference."""
 
 _ENGINE = 2
 """Version of the engine: part of the key under which bases are kept."""
@@ -122,6 +120,8 @@ def simulate(
     """
     settings = replace(settings or Settings(), **changes)
     metabolites = load_metabolites(names, extra)
+    load_metabolites([name for name in settings.relaxation if name not in (ANY, WATER)], extra)
+    require_times(settings.relaxation, metabolites)
     timeline = read_sequence(path, settings.f0_hz)
     kept = None if cache is None else cache / f"{_key(timeline, metabolites, settings)}.h5"
     if kept is not None and kept.exists():

@@ -111,8 +111,17 @@ class Timeline:
         size = np.ravel(self.definitions.get("VoxelSize", ()))
         if size.size != 3:
             return None
-        axes = np.ravel(self.definitions.get("VoxelOrientation", np.eye(3))).astype(float)
-        return Voxel(size.astype(float), axes.reshape(3, 3))
+        return Voxel(size.astype(float), self.voxel_axes)
+
+    @property
+    def voxel_axes(self) -> NDArray[np.float64]:
+        """Axes of the voxel in gradient coordinates, columns; (3, 3). Those of the gradients where none are defined."""
+        return np.ravel(self.definitions.get("VoxelOrientation", np.eye(3))).reshape(3, 3).astype(float)
+
+    @property
+    def voxel_centre_m(self) -> NDArray[np.float64]:
+        """Centre of the voxel from the isocentre; (3,). The isocentre where none is defined."""
+        return np.ravel(self.definitions.get("VoxelPosition", np.zeros(3))).astype(float)
 
     def select(self, *, water_reference: bool, condition: int = 0) -> tuple[Shot, ...]:
         """Return the shots of one kind."""

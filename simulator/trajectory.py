@@ -16,7 +16,7 @@ import pypulseq
 from numpy.typing import NDArray
 
 from pulsespec.errors import SequenceError
-from pulsespec.simulator.blocks import corners
+from pulsespec.simulator.blocks import corners, gradient_at, moment_until
 
 _AXES = ("gx", "gy", "gz")
 _LABELS = ("LIN", "PAR", "PHS", "SLC", "SEG", "ECO", "REV", "SET", "AVG", "REF")
@@ -225,7 +225,7 @@ class _Blocks:
         if key not in self._areas:
             at = np.array([until_s])
             self._areas[key] = np.array(
-                [_integral(getattr(self.block(index), name), at)[0] for name in _AXES]
+                [moment_until(*corners(getattr(self.block(index), name)), at)[0] for name in _AXES]
             )
         return self._areas[key]
 
@@ -236,26 +236,6 @@ class _Blocks:
         times_s = np.asarray(
             float(adc.delay) + (np.arange(int(adc.num_samples)) + 0.5) * float(adc.dwell), np.float64
         )
-        k = np.stack([_integral(getattr(block, name), times_s) for name in _AXES], axis=1)
-        gradient = np.stack([_value(getattr(block, name), times_s) for name in _AXES], axis=1)
-        return Train(k, times_s, gradient)
-
-
-def _value(gradient: Any, times_s: Floats) -> Floats:
-    if gradient is None:
-        return np.zeros(times_s.shape)
-    at, values = corners(gradient)
-    return np.asarray(np.interp(times_s, at, values, left=0.0, right=0.0))
-
-
-def _integral(gradient: Any, times_s: Floats) -> Floats:
-    """Return the moment of a gradient from the start of its block to each time; cycles/m."""
-    if gradient is None:
-        return np.zeros(times_s.shape)
-    at, values = corners(gradient)
-    before = np.concatenate([[0.0], np.cumsum(np.diff(at) * (values[1:] + values[:-1]) / 2)])
-    inside = np.clip(times_s, at[0], at[-1])
-    corner = np.clip(np.searchsorted(at, inside, side="right") - 1, 0, at.size - 2)
-    rest = inside - at[corner]
-    slope = (values[corner + 1] - values[corner]) / np.maximum(at[corner + 1] - at[corner], 1e-12)
-    return np.asarray(before[corner] + rest * (values[corner] + slope * rest / 2))
+        gradients = [corners(getattr(block, name)) for name in _AXES]
+        k = np.stack([moment_until(t, g, times_s) for t, g in gradients], axis=1)
+        return Train(k, times_s, np.stack([gradient_at(t, g, times_s) for t, g in gradients], axis=1))

@@ -1,10 +1,13 @@
 """Fixtures that all tests share."""
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from pulsespec import cli
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -22,3 +25,22 @@ def data_folder() -> Path:
     if not folder:
         pytest.skip("PULSESPEC_DATA is not set: no real data to test on")
     return Path(folder)
+
+
+@pytest.fixture
+def pulsespec(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line in this process; returns exit code, standard output and standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["pulsespec", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    return run

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -452,3 +453,11 @@ def test_any_basis_goes_round(tmp_path, name, shifts, phase, f0_mhz, samples, dw
         expected = made.fid(metabolite, linewidth_hz=5.0)
         assert read.fids[metabolite].size in (samples, 2 * samples)  # LCModel: kept where too short to tell
         np.testing.assert_allclose(read.fid(metabolite, samples), expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_what_a_format_cannot_say_is_said(basis, tmp_path, name):
+    known = {"relaxation": {"*": {"t1_s": 1.3, "t2_s": 0.2}}, "conditions": {"0": 1.0, "1": -1.0}}
+    words = write_basis(replace(basis, provenance=known), target(tmp_path, name), name)
+    assert any("T1 and T2" in word for word in words)
+    assert any("-1 x condition 1" in word for word in words)

@@ -1,35 +1,17 @@
 """`pulsespec basis info|convert|plot|compare`, run as a user runs them."""
 
 import json
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from pulsespec import analysis, cli
+from pulsespec import analysis
 from pulsespec.recon.nifti import write_nifti
 from pulsespec.recon.transients import Transients
 from pulsespec.simulator import Basis, Lines
 from pulsespec.simulator.basis_files import FORMATS, write_basis
 from pulsespec.simulator.sampled import conjugated, sampled
-
-
-@pytest.fixture
-def pulsespec(monkeypatch, capsys):
-    """Run the command line in this process; returns exit code, standard output and standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["pulsespec", *map(str, arguments)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as end:
-            code = end.code or 0
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return run
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
 """The verbs of the command line, run as a user runs them."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pulsespec import cli, commands
+from pulsespec import commands
 from pulsespec.console import to_json
 from pulsespec.conventions import larmor_hz
 from pulsespec.errors import InputError
@@ -15,23 +14,6 @@ from pulsespec.recon.nifti import write_nifti
 from pulsespec.recon.transients import Transients
 from pulsespec.simulator import Basis
 from pulsespec.simulator.timeline import read_timeline
-
-
-@pytest.fixture
-def pulsespec(monkeypatch, capsys):
-    """Run the command line in this process; returns exit code, standard output and standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["pulsespec", *map(str, arguments)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as end:
-            code = end.code or 0
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -191,6 +191,19 @@ def test_a_basis_with_relaxation_is_not_corrected_again(basis):
     assert once.settings["basis_includes_relaxation"]
 
 
+def test_water_that_a_basis_relaxed_is_not_corrected_again(basis):
+    found, size, known = fit(spectrum(basis), basis), 2 * 40000.0, QuantifySettings(gm=1, wm=0)
+    times = {"t1_s": 1.3, "t2_s": 0.2}
+    metabolites, water_too = (
+        quantify(
+            found, spectrum(basis), water_scan(size), replace(basis, provenance={"relaxation": table}), known
+        )
+        for table in ({"*": times}, {"*": times, "Water": times})
+    )
+    kept = metabolites.settings["visible_water_mm"] / water_too.settings["visible_water_mm"]
+    assert kept == pytest.approx(np.exp(-0.03 / 0.099) * (1 - np.exp(-2.0 / 1.82)), rel=0.02)
+
+
 def test_relaxation_and_tissue_water_enter_as_gasparovic_has_them(basis):
     found = fit(spectrum(basis), basis)
     size = 2 * 40000.0

@@ -12,7 +12,7 @@ from pulsespec.conventions import gamma_hz_per_t
 from pulsespec.errors import SequenceError
 from pulsespec.simulator import load_metabolites, read_timeline, simulate
 from pulsespec.simulator.fsl_mrs_sequence import read_description, read_sequence
-from pulsespec.simulator.pathways import LARGEST_ORDER
+from pulsespec.simulator.orders import LARGEST_ORDER
 
 GAMMA = gamma_hz_per_t("1H")
 PRESS = [-1, 1, -1]

@@ -27,6 +27,15 @@ def test_t2_acts_on_the_echo_time(tmp_path):
     assert not plain.provenance["relaxation"]
 
 
+def test_times_of_some_metabolites_alone_are_refused(tmp_path):
+    path = seqs.spin_echo(tmp_path / "se.seq", te_s=0.05)
+    with pytest.raises(InputError, match=r"no T1 and T2 for Cr.*all others"):
+        simulate(path, ["Gly", "Cr"], relaxation={"Gly": Relaxation(t2_s=0.08)})
+    with pytest.raises(InputError, match=r"'Glyy'.*near: Gly"):
+        simulate(path, ["Gly"], relaxation={"Glyy": Relaxation(t2_s=0.08), ANY: Relaxation(t2_s=0.1)})
+    assert simulate(path, ["Gly"], relaxation={name: Relaxation(t2_s=0.1) for name in ("Gly", "Cr", "Water")})
+
+
 def inverted(path, ti_s):
     """A hard 180, a delay and a hard 90: signal 1 - 2 exp(-TI / T1)."""
     opts = seqs.system()

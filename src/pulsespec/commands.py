@@ -355,7 +355,7 @@ def simulate(
     if macromolecules is not None:
         lines = broad_lines(basis.f0_hz, reference_ppm=basis.reference_ppm, model=macromolecules)
         basis = basis.with_broad(lines)
-    write_basis(basis, output, overwrite)
+    write_basis(basis, output, overwrite, notify)
     return describe(basis) | {"output": str(output)}
 
 
@@ -437,11 +437,12 @@ def _relaxation(
     return {name: Relaxation(row.t1_s, row.t2_s) for name, row in times.items()}
 
 
-def write_basis(basis: "Basis", output: Path, overwrite: bool) -> None:
+def write_basis(basis: "Basis", output: Path, overwrite: bool, notify: Notify = silent) -> None:
     """Write the basis in the format that the suffix of `output` says."""
     from pulsespec.simulator.basis_files import format_named, write_basis
 
-    write_basis(basis, output, format_named(output), overwrite=overwrite)
+    for notice in write_basis(basis, output, format_named(output), overwrite=overwrite):
+        notify(f"basis: {notice}")
 
 
 def describe(basis: "Basis | SampledBasis") -> dict[str, Any]:

@@ -47,7 +47,12 @@ def acquire(
         return {"sequence": str(sequence), "output": str(output)}
     notify(f"acquiring {phantom}")
     truth = acquire(sequence, bases, voxel, output, seed=seed, faults=chosen, overwrite=overwrite)
-    return {"output": str(output), "truth": truth}
+    return {"output": str(output), "truth": {key: row for key, row in truth.items() if not _packed(row)}}
+
+
+def _packed(value: object) -> bool:
+    """Return whether a value of the truth is an array in base64, which only the file has."""
+    return isinstance(value, dict) and "base64" in value
 
 
 def _bases(sequence: Path, names: list[str], jobs: int, notify: Notify) -> "dict[int, Basis]":
