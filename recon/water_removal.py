@@ -20,7 +20,7 @@ from pulsespec.recon.transients import Record, Transients
 Complex = NDArray[np.complex128]
 Real = NDArray[np.float64]
 
-_WIDTHS_PPM = (0.08, 0.12, 0.16, 0.2, 0.25, 0.3)
+_WIDTHS_PPM = (0.14, 0.18, 0.22, 0.26, 0.3, 0.35)
 _CHANCE = 3.0
 _RCOND = 1e-3
 _LONGEST = 1024
