@@ -67,7 +67,7 @@ def spectral_registration(
 def band_of(data: Transients, low_ppm: float, high_ppm: float) -> Complex:
     """Return the space of signals between two chemical shifts, shape (m, samples): see `subspace.band`."""
     ends = (ppm_to_hz(ppm, data.f0_hz, data.reference_ppm) for ppm in (high_ppm, low_ppm))
-    return band(data.samples, data.dwell_s, *ends)
+    return band(data.samples, data.dwell_s, *(float(end) for end in ends))
 
 
 def water_band(data: Transients, half_width_ppm: float = WATER_HALF_WIDTH_PPM) -> Complex:

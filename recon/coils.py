@@ -201,11 +201,9 @@ def combine_coils(
 
 def _combination_record(weights: Complex, known: Combination | None, reference: str) -> Record:
     if known is None:
-        return Record(
-            "RF coil combination", f"{weights.size} coils, given weights", {"weights": np.abs(weights)}
-        )
+        return Record("RF coil combination", f"{weights.size} coils, given weights", {"weights": weights})
     share = np.abs(weights * known.sensitivities)
-    figures: dict[str, Any] = {"weights": np.abs(weights), "share_of_signal": share / share.sum()}
+    figures: dict[str, Any] = {"weights": weights, "share_of_signal": share / share.sum()}
     gain = "SNR gain not known without the noise"
     if known.snr_gain is not None:
         gain = f"SNR gain over the best coil {known.snr_gain:.2f}"

@@ -87,6 +87,7 @@ def read_nifti(path: Path, keep_identifiers: bool = False) -> Transients:
     facts: dict[str, Any] = nifti_header.kept(header)
     facts |= {
         "water_suppressed": header.get("WaterSuppressed"),
+        "protocol": header.get("ProtocolName"),
         "tx_offset_ppm": nifti_header.one_number(header, "TxOffset", path) or 0.0,
         "processing_applied": nifti_header.earlier_steps(header, keep_identifiers),
         "edit_conditions": _conditions(header, data.shape, path) if "edit" in dims else None,

@@ -63,11 +63,11 @@ class Likeness:
         loss, turned = 1 - self.amplitude, np.abs(np.rad2deg(self.phase_rad))
         spread = 1.4826 * float(np.median(turned))
         marks = {
+            "lipid": self.lipid > max(_LIPID, _SD * self.lipid_sd),
             "stronger": (self.amplitude > _STRONGER)
             & (-loss > _SD * self.amplitude_sd)
-            & (self.rest < self.amplitude),  # lipid where NAA is edited away looks like more signal
+            & (self.rest < _UNLIKE * self.amplitude),
             "lost signal": (self.amplitude < _LOST) & (loss > _SD * self.amplitude_sd),
-            "lipid": self.lipid > max(_LIPID, _SD * self.lipid_sd),
             "phase": turned > max(_TURNED_DEG, _TURNED_SD * spread),
             "broadened": self.broadening_hz > max(_BROADER_HZ, _SD * self.broadening_sd_hz),
             "unlike the rest": (self.rest > _UNLIKE) & (self.rest_sd > _UNLIKE_SD),

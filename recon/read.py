@@ -11,13 +11,16 @@ from pulsespec.errors import DataError
 from pulsespec.recon.editing import from_definitions
 from pulsespec.recon.formats import Known, format_of
 from pulsespec.recon.guard_centre import check_centre
-from pulsespec.recon.guards import check_sense
+from pulsespec.recon.guards import check_sense, water_over_metabolites
+from pulsespec.recon.references import with_references
 from pulsespec.recon.transients import Scan, Transients
 from pulsespec.simulator.timeline import read_timeline
 
 _WATER_PPM = (4.2, 5.2)
 _METABOLITES_PPM = (1.8, 3.6)
 _WATER_OVER_METABOLITES = 100.0
+_WATER_ALONE = 15.0
+_MOST_SHOTS = 16
 _BELL_S = 0.25
 _CONTRAST = 5.0
 
@@ -28,9 +31,11 @@ def read(paths: Sequence[Path], *, conjugate: bool = False, known: Known | None 
     Parameters
     ----------
     paths
-        Files of the same voxel: metabolite data and, in the same file or another, a water reference. A file
-        is a water reference if it says so, or if its water is a hundred times its metabolites; of two files
-        of the same sort, one with five times the water of the other.
+        Files of the same voxel: metabolite data and, in the same file or others, water references. A file
+        is a water reference if it says so, or if its water is a hundred times its metabolites, the tails of
+        water apart; of two files of the same sort, one with five times the
+        water of the other.
+        Of several references each is used where it serves best (see `references.with_references`).
     conjugate
         Conjugate the data first, for files that are wrong about their sign.
     known
@@ -39,8 +44,8 @@ def read(paths: Sequence[Path], *, conjugate: bool = False, known: Known | None 
     Raises
     ------
     DataError
-        A file is damaged or of unknown format, the sign is contradicted, or there is more than one set of
-        metabolite or water data.
+        A file is damaged or of unknown format, the sign is contradicted, there is more than one set of
+        metabolite data, or several water references without metabolites.
 
     """
     known = known or Known()
@@ -50,15 +55,19 @@ def read(paths: Sequence[Path], *, conjugate: bool = False, known: Known | None 
         kinds = _by_contrast(*kinds)
     metabolites = [m for m, _ in kinds if m is not None]
     waters = [w for _, w in kinds if w is not None]
-    for found, what in ((metabolites, "metabolite data"), (waters, "a water reference")):
-        if len(found) > 1:
+    for found, what, most in (
+        (metabolites, "metabolite data", 1),
+        (waters, "a water reference", len(waters) if metabolites else 1),
+    ):
+        if len(found) > most:
             names = ", ".join(data.source for data in found)
             raise DataError(f"{names}: each is {what}, expected one of them")
-    metabolite = check_centre(check_sense(metabolites[0], conjugate)) if metabolites else None
-    water = waters[0] if waters else None
-    if water is not None and metabolite is not None and _was_conjugated(metabolite):
-        water = replace(water, data=water.data.conj())
-    return Scan(metabolite, water)
+    if not metabolites:
+        return Scan(None, waters[0] if waters else None)
+    metabolite = check_centre(check_sense(metabolites[0], conjugate))
+    if _was_conjugated(metabolite):
+        waters = [replace(water, data=water.data.conj()) for water in waters]
+    return with_references(metabolite, waters) if waters else Scan(metabolite)
 
 
 def _was_conjugated(data: Transients) -> bool:
@@ -110,7 +119,10 @@ def is_water(data: Transients) -> bool:
         return not said
     if data.nucleus != "1H":
         return False
-    return water_dominance(data) > _WATER_OVER_METABOLITES
+    dominance = water_dominance(data)
+    if dominance > _WATER_OVER_METABOLITES:
+        return True
+    return dominance > _WATER_ALONE and water_over_metabolites(data) > _WATER_OVER_METABOLITES
 
 
 Kinds = tuple[Transients | None, Transients | None]
@@ -136,11 +148,15 @@ def water_dominance(data: Transients) -> float:
 
     A sine bell over the first quarter of a second keeps the tails of water out of that range.
     """
-    fids = data.data.reshape(-1, data.samples)
     n = min(data.samples, max(16, round(_BELL_S / data.dwell_s)))
-    shaped = np.zeros_like(fids)
-    shaped[:, :n] = fids[:, :n] * np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2
-    magnitude = np.abs(to_spectrum(shaped)).mean(axis=0)
+    bell = np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2
+    shots = list(np.ndindex(data.data.shape[:-2])) if data.data.ndim > 1 else [()]
+    shots = shots[:: -(-len(shots) // _MOST_SHOTS)]
+    magnitude = np.zeros(data.samples)
+    for index in shots:
+        shaped = np.zeros((*data.data[index].shape[:-1], data.samples), dtype=np.complex128)
+        shaped[..., :n] = data.data[index][..., :n] * bell
+        magnitude += np.abs(to_spectrum(shaped)).reshape(-1, data.samples).mean(axis=0)
     ppm = ppm_axis(data.samples, data.dwell_s, data.f0_hz, data.reference_ppm)
     water = magnitude[(ppm > _WATER_PPM[0]) & (ppm < _WATER_PPM[1])].max(initial=0.0)
     away = np.abs(ppm - np.mean(_WATER_PPM))

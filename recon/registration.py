@@ -21,6 +21,7 @@ LARGEST_HZ = 30.0
 _PASSES = 5
 _NEWTON = 4
 _FINER = 4
+_BLOCK = 16
 _SMOOTHING_S = 0.02
 _DROWNED = 3.0
 _ABOVE_EDGE = 1.05
@@ -91,8 +92,8 @@ def register(
         reference = outside(reference, nuisance)
     first = _registered(outside(fids, nuisance), dwell_s, reference, largest_hz, noise)
     turned = turn(fids, dwell_s, -first.frequency_hz, -first.phase_rad)
-    seen = varying(turned[first.usual], nuisance, noise)
-    second = _registered(outside(turned, seen), dwell_s, reference, largest_hz / 4, noise)
+    turned = outside(turned, varying(turned[first.usual], nuisance, noise))
+    second = _registered(turned, dwell_s, reference, largest_hz / 4, noise)
     phase = np.angle(np.exp(1j * (first.phase_rad + second.phase_rad)))
     return replace(second, frequency_hz=first.frequency_hz + second.frequency_hz, phase_rad=phase)
 
@@ -112,7 +113,10 @@ def varying(fids: Complex, basis: Complex, noise: float) -> Complex:
 def turn(fids: Complex, dwell_s: float, frequency_hz: Real, phase_rad: Real) -> Complex:
     """Return FIDs of shape (n, samples) with frequencies and phases of shape (n,) added."""
     t = np.arange(fids.shape[-1]) * dwell_s
-    return np.asarray(fids * np.exp(2j * np.pi * frequency_hz[:, None] * t + 1j * phase_rad[:, None]))
+    turned = np.empty(fids.shape, dtype=np.complex128)
+    for n, fid in enumerate(fids):
+        turned[n] = fid * np.exp(1j * (2 * np.pi * frequency_hz[n] * t + phase_rad[n]))
+    return turned
 
 
 def _registered(
@@ -124,16 +128,22 @@ def _registered(
         return _judged(fids, reference, reference, t, frequency, phase, noise)
     damping = _damping(np.median(np.abs(fids) ** 2, axis=0) / _MEDIAN, dwell_s, noise, len(fids))
     common: Complex = fids[most_typical(fids[:, damping > 0])] * damping
-    whole, keep = common, np.ones(len(fids))
+    end = min(t.size, 2 * max(_SHORTEST, int(np.count_nonzero(damping))))
+    part, common, keep = fids[:, :end], common[:end], np.ones(len(fids))
+    whole = common
     for _ in range(_PASSES if len(fids) > 1 else 1):
-        frequency, phase = _search(fids, common, t, largest_hz)
-        aligned = turn(fids, dwell_s, -frequency, -phase)
+        frequency, phase = _search(part, common, t[:end], largest_hz)
+        aligned = turn(part, dwell_s, -frequency, -phase)
         common, whole = _means(aligned, keep, dwell_s, noise)
         keep = usual_shots(aligned, whole).astype(float)
+    del aligned
     centre, middle = float(np.median(frequency)), float(np.angle(np.mean(np.exp(1j * phase))))
-    back = np.exp(2j * np.pi * centre * t + 1j * middle)
+    back = np.exp(2j * np.pi * centre * t[:end] + 1j * middle)
     frequency, phase = frequency - centre, np.angle(np.exp(1j * (phase - middle)))
-    return _judged(fids, common * back, whole * back, t, frequency, phase, noise)
+    reference = np.zeros(t.size, dtype=np.complex128)
+    reference[:end] = whole * back
+    common = common * back
+    return _judged(part, common, reference, t, frequency, phase, noise)
 
 
 def most_typical(fids: Complex) -> int:
@@ -152,8 +162,16 @@ def noise_of(fids: Complex) -> float:
 def _search(fids: Complex, common: Complex, t: Real, largest_hz: float) -> tuple[Real, Real]:
     """Return where |sum fid conj(common e^(2 pi i f t))| is largest, and its phase there."""
     end = int(np.flatnonzero(np.abs(np.atleast_2d(common)).max(axis=0))[-1:].sum()) + 1
-    t = t[:end]
-    product = fids[:, :end] * common[..., :end].conj()
+    found = []
+    for start in range(0, len(fids), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        part = common[block, :end] if common.ndim > 1 else common[:end]
+        found.append(_peak(fids[block, :end] * part.conj(), t[:end], largest_hz))
+    return np.concatenate([one[0] for one in found]), np.concatenate([one[1] for one in found])
+
+
+def _peak(product: Complex, t: Real, largest_hz: float) -> tuple[Real, Real]:
+    """Return frequency and phase of the largest peak of the spectrum of each row, by Newton's method."""
     size = 1 << int(np.ceil(np.log2(_FINER * t.size)))
     grid = np.fft.fftfreq(size, t[1])
     near = np.flatnonzero(np.abs(grid) <= largest_hz)
@@ -188,8 +206,10 @@ def _means(aligned: Complex, keep: Real, dwell_s: float, noise: float) -> tuple[
     damping = _damping(np.abs(total / count) ** 2, dwell_s, noise / np.sqrt(count))
     if count < 2:
         return np.broadcast_to(total * damping, aligned.shape), total * damping / count
-    others = (total - keep[:, None] * aligned) / (count - keep[:, None])
-    return others * damping, total / count * damping
+    others = total - keep[:, None] * aligned
+    others *= damping
+    others /= count - keep[:, None]
+    return others, total / count * damping
 
 
 def _damping(power: Real, dwell_s: float, noise: float, count: int = 1) -> Real:
@@ -206,11 +226,15 @@ def _damping(power: Real, dwell_s: float, noise: float, count: int = 1) -> Real:
     return np.maximum(1 - 1 / np.maximum(ratio, 1e-300), 0.0)
 
 
+def _energies(fids: Complex) -> Real:
+    return np.array([np.vdot(fid, fid).real for fid in fids])
+
+
 def usual_shots(aligned: Complex, whole: Complex) -> NDArray[np.bool_]:
     """Return which shots have about the usual amplitude and residual; all, where too few do."""
     power = float(np.vdot(whole, whole).real) + 1e-300
     gain = (aligned @ whole.conj()).real / power
-    rest = np.linalg.norm(aligned - gain[:, None] * whole, axis=1)
+    rest = np.sqrt(np.maximum(_energies(aligned) - gain**2 * power, 0.0))
     middle = np.median(rest)
     spread = 1.4826 * np.median(np.abs(rest - middle)) + 1e-3 * middle
     usual = float(np.median(gain))
@@ -223,9 +247,10 @@ def _judged(
 ) -> Registration:
     dwell_s = float(t[1])
     turned = turn(fids, dwell_s, -frequency, -phase)
-    power = np.sum(np.abs(common) ** 2, axis=-1) + 1e-300
-    amplitude = np.sum(turned * common.conj(), axis=1).real / power
-    rest = turned - amplitude[:, None] * common
+    each = np.broadcast_to(common, turned.shape)
+    power = _energies(each) + 1e-300
+    amplitude = np.array([np.vdot(*pair).real for pair in zip(each, turned, strict=True)]) / power
+    rest = np.maximum(_energies(turned) - amplitude**2 * power, 0.0)
     sd_hz, sd_rad = cramer_rao(reference, dwell_s, noise)
     size = np.maximum(np.abs(amplitude), 1e-6)
     return Registration(
@@ -234,8 +259,8 @@ def _judged(
         amplitude=amplitude,
         sd_hz=sd_hz / size,
         sd_rad=sd_rad / size,
-        misfit=np.mean(np.abs(rest) ** 2, axis=1) / noise**2,
-        usual=usual_shots(turned, reference),
+        misfit=rest / turned.shape[1] / noise**2,
+        usual=usual_shots(turned, reference[: turned.shape[1]]),
         reference=reference,
         noise=noise,
     )

@@ -14,25 +14,34 @@ Complex = NDArray[np.complex128]
 
 _WIDTHS_HZ = (0.0, 4.0, 10.0, 25.0)
 """Lorentzian widths that the lines in the band may have; what lies between is spanned too."""
+_SPACING = 1 / 3
+_BLOCK = 512
 _LEAST = 1e-6
 """Smallest eigenvalue kept, relative to the largest: lines are represented to about 1e-3 of their height."""
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)
 def band(samples: int, dwell_s: float, low_hz: float, high_hz: float) -> Complex:
     """Return an orthonormal basis of damped exponentials between two frequencies; shape (n, samples).
 
-    The band is sampled twice as finely as the length of the FID resolves. Rows are in the sense of the FID. What
-    was computed is kept, so it cannot be written to.
+    The band is sampled twice as finely as the length of the FID resolves, or by a third of a width. Rows are in the
+    sense of the FID. The last four are kept, not to be written to.
     """
-    step_hz = 0.5 / (samples * dwell_s)
-    lines = np.arange(low_hz, high_hz + step_hz, step_hz)
     t = np.arange(samples) * dwell_s
-    decay = np.exp(-np.pi * np.array(_WIDTHS_HZ)[:, None] * t)
-    turning = np.exp(2j * np.pi * lines[:, None] * t)
-    family = (decay[:, None] * turning).reshape(-1, samples)
-    family /= np.linalg.norm(family, axis=1, keepdims=True)
-    values, vectors = np.linalg.eigh(family @ family.conj().T)
+    rates = []
+    for width_hz in _WIDTHS_HZ:
+        step_hz = max(0.5 / (samples * dwell_s), _SPACING * width_hz)
+        lines = np.linspace(low_hz, high_hz, max(2, round((high_hz - low_hz) / step_hz) + 1))
+        rates.append(2j * np.pi * lines - np.pi * width_hz)
+    family = np.concatenate(rates)[:, None] * t
+    np.exp(family, out=family)
+    gram = np.zeros((len(family), len(family)), dtype=np.complex128)
+    for block in range(0, samples, _BLOCK):
+        part = family[:, block : block + _BLOCK]
+        gram += part @ part.conj().T
+    size = np.sqrt(np.diag(gram).real)
+    family /= size[:, None]
+    values, vectors = np.linalg.eigh(gram / np.outer(size, size))
     kept = values > _LEAST * values[-1]
     basis = np.asarray((vectors[:, kept].conj().T / np.sqrt(values[kept])[:, None]) @ family)
     basis.flags.writeable = False

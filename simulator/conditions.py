@@ -7,14 +7,22 @@ from typing import Any
 
 import numpy as np
 
+from pulsespec.errors import SequenceError
 from pulsespec.simulator.basis import Basis, Lines
+from pulsespec.simulator.setup import WATER_ALONE
 from pulsespec.simulator.simulate import amplitude_of_singlet, simulate
 from pulsespec.simulator.timeline import read_played
 
 
 def conditions_of(sequence: Path) -> tuple[int, ...]:
-    """Return the editing conditions (label SET) of the metabolite shots of a `.seq`."""
-    return tuple(sorted({one.condition for one in read_played(sequence)[0] if not one.is_water_reference}))
+    """Return the editing conditions (label SET) of the metabolite shots of a `.seq`.
+
+    Raises `SequenceError` where all shots are water references.
+    """
+    found = {one.condition for one in read_played(sequence)[0] if not one.is_water_reference}
+    if not found:
+        raise SequenceError(f"{sequence}: {WATER_ALONE}")
+    return tuple(sorted(found))
 
 
 def simulate_conditions(

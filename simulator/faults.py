@@ -91,6 +91,9 @@ class Faults:
     """Lines of which residual water consists: 1 is water's own, more differ in place, width and phase."""
     lipid: Least0 = 0.0
     """Height of lipid from outside the voxel over the reference peak, in every shot, of one phase."""
+    elsewhere: Least0 = 0.0
+    """How differently coils see what comes from outside the voxel, lipid and echo: the size of what is added to
+    their sensitivities, over these. It vanishes in the optimal combination, where heights stay as they are."""
     eddy_rad: Any_ = 0.4
     """Phase that decaying eddy currents add over the readout."""
     eddy_time_s: Above0 = 0.05

@@ -92,8 +92,10 @@ def shots_of(show: Performance) -> Iterator[tuple[int, Raw, int]]:
     factor = _noise_factor(show)
     scales = _full_scales(show)
     for shot in range(len(setup.readouts)):
-        fid = shot_signals(setup, show.parts, show.chances, faults, slice(shot, shot + 1))[0]
-        data = np.multiply.outer(show.coils.sensitivity, fid * start).astype(np.complex64)
+        fid, outside = shot_signals(setup, show.parts, show.chances, faults, slice(shot, shot + 1))
+        data = np.multiply.outer(show.coils.sensitivity, fid[0] * start).astype(np.complex64)
+        if faults.elsewhere:
+            data += np.multiply.outer(show.coils.outside, outside[0] * start).astype(np.complex64)
         if factor is not None:
             add_noise(data, factor, stream(faults, show.seed, "noise", shot + 1))
         scale = scales[int(setup.readouts[shot].is_water_reference)]
@@ -141,6 +143,7 @@ def truth_of(show: Performance, clipped: NDArray[np.int64]) -> Truth:
         corrupted=chances.kind,
         clipped=clipped,
         sensitivities=show.coils.sensitivity,
+        outside=show.coils.outside,
         noise_covariance=(show.noise_variance * show.coils.shape).astype(complex),
         metabolite_fids=show.parts.metabolite,
         water_fid=show.parts.water,
@@ -175,7 +178,7 @@ def _full_scales(show: Performance) -> tuple[float | None, float | None]:
         return None, None
     largest, loudest = [0.0, 0.0], float(np.abs(show.coils.sensitivity).max())
     for shot, readout in enumerate(show.setup.readouts):
-        fid = shot_signals(show.setup, show.parts, show.chances, show.faults, slice(shot, shot + 1))
+        fid, _ = shot_signals(show.setup, show.parts, show.chances, show.faults, slice(shot, shot + 1))
         kind = int(readout.is_water_reference)
         largest[kind] = max(largest[kind], loudest * float(np.abs(fid).max()))
     metabolite, water = (

@@ -19,6 +19,8 @@ class Coils:
 
     sensitivity: Complex
     """Complex sensitivity to the voxel; 0 of a dead coil; shape (n_coils,)."""
+    outside: Complex
+    """What is added to it for sources outside the voxel; shape (n_coils,)."""
     shape: Real
     """Covariance of the noise of one sample, before it is scaled to the SNR; shape (n_coils, n_coils)."""
 
@@ -43,7 +45,11 @@ def draw_coils(faults: Faults, seed: int) -> Coils:
     distance = np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
     correlation = np.where(distance == 0, 1.0, faults.noise_correlation**distance)
     spread = np.exp(faults.noise_spread * rng.standard_normal(n))
-    return Coils(sensitivity, correlation * np.outer(spread, spread))
+    shape = correlation * np.outer(spread, spread)
+    scatter = rng.standard_normal((n, 2)) @ np.array([1, 1j]) / np.sqrt(2) * np.abs(sensitivity)
+    weights = np.linalg.solve(shape, sensitivity)
+    scatter -= sensitivity * (weights.conj() @ scatter) / (weights.conj() @ sensitivity)
+    return Coils(sensitivity, faults.elsewhere * scatter, shape)
 
 
 def add_noise(data: Raw, factor: NDArray[np.float32], rng: np.random.Generator) -> None:

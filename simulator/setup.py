@@ -14,6 +14,7 @@ from pulsespec.simulator.broad_response import broad_through
 from pulsespec.simulator.phantom import Phantom
 from pulsespec.simulator.timeline import LabelledReadout, read_played
 
+WATER_ALONE = "has water references alone, so there is nothing of a phantom to measure"
 _METRE_MM = 1e3
 
 
@@ -128,9 +129,7 @@ def _check_sequence(
     if "Matrix" in definitions:
         raise SequenceError(f"{path}: makes images; the virtual scanner plays single voxels")
     if all(one.is_water_reference for one in readouts):
-        raise SequenceError(
-            f"{path}: has water references alone, so there is nothing of the phantom to measure"
-        )
+        raise SequenceError(f"{path}: {WATER_ALONE}")
     kinds = {(one.samples, one.dwell_s) for one in readouts}
     if len(kinds) > 1:
         raise SequenceError(f"{path}: readouts differ in samples or dwell time: {sorted(kinds)}")

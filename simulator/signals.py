@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsespec.errors import InputError
 from pulsespec.simulator.basis import Lines, render
 from pulsespec.simulator.broad import broad_lines, ratio_priors
 from pulsespec.simulator.chances import Chances, stream
@@ -41,12 +42,14 @@ class Signals:
 
 
 def signals(setup: Setup, faults: Faults, seed: int) -> Signals:
-    """Return the parts of the signal of a scan."""
+    """Return the parts of the signal of a scan; `InputError` where the reference peak is missing."""
     t = setup.time_s
     line = np.exp(-np.pi * faults.linewidth_hz * t - (np.pi * faults.gauss_hz * t) ** 2 / (4 * np.log(2)))
     metabolite = np.array([_metabolites(setup, condition, faults) for condition in sorted(setup.bases)])
     metabolite *= line
     heights = np.array([reference_height(setup, fid) for fid in metabolite])
+    if not heights.max() > 0:
+        raise InputError(f"phantom {setup.phantom.name}: no signal at {_where(setup)} to measure SNR by")
     assert setup.basis.water is not None
     water = setup.phantom.water_mm * render(setup.basis.water, setup.samples, setup.dwell_s)
     lipid = _lipid(setup) * line
@@ -62,23 +65,27 @@ def signals(setup: Setup, faults: Faults, seed: int) -> Signals:
     )
 
 
-def shot_signals(setup: Setup, parts: Signals, chances: Chances, faults: Faults, shots: slice) -> Complex:
-    """Return what a coil of sensitivity 1 receives from some shots; shape (n_chosen, samples)."""
+def shot_signals(
+    setup: Setup, parts: Signals, chances: Chances, faults: Faults, shots: slice
+) -> tuple[Complex, Complex]:
+    """Return what a coil of sensitivity 1 receives, and the part from outside the voxel; (n_chosen, samples)."""
     t = setup.time_s
     water, condition = setup.is_water[shots], setup.condition[shots]
     rows = np.searchsorted(sorted(setup.bases), np.where(water, min(setup.bases), condition))
     column = np.s_[shots, None]
     fids = chances.gain[column] * (parts.metabolite[rows] + chances.residual_water[column] * parts.residual)
     fids *= np.exp(-np.pi * chances.broadening_hz[column] * t)
-    fids += chances.lipid[column] * parts.lipid
+    outside = chances.lipid[column] * parts.lipid
     if faults.echo:
-        fids += np.exp(1j * chances.echo_rad[column]) * parts.echo
-    fids[water] = parts.water
+        outside += np.exp(1j * chances.echo_rad[column]) * parts.echo
+    outside[water] = 0
+    fids = np.where(water[:, None], parts.water, fids + outside)
     share = np.where(water, 1.0, faults.eddy_metabolite)
     offset = np.array([readout.offset_hz for readout in setup.readouts[shots]])
     turn = 2 * np.pi * (chances.frequency_hz[shots] - offset)[:, None] * t
     turn += chances.phase_rad[column] + share[:, None] * parts.eddy_rad
-    return np.asarray(fids * np.exp(1j * turn))
+    factor = np.exp(1j * turn)
+    return np.asarray(fids * factor), np.asarray(outside * factor)
 
 
 def reference_height(setup: Setup, fid: Complex) -> float:
@@ -91,6 +98,11 @@ def reference_height(setup: Setup, fid: Complex) -> float:
         low, high = setup.phantom.snr_ppm
         spectrum = spectrum[(ppm >= low) & (ppm <= high)]
     return float(spectrum.max(initial=0.0))
+
+
+def _where(setup: Setup) -> str:
+    window = setup.phantom.snr_ppm
+    return "any frequency" if window is None else f"{window[0]:g} to {window[1]:g} ppm"
 
 
 def _metabolites(setup: Setup, condition: int, faults: Faults) -> Complex:

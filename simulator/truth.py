@@ -67,6 +67,8 @@ class Truth:
     """Samples that the ADC clipped in each shot, of all coils; shape (n_shots,)."""
     sensitivities: Complex
     """Of each coil to the voxel; shape (n_coils,)."""
+    outside: Complex
+    """What is added to them for lipid and echo; shape (n_coils,)."""
     noise_covariance: Complex
     """Covariance of the coils' noise in one sample, E[n n^H]; shape (n_coils, n_coils)."""
     metabolite_fids: Complex
@@ -165,7 +167,7 @@ def _header_of(path: Path) -> bytes:
 
 _SIGNED = ("frequency_hz", "phase_rad", "receiver_hz", "echo_rad", "eddy_rad")
 _COMPLEX = (
-    "lipid", "residual_water", "sensitivities", "noise_covariance", "metabolite_fids", "water_fid",
+    "lipid", "residual_water", "sensitivities", "outside", "noise_covariance", "metabolite_fids", "water_fid",
 )  # fmt: skip
 _PACKED = (*_COMPLEX, "eddy_rad")
 _ARRAYS = {

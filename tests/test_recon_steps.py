@@ -83,10 +83,57 @@ def test_klose_restores_the_line_shape():
     assert np.abs(to_spectrum(distorted.data) - to_spectrum(singlets())).max() > 0.2 * peak
 
 
-def test_klose_refuses_another_dwell_time():
-    water = replace(single(1000 * np.exp(-np.pi * 6 * T)), dwell_s=5e-4, source="water.sdat")
-    with pytest.raises(DataError, match=r"water\.sdat.*500\.0 us"):
+def eddies(t):
+    return 1.2 * (1 - np.exp(-t / 0.02)) + 0.3 * np.exp(-t / 0.1)
+
+
+@pytest.mark.parametrize(
+    ("dwell", "samples", "said"),
+    [(5e-4, 1024, "interpolated from 500.0 to 250.0 us"), (2.5e-4, 1200, "continued beyond its 300 ms")],
+)
+def test_klose_allows_for_another_dwell_time_and_length(dwell, samples, said):
+    t = np.arange(samples) * dwell
+    water = replace(
+        single(1000 * np.exp(2j * np.pi * 3.0 * t - np.pi * 6 * t + 1j * eddies(t))), dwell_s=dwell
+    )
+    distorted = single(singlets() * np.exp(2j * np.pi * 3.0 * T + 1j * eddies(T)))
+    corrected = correct_eddy_currents(distorted, water)
+    peak = np.abs(to_spectrum(singlets())).max()
+    assert np.abs(to_spectrum(corrected.data) - to_spectrum(singlets())).max() < 0.02 * peak
+    assert said in corrected.records[-1].details
+
+
+def test_klose_knows_the_carrier_of_the_water():
+    """Metabolites with the receiver at 2.7 ppm, water with its own at 4.65 ppm, and the other way round."""
+    for place, own in ((2.7, 4.65), (4.65, 2.7)):
+        move = np.exp(2j * np.pi * ppm_to_hz(4.65, F0, place) * T)
+        moved = replace(single(singlets() * move * np.exp(1j * eddies(T))), reference_ppm=place)
+        line = np.exp(2j * np.pi * ppm_to_hz(4.65, F0, own) * T - np.pi * 6 * T + 1j * eddies(T))
+        corrected = correct_eddy_currents(moved, replace(single(1000 * line), reference_ppm=own))
+        expected = singlets() * move
+        assert np.abs(corrected.data - expected).max() < 0.02 * np.abs(expected).max()
+        assert "carrier" in corrected.records[-1].details
+
+
+def test_klose_follows_water_far_off_and_into_its_noise():
+    rng = np.random.default_rng(11)
+    for offset in (0.0, 900.0):
+        pure = np.exp(2j * np.pi * offset * T - np.pi * 12 * T + 1j * eddies(T))
+        noisy = single(1000 * pure + noise(rng, SAMPLES, 1.0))
+        corrected = correct_eddy_currents(
+            single(singlets() * np.exp(2j * np.pi * offset * T + 1j * eddies(T))), noisy
+        )
+        peak = np.abs(to_spectrum(singlets())).max()
+        assert np.abs(to_spectrum(corrected.data) - to_spectrum(singlets())).max() < 0.03 * peak
+
+
+def test_klose_refuses_another_echo_time_and_noise_alone():
+    water = replace(single(1000 * np.exp(-np.pi * 6 * T)), te_s=0.144, source="water.sdat")
+    with pytest.raises(DataError, match=r"water\.sdat.*144 ms.*30 ms"):
         correct_eddy_currents(single(singlets()), water)
+    empty = single(noise(np.random.default_rng(0), SAMPLES))
+    with pytest.raises(DataError, match="no water signal"):
+        correct_eddy_currents(single(singlets()), empty)
 
 
 def test_registration_is_near_its_cramer_rao_bound():

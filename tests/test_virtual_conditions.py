@@ -113,3 +113,11 @@ def test_macromolecules_decay_with_echo_time():
     assert phantom.broad_share(0.030) == 1.0
     assert phantom.broad_share(0.068) == pytest.approx(math.exp(-0.038 / phantom.broad_t2_s))
     assert 0.02 < phantom.broad_t2_s < 0.05
+
+
+def test_water_alone_is_refused(tmp_path):
+    path = seqs.labelled_shots(tmp_path / "water.seq", 0, 2)
+    with pytest.raises(SequenceError, match="water references alone"):
+        conditions_of(path)
+    with pytest.raises(SequenceError, match="water references alone"):
+        set_up(path, {}, PHANTOM)

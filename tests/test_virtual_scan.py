@@ -6,6 +6,8 @@ from dataclasses import asdict, replace
 import ismrmrd
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from virtual_for_tests import F0_HZ, small_setup
 
 from pulsespec.errors import DataError, InputError
@@ -14,7 +16,7 @@ from pulsespec.recon.virtual import scan_of
 from pulsespec.simulator.acquire import write_scan
 from pulsespec.simulator.faults import KINDS, SOURCES, Faults, list_faults, load_faults, no_faults
 from pulsespec.simulator.play import play
-from pulsespec.simulator.truth import in_nifti_sense, read_truth, shot_bounds
+from pulsespec.simulator.truth import in_nifti_sense, read_truth, shot_bounds, to_json, truth_from_json
 
 SETUP = small_setup()
 T = SETUP.time_s
@@ -212,6 +214,27 @@ def test_a_dead_coil_gives_noise_alone():
     assert np.std(scan.data[:, 3]) == pytest.approx(np.sqrt(scan.truth.noise_covariance[3, 3].real), rel=0.02)
 
 
+def test_coils_see_what_is_outside_differently_but_not_their_best_combination():
+    same, other = (
+        play(
+            SETUP,
+            faults=no_faults(coils=6, lipid=1.0, echo=1.0, noise_correlation=0.5, noise_spread=0.4, **more),
+        )
+        for more in ({}, {"elsewhere": 0.8})
+    )
+    left = other.data - same.data
+    assert np.linalg.norm(left[:16]) > 0.2 * np.linalg.norm(same.data[:16])
+    assert not np.any(left[16:])
+    assert np.linalg.matrix_rank(left[0], tol=1e-4 * np.abs(left[0]).max()) == 1
+    # Without noise the covariance is zero: that of the same coils with some.
+    covariance = play(SETUP, faults=replace(other.truth.faults, snr=50.0)).truth.noise_covariance
+    weights = np.linalg.solve(covariance, other.truth.sensitivities)
+    weights /= np.vdot(weights, other.truth.sensitivities)
+    combined = [np.einsum("c,sct->st", weights.conj(), scan.data) for scan in (same, other)]
+    close(combined[1], combined[0])
+    close(left[0] / other.truth.outside[:, None], np.tile(left[0, 0] / other.truth.outside[0], (6, 1)), 1e-5)
+
+
 @pytest.mark.parametrize("of", ["shot", "mean"])
 def test_snr_is_that_of_naa_after_optimal_combination(of):
     setup = small_setup(shots=64, water=0, conditions=2)
@@ -378,3 +401,35 @@ def test_a_file_without_truth_is_refused(tmp_path):
             dataset.append_acquisition(ismrmrd.Acquisition.from_array(np.zeros((1, 4), np.complex64)))
         with pytest.raises(DataError, match=words):
             read_truth(other)
+
+
+def test_a_phantom_without_the_peak_of_its_snr_is_refused():
+    phantom = replace(SETUP.phantom, concentrations_mm={"Cr": 1.0}, snr_ppm=(20.0, 22.0))
+    with pytest.raises(InputError, match="no signal at 20 to 22 ppm"):
+        play(replace(SETUP, phantom=phantom))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    shots=st.integers(1, 5), water=st.integers(0, 2), conditions=st.integers(1, 3), samples=st.integers(16, 40),
+    seed=st.integers(0, 2**40),
+    changes=st.fixed_dictionaries({}, optional={
+        "coils": st.integers(1, 5), "snr": st.floats(1e-3, 1e9), "snr_of": st.sampled_from(["mean", "shot"]),
+        "corrupted": st.floats(0, 1), "corrupted_kinds": st.lists(st.sampled_from(KINDS), min_size=1).map(tuple),
+        "drift_hz": st.floats(-500, 500), "lipid": st.floats(0, 100), "echo": st.floats(0, 100),
+        "echo_time_s": st.floats(0, 10), "echo_width_s": st.floats(1e-6, 1), "spoiled_points": st.integers(0, 64),
+        "clip_metabolite": st.none() | st.floats(1e-3, 1), "clip_water": st.none() | st.floats(1e-3, 1),
+        "noise_correlation": st.floats(0, 0.99), "noise_spread": st.floats(0, 2), "loss": st.floats(0, 1),
+        "residual_water_lines": st.integers(1, 32), "eddy_time_s": st.floats(1e-6, 10), "elsewhere": st.floats(0, 10),
+    }),
+)  # fmt: skip
+def test_any_faults_give_a_finite_scan_whose_truth_survives_json(
+    shots, water, conditions, samples, seed, changes
+):
+    setup = small_setup(shots, water, conditions, samples)
+    scan = play(setup, seed=seed, faults=Faults(**changes))
+    assert scan.data.shape == (shots * conditions + water, scan.truth.faults.coils, samples)
+    assert np.all(np.isfinite(scan.data))
+    back = truth_from_json(json.loads(json.dumps(to_json(scan.truth), allow_nan=False)))
+    for name, value in vars(scan.truth).items():
+        np.testing.assert_array_equal(getattr(back, name), value, err_msg=name)
