@@ -1,109 +1,184 @@
-"""Frequency and phase alignment of shots, rejection of outliers, averaging."""
+"""Frequency and phase alignment of shots."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsespec.conventions import ppm_to_hz
+from pulsespec.errors import InputError
+from pulsespec.recon.pictures import before_after
+from pulsespec.recon.registration import LARGEST_HZ, Registration, register, turn
+from pulsespec.recon.subspace import band, inside
 from pulsespec.recon.transients import Record, Transients
 
 Complex = NDArray[np.complex128]
 Real = NDArray[np.float64]
 
-_ITERATIONS = 12
-_PASSES = 4
-_LARGEST_HZ = 30.0  # drift and breathing at 7 T stay below; a wider search finds noise in weak shots
-_LONGEST_S = 0.25
-_OUTLIER = 6.0
-_STRONGER = 1.5  # times the median shot: motion and spoiling only ever lose signal
+METHOD = "Frequency and phase correction"
+WATER_PPM = 4.65
+WATER_HALF_WIDTH_PPM = 0.35
+_SINGLETS_PPM = (1.85, 3.4)
+_SOUND = 1.5
+_WEAK_HZ = 1.0
+_BETTER = 0.7
+_AGREE = 3.0
 
 
-def spectral_registration(fids: Complex, dwell_s: float) -> tuple[Real, Real]:
-    """Return frequency (Hz) and phase (rad) of each FID against their robust mean; each of shape (n,).
+@dataclass(frozen=True)
+class _Way:
+    """One way to register shots."""
 
-    Least squares in the time domain (Near et al. 2015, doi:10.1002/mrm.25094), for all FIDs at once by
-    Gauss-Newton from a start on a grid; the reference is renewed from what has been aligned.
+    name: str
+    words: str
+    found: Registration
+    freedom: float
+    """Share of the samples that its signal space spans."""
+
+    @property
+    def error_hz(self) -> float:
+        """Error to expect of a usual shot: its Cramer-Rao bound, worse where the shots do not fit."""
+        misfit = float(np.median(self.found.misfit)) / self.freedom
+        return float(np.median(self.found.sd_hz) * np.sqrt(max(misfit, 1.0)))
+
+
+def spectral_registration(
+    fids: Complex,
+    dwell_s: float,
+    reference: Complex | None = None,
+    *,
+    nuisance: Complex | None = None,
+    largest_hz: float = LARGEST_HZ,
+) -> tuple[Real, Real]:
+    """Return frequency (Hz) and phase (rad) of each FID, shape (..., n, samples); each of shape (..., n).
+
+    See `registration.register`, which also returns their bounds. FIDs of different leading indices are
+    registered apart, unless they share a `reference`.
     """
-    n = min(fids.shape[1], max(16, round(_LONGEST_S / dwell_s)))
-    t = np.arange(n) * dwell_s
-    part = fids[:, :n]
-    reference = part[_most_typical(part)]
-    for _ in range(_PASSES):
-        frequency, phase = _register(part, reference, t)
-        aligned = part * np.exp(-2j * np.pi * frequency[:, None] * t - 1j * phase[:, None])
-        reference = np.median(aligned.real, axis=0) + 1j * np.median(aligned.imag, axis=0)
-    return frequency - np.median(frequency), phase - np.angle(np.mean(np.exp(1j * phase)))
+    flat = fids.reshape(-1, *fids.shape[-2:])
+    found = [register(shots, dwell_s, reference, nuisance=nuisance, largest_hz=largest_hz) for shots in flat]
+    shape = fids.shape[:-1]
+    frequency = np.array([one.frequency_hz for one in found]).reshape(shape)
+    return frequency, np.array([one.phase_rad for one in found]).reshape(shape)
 
 
-def _most_typical(fids: Complex) -> int:
-    power = np.linalg.norm(fids, axis=1) + 1e-300
-    likeness = np.abs(fids @ fids.conj().T) / np.outer(power, power)
-    return int(np.argmax(np.median(likeness, axis=1)))
+def band_of(data: Transients, low_ppm: float, high_ppm: float) -> Complex:
+    """Return the space of signals between two chemical shifts, shape (m, samples): see `subspace.band`."""
+    ends = (ppm_to_hz(ppm, data.f0_hz, data.reference_ppm) for ppm in (high_ppm, low_ppm))
+    return band(data.samples, data.dwell_s, *(float(end) for end in ends))
 
 
-def _register(fids: Complex, reference: Complex, t: Real) -> tuple[Real, Real]:
-    size = 8 * t.size
-    grid = np.fft.fftfreq(size, t[1])
-    near = np.flatnonzero(np.abs(grid) <= _LARGEST_HZ)
-    overlap = np.fft.fft(fids * reference.conj(), size, axis=1)[:, near]
-    frequency = grid[near][np.argmax(np.abs(overlap), axis=1)]
-    phase = np.angle(np.sum(fids * np.exp(-2j * np.pi * frequency[:, None] * t) * reference.conj(), axis=1))
-    weight = np.abs(reference) ** 2
-    centre = np.sum(weight * t) / weight.sum()
-    spread = np.sum(weight * (t - centre) ** 2)
-    for _ in range(_ITERATIONS):
-        turned = fids * np.exp(-2j * np.pi * frequency[:, None] * t - 1j * phase[:, None])
-        error = np.imag(turned * reference.conj())
-        step_frequency = error @ (t - centre) / spread / (2 * np.pi)
-        step_phase = error.sum(axis=1) / weight.sum() - 2 * np.pi * step_frequency * centre
-        frequency, phase = frequency + step_frequency, phase + step_phase
-    return frequency, phase
+def water_band(data: Transients, half_width_ppm: float = WATER_HALF_WIDTH_PPM) -> Complex:
+    """Return the space of residual water, shape (m, samples)."""
+    return band_of(data, WATER_PPM - half_width_ppm, WATER_PPM + half_width_ppm)
 
 
-def align(data: Transients) -> Transients:
-    """Align the shots (dimension "average") in frequency and phase; nothing is done to a single shot."""
-    if data.size("average") < 2 or data.dims != ("average", "t"):
-        return data
-    frequency, phase = spectral_registration(data.data, data.dwell_s)
-    t = np.arange(data.samples) * data.dwell_s
-    aligned = data.data * np.exp(-2j * np.pi * frequency[:, None] * t - 1j * phase[:, None])
-    record = Record(
-        "Frequency and phase correction",
-        f"spectral registration of {len(frequency)} shots; drift {np.ptp(frequency):.2f} Hz, phase "
-        f"{np.rad2deg(np.std(phase)):.1f} degrees (standard deviation)",
-        {"frequency_hz": frequency, "phase_rad": phase},
-    )
-    return data.with_data(aligned, record)
+def _all_signal(shots: Complex, data: Transients) -> _Way:
+    if data.nucleus != "1H":
+        return _Way("all", "spectral registration", register(shots, data.dwell_s), 1.0)
+    found = register(shots, data.dwell_s, nuisance=water_band(data))
+    return _Way("all", "spectral registration without what varies of residual water", found, 1.0)
 
 
-def average(data: Transients) -> Transients:
-    """Return the mean over shots without those that are unlike the rest, and say which were left out.
+def _water(shots: Complex, data: Transients) -> _Way:
+    return _within(shots, data, "water", "registration of residual water", water_band(data))
 
-    A shot is left out where its distance from the median shot is more than six robust standard deviations
-    above the median distance. Shots much stronger than the rest are no accidents but another condition
-    (such as b = 0): then all are kept and the record says so.
+
+def _singlets(shots: Complex, data: Transients) -> _Way:
+    space = band_of(data, *_SINGLETS_PPM)
+    return _within(shots, data, "singlets", "registration of NAA, Cr and Cho (1.85 to 3.4 ppm)", space)
+
+
+def _within(shots: Complex, data: Transients, name: str, words: str, space: Complex) -> _Way:
+    noise = register(shots[:2], data.dwell_s).noise
+    found = register(inside(shots, space), data.dwell_s, noise=noise)
+    return _Way(name, words, found, len(space) / data.samples)
+
+
+def _plain(shots: Complex, data: Transients) -> _Way:
+    return _Way("plain", "spectral registration of the whole signal", register(shots, data.dwell_s), 1.0)
+
+
+_WAYS: dict[str, Callable[[Complex, Transients], _Way]] = {
+    "all": _all_signal,
+    "water": _water,
+    "singlets": _singlets,
+    "plain": _plain,
+}
+METHODS = ("auto", *_WAYS)
+"""Ways to align; "plain" takes the whole signal as it is, for unsuppressed water."""
+
+
+def _chosen(shots: Complex, data: Transients) -> _Way:
+    """Return all signal, or one of its parts where that is to be expected better and does not contradict.
+
+    Parts are tried where all signal does not fit (something besides residual water varies) or is weak.
     """
-    if "average" not in data.dims:
+    whole = _all_signal(shots, data)
+    fits = float(np.median(whole.found.misfit)) < _SOUND
+    if data.nucleus != "1H" or (fits and whole.error_hz < _WEAK_HZ):
+        return whole
+    best = whole
+    for way in (_singlets(shots, data), _water(shots, data)):
+        difference = way.found.frequency_hz - whole.found.frequency_hz
+        spread = 1.4826 * float(np.median(np.abs(difference - np.median(difference))))
+        agrees = spread < _AGREE * np.hypot(way.error_hz, whole.error_hz)
+        if way.error_hz < _BETTER * best.error_hz and (agrees or way.name == "singlets"):
+            best = way
+    return best
+
+
+def align(data: Transients, method: str = "auto") -> Transients:
+    """Align the shots (dimension "average") in frequency and phase; nothing is done to a single shot.
+
+    Parameters
+    ----------
+    data
+        FIDs with dims (..., "average", "t"); leading dimensions are aligned apart.
+    method
+        "all": spectral registration of all signal, from which the directions in which residual water varies
+        from shot to shot are projected out. "singlets" and "water": of those alone. "plain": of the whole
+        signal as it is.
+        "auto": the first, or a part where it promises better and agrees; the record says which.
+
+    Raises
+    ------
+    InputError
+        There is no such method.
+
+    """
+    if method not in METHODS:
+        raise InputError(f"alignment: got {method!r}, expected one of {METHODS}")
+    if data.size("average") < 2 or data.dims[-2:] != ("average", "t") or "coil" in data.dims:
         return data
-    axis = data.axis("average")
-    shots = np.moveaxis(data.data, axis, 0)
-    distance = np.array([float(np.linalg.norm(shot)) for shot in shots - _median(shots)])
-    middle = np.median(distance)
-    spread = 1.4826 * np.median(np.abs(distance - middle)) + 1e-3 * middle
-    keep = distance <= middle + _OUTLIER * spread
-    strength = np.abs(np.vdot(_median(shots), _median(shots)))
-    gain = np.array([np.vdot(_median(shots), shot).real for shot in shots]) / max(strength, 1e-300)
-    left_out = [int(index) for index in np.flatnonzero(~keep)]
-    why = f"; left out as unlike the rest: {left_out}" if left_out else ""
-    if np.any(gain[~keep] > _STRONGER):
-        keep[:] = True
-        why = f"; {left_out} are stronger than the rest: several conditions in one average? All were kept"
-        left_out = []
-    record = Record(
-        "Signal averaging",
-        f"mean of {int(keep.sum())} of {len(shots)} shots{why}",
-        {"distance": distance, "left_out": left_out},
+    aligned = np.empty(data.data.shape, dtype=np.complex128)
+    ways = {}
+    for index in product(*(range(n) for n in data.data.shape[:-2])):
+        shots = np.asarray(data.data[index], dtype=np.complex128)
+        way = _chosen(shots, data) if method == "auto" else _WAYS[method](shots, data)
+        aligned[index] = turn(shots, data.dwell_s, -way.found.frequency_hz, -way.found.phase_rad)
+        ways[index] = way
+    return data.with_data(aligned, _record(data, aligned, list(ways.values())))
+
+
+def _record(data: Transients, aligned: Complex, ways: list[_Way]) -> Record:
+    shape = data.data.shape[:-1]
+    frequency = np.array([way.found.frequency_hz for way in ways]).reshape(shape)
+    phase = np.array([way.found.phase_rad for way in ways]).reshape(shape)
+    words = " / ".join(dict.fromkeys(way.words for way in ways))
+    error_hz = float(np.median([way.error_hz for way in ways]))
+    error_deg = float(np.rad2deg(np.median([np.median(way.found.sd_rad) for way in ways])))
+    return Record(
+        METHOD,
+        f"{words}; {frequency.size} shots; drift {np.ptp(frequency):.2f} Hz, phase {np.rad2deg(np.std(phase)):.1f} "
+        f"degrees (standard deviation); error to expect of a shot {error_hz:.2f} Hz, {error_deg:.1f} degrees",
+        {
+            "frequency_hz": frequency,
+            "phase_rad": phase,
+            "expected_error_hz": error_hz,
+            "expected_error_deg": error_deg,
+            "spectra": before_after(data, data.data, aligned),
+        },
     )
-    return data.with_data(shots[keep].mean(axis=0), record, drop=("average",))
-
-
-def _median(shots: Complex) -> Complex:
-    return np.asarray(np.median(shots.real, axis=0) + 1j * np.median(shots.imag, axis=0))

@@ -9,9 +9,9 @@ from scipy.sparse.linalg import ArpackError
 
 from pulsespec.conventions import ppm_axis, swap_sense, to_spectrum
 from pulsespec.errors import DataError
-from pulsespec.recon.coils import coil_weights
+from pulsespec.recon.coils import combination, combine_coils
 from pulsespec.recon.transients import Record, Transients
-from pulsespec.recon.water_removal import remove_water
+from pulsespec.recon.water_removal import hsvd, without_window
 
 _SINGLETS_PPM = (2.01, 3.03, 3.21, 3.92)
 _WINDOW_PPM = (1.6, 4.1)
@@ -20,6 +20,9 @@ _WIDTHS_PPM = (0.04, 0.08)
 _STRONG = 2.0
 _LEAST_LIKENESS = 0.55
 _WATER_HALF_WIDTH_PPM = 0.5
+_WATER_PPM = 4.65
+_TAILS_PPM = 1.0
+_COMPONENTS = 32
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,8 @@ class Sense:
 def judge(data: Transients) -> Sense:
     """Compare the magnitude spectrum and its mirror image with the pattern of the brain's singlets."""
     whole = _one(data)
-    alone = replace(data, data=whole, dims=("t",))
     try:
-        fid = remove_water(alone, _WATER_HALF_WIDTH_PPM).data
+        fid = _without_water(whole, data, _WATER_HALF_WIDTH_PPM)
     except ArpackError:  # nothing that decays: zeros, or a spike in a damaged file
         return Sense(0.0, 0.0)
     return Sense(_likeness(fid, data), _likeness(swap_sense(fid), data))
@@ -82,6 +84,25 @@ def check_sense(data: Transients, conjugate: bool = False) -> Transients:
     return data.with_data(swap_sense(data.data), record)
 
 
+def water_over_metabolites(data: Transients) -> float:
+    """Return the height of water over that of the metabolites, the tails of water taken from under them."""
+    whole = _one(data)
+    ppm = ppm_axis(whole.size, data.dwell_s, data.f0_hz, data.reference_ppm)
+    rest = np.abs(to_spectrum(_without_water(whole, data, _TAILS_PPM)))
+    away = np.abs(ppm - _WATER_PPM)
+    found = rest[(away > _WATER_PPM - 3.6) & (away < _WATER_PPM - 1.8)].max(initial=0.0)
+    return float(
+        np.abs(to_spectrum(whole))[away < _WATER_HALF_WIDTH_PPM].max(initial=0.0) / max(found, 1e-300)
+    )
+
+
+def _without_water(
+    fid: NDArray[np.complex128], data: Transients, half_width_ppm: float
+) -> NDArray[np.complex128]:
+    window = (_WATER_PPM - half_width_ppm, _WATER_PPM + half_width_ppm)
+    return without_window(fid, hsvd(fid, data.dwell_s, _COMPONENTS), data, window)
+
+
 def _one(data: Transients) -> NDArray[np.complex128]:
     """Return the mean of all shots, coils combined; shots are averaged first, so that little is in memory."""
     kept = tuple(axis for axis, name in enumerate(data.dims) if name not in ("coil", "t"))
@@ -89,7 +110,7 @@ def _one(data: Transients) -> NDArray[np.complex128]:
     if "coil" not in data.dims:
         return mean
     alone = replace(data, data=mean, dims=("coil", "t"))
-    return np.asarray(coil_weights(alone) @ mean)
+    return np.asarray(combine_coils(alone, combination(alone)).data)
 
 
 def _likeness(fid: NDArray[np.complex128], data: Transients) -> float:

@@ -18,6 +18,7 @@ from pulsespec.conventions import RECEIVER_PPM
 from pulsespec.errors import DataError
 from pulsespec.files import atomic_path, attempt
 from pulsespec.recon import nifti_header
+from pulsespec.recon.edit_header import dynamic_header, read_editing, write_editing
 from pulsespec.recon.transients import DIMENSIONS, Geometry, Record, Transients
 
 _TAGS = {
@@ -90,12 +91,14 @@ def read_nifti(path: Path, keep_identifiers: bool = False) -> Transients:
     facts: dict[str, Any] = nifti_header.kept(header)
     facts |= {
         "water_suppressed": header.get("WaterSuppressed"),
+        "protocol": header.get("ProtocolName"),
         "tx_offset_ppm": nifti_header.one_number(header, "TxOffset", path) or 0.0,
         "processing_applied": nifti_header.earlier_steps(header, keep_identifiers),
         "edit_conditions": _conditions(header, data.shape, path) if "edit" in dims else None,
         "identifiers": nifti_header.identifiers(header) if keep_identifiers else None,
     }
     fids = fids if {"coil", "x", "y", "z"} & set(dims) else _widened(fids)
+    facts |= read_editing(header, fids.shape[dims.index("edit")] if "edit" in dims else 1)
     return Transients(
         data=fids,
         dims=dims,
@@ -240,7 +243,8 @@ def _header(data: Transients, tags: Sequence[str]) -> Any:
     conditions = list(data.header.get("edit_conditions") or ())
     for number, name in enumerate(tags):
         named = name == "edit" and len(conditions) == data.size("edit")
-        header.set_dim_info(number, _NAMES[name], hdr={"EditCondition": conditions} if named else None)
+        changes = dynamic_header(data.header) or ({"EditCondition": conditions} if named else None)
+        header.set_dim_info(number, _NAMES[name], hdr=changes if name == "edit" else None)
     known = {
         **nifti_header.kept(data.header),
         "SpectralWidth": 1 / float(np.float32(data.dwell_s)) if data.dwell_s else None,
@@ -253,6 +257,7 @@ def _header(data: Transients, tags: Sequence[str]) -> Any:
     for key, value in known.items():
         if value is not None:
             header.set_standard_def(key, value)
+    write_editing(data.header, header)
     for key, value in (data.header.get("identifiers") or {}).items():
         if key in standard_defined:
             header.set_standard_def(key, value)

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsespec.conventions import ppm_axis, to_spectrum
 from pulsespec.errors import DataError
-from pulsespec.recon.coils import coil_weights
+from pulsespec.recon.editing import from_definitions
 from pulsespec.recon.formats import Format, Known, format_of
-from pulsespec.recon.guards import check_sense
+from pulsespec.recon.guard_centre import check_centre
+from pulsespec.recon.guards import check_sense, water_over_metabolites
+from pulsespec.recon.references import with_references
 from pulsespec.recon.sorting import SORTED, facts_of
 from pulsespec.recon.transients import Record, Scan, Transients
 from pulsespec.recon.voxel_check import check_voxel
@@ -21,13 +21,12 @@ from pulsespec.simulator.timeline import read_played
 _WATER_PPM = (4.2, 5.2)
 _METABOLITES_PPM = (1.8, 3.6)
 _WATER_OVER_METABOLITES = 100.0
+_WATER_ALONE = 15.0
+_MOST_SHOTS = 16
 _BELL_S = 0.25
 _CONTRAST = 5.0
-_BLOCK = 32
-"""FIDs that are transformed at a time, so that raw data are in memory once."""
 _LARGEST = 1e15
 """No receiver writes larger numbers, and sums of their squares are numbers still, in single precision too."""
-_CHOICE = "Selection of the water reference"
 
 Kinds = tuple[Transients | None, Transients | None]
 
@@ -38,9 +37,11 @@ def read(paths: Sequence[Path], *, conjugate: bool = False, known: Known | None 
     Parameters
     ----------
     paths
-        Files of the same voxel: metabolite data and, in the same file or another, a water reference. A file
-        is a water reference if it says so, or if its water is a hundred times its metabolites; of two files
-        of the same sort, one with five times the water of the other.
+        Files of the same voxel: metabolite data and, in the same file or others, water references. A file
+        is a water reference if it says so, or if its water is a hundred times its metabolites, the tails of
+        water apart; of two files of the same sort, one with five times the
+        water of the other.
+        Of several references each is used where it serves best (see `references.with_references`).
     conjugate
         Conjugate the data first, for files that are wrong about their sign.
     known
@@ -49,8 +50,8 @@ def read(paths: Sequence[Path], *, conjugate: bool = False, known: Known | None 
     Raises
     ------
     DataError
-        A file is damaged or of unknown format, the sign is contradicted, or there is more than one set of
-        metabolite or water data.
+        A file is damaged or of unknown format, the sign is contradicted, there is more than one set of
+        metabolite data, or several water references without metabolites.
 
     """
     known = known or Known()
@@ -59,16 +60,20 @@ def read(paths: Sequence[Path], *, conjugate: bool = False, known: Known | None 
     if len(kinds) == 2:
         kinds = _by_contrast(*kinds)
     metabolites = [m for m, _ in kinds if m is not None]
-    waters = _chosen(kinds)
-    for found, what in ((metabolites, "metabolite data"), (waters, "a water reference")):
-        if len(found) > 1:
+    waters = [w for _, w in kinds if w is not None]
+    for found, what, most in (
+        (metabolites, "metabolite data", 1),
+        (waters, "a water reference", len(waters) if metabolites else 1),
+    ):
+        if len(found) > most:
             names = ", ".join(data.source for data in found)
             raise DataError(f"{names}: each is {what}, expected one of them")
-    metabolite = check_sense(metabolites[0], conjugate) if metabolites else None
-    water = waters[0] if waters else None
-    if water is not None and metabolite is not None and _was_conjugated(metabolite):
-        water = replace(water, data=water.data.conj())
-    return Scan(metabolite, water)
+    if not metabolites:
+        return Scan(None, waters[0] if waters else None)
+    metabolite = check_centre(check_sense(metabolites[0], conjugate))
+    if _was_conjugated(metabolite):
+        waters = [replace(water, data=water.data.conj()) for water in waters]
+    return with_references(metabolite, waters) if waters else Scan(metabolite)
 
 
 def _was_conjugated(data: Transients) -> bool:
@@ -129,9 +134,14 @@ def _timed(scan: Scan, sequence: Path | None) -> Scan:
     data = scan.metabolite or scan.water
     assert data is not None
     played = read_played(sequence, data.f0_hz)
+    scheme = from_definitions(played.definitions)
+    editing = {} if scheme is None else {"editing": scheme}
 
     def timed(part: Transients | None, is_water: bool) -> Transients | None:
-        if part is None or any(record.method == SORTED for record in part.records):
+        if part is None:
+            return None
+        part = replace(part, header={**part.header, **editing})
+        if any(record.method == SORTED for record in part.records):
             return part
         known = replace(part, **facts_of(played, is_water, part.f0_hz, part.te_s, part.tr_s))
         return check_voxel(known, played, sequence.name)
@@ -154,17 +164,10 @@ def is_water(data: Transients) -> bool:
         return not said
     if data.nucleus != "1H":
         return False
-    return water_dominance(data) > _WATER_OVER_METABOLITES
-
-
-def _chosen(kinds: Sequence[Kinds]) -> list[Transients]:
-    """Return the water references; one that is a file of its own stands before those inside another."""
-    waters = [w for _, w in kinds if w is not None]
-    alone = [w for m, w in kinds if m is None and w is not None]
-    if len(waters) > len(alone) == 1:
-        details = f"{alone[0].source}, not the reference shots inside the metabolite file"
-        return [replace(w, records=(Record(_CHOICE, details), *w.records)) for w in alone]
-    return waters
+    dominance = water_dominance(data)
+    if dominance > _WATER_OVER_METABOLITES:
+        return True
+    return dominance > _WATER_ALONE and water_over_metabolites(data) > _WATER_OVER_METABOLITES
 
 
 def _by_contrast(first: Kinds, second: Kinds) -> list[Kinds]:
@@ -184,30 +187,20 @@ def _by_contrast(first: Kinds, second: Kinds) -> list[Kinds]:
     return [first, second]
 
 
-def _shots(data: Transients) -> NDArray[Any]:
-    """Return all shots, coils combined: noise of many coils would hide how little lies beside the water."""
-    if "coil" not in data.dims:
-        return data.data.reshape(-1, data.samples)
-    kept = tuple(axis for axis, name in enumerate(data.dims) if name not in ("coil", "t"))
-    mean = np.asarray(data.data.mean(axis=kept, dtype=np.complex128))
-    weights = coil_weights(replace(data, data=mean, dims=("coil", "t"))).astype(np.complex64)
-    moved = np.moveaxis(data.data, data.axis("coil"), -2)
-    return np.asarray(weights @ moved).reshape(-1, data.samples)
-
-
 def water_dominance(data: Transients) -> float:
     """Return the height of water over that of anything between 1.8 and 3.6 ppm, or in the mirror of that.
 
     A sine bell over the first quarter of a second keeps the tails of water out of that range.
     """
-    fids = _shots(data)
     n = min(data.samples, max(16, round(_BELL_S / data.dwell_s)))
     bell = np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2
+    shots = list(np.ndindex(data.data.shape[:-2])) if data.data.ndim > 1 else [()]
+    shots = shots[:: -(-len(shots) // _MOST_SHOTS)]
     magnitude = np.zeros(data.samples)
-    for start in range(0, len(fids), _BLOCK):
-        shaped = np.zeros((len(fids[start : start + _BLOCK]), data.samples), dtype=np.complex128)
-        shaped[:, :n] = fids[start : start + _BLOCK, :n] * bell
-        magnitude += np.abs(to_spectrum(shaped)).sum(axis=0)
+    for index in shots:
+        shaped = np.zeros((*data.data[index].shape[:-1], data.samples), dtype=np.complex128)
+        shaped[..., :n] = data.data[index][..., :n] * bell
+        magnitude += np.abs(to_spectrum(shaped)).reshape(-1, data.samples).mean(axis=0)
     ppm = ppm_axis(data.samples, data.dwell_s, data.f0_hz, data.reference_ppm)
     water = magnitude[(ppm > _WATER_PPM[0]) & (ppm < _WATER_PPM[1])].max(initial=0.0)
     away = np.abs(ppm - np.mean(_WATER_PPM))

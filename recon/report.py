@@ -278,13 +278,44 @@ def _layout(report: Report, names: list[str], step: float) -> dict[str, Any]:
 
 def numbers(record: Record) -> list[tuple[str, str]]:
     """Return the single numbers and words among the figures of `record`, as (name, text)."""
-    return [(name, show(value)) for name, value in record.figures.items() if np.ndim(value) == 0]
+    return [
+        (name, show(value))
+        for name, value in record.figures.items()
+        if np.ndim(value) == 0 and not _is_picture(value)
+    ]
+
+
+def _is_picture(value: Any) -> bool:
+    return isinstance(value, Mapping) and "ppm" in value
+
+
+def _picture(name: str, curves: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a plotly figure of spectra before and after a step: curves by name on the axis "ppm"."""
+    ppm = _numbers(curves["ppm"])
+    shown = [(label, values) for label, values in curves.items() if label != "ppm"]
+    traces = [
+        _trace(label, ppm, values, "y", {"color": _COLOURS[k % len(_COLOURS)], "width": 1.2})
+        for k, (label, values) in enumerate(shown)
+    ]
+    layout = {
+        "height": 280,
+        "margin": {"l": 60, "r": 10, "t": 36, "b": 40},
+        "xaxis": {"title": {"text": "chemical shift / ppm"}, "autorange": "reversed"},
+        "yaxis": {"title": {"text": name.replace("_", " ")}},
+        "font": {"family": "system-ui, sans-serif", "size": 11},
+    }
+    return {"data": traces, "layout": layout}
 
 
 def record_figures(record: Record) -> list[dict[str, Any]]:
     """Return a plotly figure for each array among the figures of `record`: its values by index."""
     figures = []
     for name, value in record.figures.items():
+        if _is_picture(value):
+            figures.append(_picture(name, value))
+            continue
+        if isinstance(value, Mapping):
+            continue
         array = np.asarray(value)
         if array.ndim == 0 or array.size < 2 or array.dtype.kind not in "fiubc":
             continue

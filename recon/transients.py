@@ -112,3 +112,7 @@ class Scan:
     """Water-suppressed data; `None` where the file holds a water reference alone."""
     water: Transients | None = None
     """Unsuppressed water from the same voxel, the absolute reference and source of the eddy-current phase."""
+    coil_reference: Transients | None = None
+    """Water that the coils are combined by, where it is another measurement than `water`."""
+    eddy_reference: Transients | None = None
+    """Water that the eddy-current phase is taken from, where it is another measurement than `water`."""

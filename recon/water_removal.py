@@ -1,4 +1,4 @@
-"""Removal of residual water by its damped exponentials.
+"""Removal of residual water and of lipid.
 
 The FID is modelled as a sum of damped exponentials by a state-space method: the signal subspace of its Hankel
 matrix is shift-invariant (HSVD: Barkhuijsen et al. 1987, doi:10.1016/0022-2364(87)90023-0), found with a
@@ -13,11 +13,16 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, svds
 
 from pulsespec.conventions import ppm_axis, ppm_to_hz, to_spectrum
+from pulsespec.recon.pictures import before_after
+from pulsespec.recon.subspace import band
 from pulsespec.recon.transients import Record, Transients
 
 Complex = NDArray[np.complex128]
 Real = NDArray[np.float64]
 
+_WIDTHS_PPM = (0.14, 0.18, 0.22, 0.26, 0.3, 0.35)
+_CHANCE = 3.0
+_RCOND = 1e-3
 _LONGEST = 1024
 """Points of the FID that the model is made from; damped water is gone by then."""
 
@@ -67,43 +72,138 @@ def hsvd(fid: Complex, dwell_s: float, components: int) -> Exponentials:
 
 
 def remove_water(
-    data: Transients, half_width_ppm: float = 0.4, components: int = 32, centre_ppm: float = 4.65
+    data: Transients, half_width_ppm: float = 0.4, components: int = 48, centre_ppm: float = 4.65
 ) -> Transients:
-    """Subtract all exponentials within `half_width_ppm` of water from every FID.
+    """Subtract residual water from every FID.
 
-    The record says how much was in that window before and after, relative to the largest metabolite peak
-    between 1.8 and 3.4 ppm.
+    Few lines cannot stand for residual water, whose parts differ in place, width and phase. So it may be any
+    sum of decaying signals in a band about `centre_ppm` (see `subspace.band`), fitted together with the
+    exponentials that the state-space method finds outside `half_width_ppm`, so that it does not take what
+    belongs to the tails of metabolites. The band is widened, at most to `half_width_ppm`, until more width
+    explains no more than noise.
+
+    The record says how much was in the window before and after, relative to the largest metabolite peak
+    between 1.8 and 3.4 ppm, and how much is noise.
     """
-    flat = data.data.reshape(-1, data.samples)
-    cleaned = np.array([_without_water(fid, data, half_width_ppm, components, centre_ppm) for fid in flat])
-    result = cleaned.reshape(data.data.shape)
-    before, after = (
-        _water_over_metabolites(fids, data, half_width_ppm, centre_ppm) for fids in (flat, cleaned)
-    )
+    window = (centre_ppm - half_width_ppm, centre_ppm + half_width_ppm)
+    flat = np.asarray(data.data.reshape(-1, data.samples), dtype=np.complex128)
+    found = [water_fit(fid, data, half_width_ppm, components, centre_ppm) for fid in flat]
+    cleaned = np.array([fit.without(fid) for fit, fid in zip(found, flat, strict=True)])
+    widths = sorted({fit.half_width_ppm for fit in found})
+    words = f"least squares in +- {' / '.join(f'{w:g}' for w in widths)} ppm beside {components} exponentials (HSVD)"
+    return _recorded(data, flat, cleaned, window, "water", words)
+
+
+@dataclass(frozen=True)
+class WaterFit:
+    """What may be water in a FID, and what may not."""
+
+    water: Complex
+    """Orthonormal signals of the band, shape (samples, n)."""
+    others: Complex
+    """Exponentials outside the window, of norm 1, shape (samples, m)."""
+    half_width_ppm: float
+    """Half the width of the band."""
+
+    def coefficients(self, fid: Complex) -> Complex:
+        """Return those of `water` and then those of `others`; shape (n + m,)."""
+        design = np.hstack([self.water, self.others])
+        return np.asarray(np.linalg.lstsq(design, fid, rcond=_RCOND)[0])
+
+    def without(self, fid: Complex) -> Complex:
+        """Return a FID without its water: linear, so it shows what becomes of each part of a FID."""
+        return np.asarray(fid - self.water @ self.coefficients(fid)[: self.water.shape[1]])
+
+    def residual(self, fid: Complex) -> float:
+        """Return the energy of what neither explains."""
+        return float(np.linalg.norm(fid - np.hstack([self.water, self.others]) @ self.coefficients(fid)) ** 2)
+
+
+def water_fit(
+    fid: Complex,
+    data: Transients,
+    half_width_ppm: float = 0.4,
+    components: int = 48,
+    centre_ppm: float = 4.65,
+) -> WaterFit:
+    """Return what is fitted to water and to the rest of one FID: see `remove_water`."""
+    model = hsvd(fid, data.dwell_s, components)
+    centre_hz, hz_a_ppm = ppm_to_hz(centre_ppm, data.f0_hz, data.reference_ppm), data.f0_hz * 1e-6
+    far = np.abs(model.frequency_hz - centre_hz) >= half_width_ppm * hz_a_ppm
+    rate = (2j * np.pi * model.frequency_hz - model.damping_per_s)[far]
+    others = np.exp(np.outer(np.arange(fid.size) * data.dwell_s, rate))
+    others /= np.linalg.norm(others, axis=0)
+    noise = float(np.mean(np.abs(fid[-max(8, fid.size // 8) :]) ** 2))
+    best, energy = None, np.inf
+    for half in (*(w for w in _WIDTHS_PPM if w < half_width_ppm), half_width_ppm):
+        low, high = (float(centre_hz + sign * half * hz_a_ppm) for sign in (-1, 1))
+        fit = WaterFit(band(fid.size, data.dwell_s, low, high).T, others, half)
+        left = fit.residual(fid)
+        more = fit.water.shape[1] - (best.water.shape[1] if best else 0)
+        if best is not None and energy - left < noise * (more + _CHANCE * np.sqrt(more)):
+            return best
+        best, energy = fit, left
+    assert best is not None
+    return best
+
+
+def remove_lipid(
+    data: Transients, low_ppm: float = 0.5, high_ppm: float = 1.75, components: int = 32
+) -> Transients:
+    """Subtract all exponentials between two shifts, where lipid lies: macromolecules and lactate go with it."""
+    return _remove(data, (low_ppm, high_ppm), components, "lipid")
+
+
+def _remove(data: Transients, window_ppm: tuple[float, float], components: int, what: str) -> Transients:
+    flat = np.asarray(data.data.reshape(-1, data.samples), dtype=np.complex128)
+    cleaned = np.array([_without(fid, data, window_ppm, components) for fid in flat])
+    return _recorded(data, flat, cleaned, window_ppm, what, f"HSVD, {components} components")
+
+
+def _recorded(
+    data: Transients, flat: Complex, cleaned: Complex, window_ppm: tuple[float, float], what: str, words: str
+) -> Transients:
+    before, after = (_over_metabolites(fids, data, window_ppm) for fids in (flat, cleaned))
+    tail = cleaned[:, -max(8, data.samples // 8) :]
+    noise = float(np.sqrt(np.mean(np.abs(tail) ** 2) * data.samples))
+    floor = noise / max(_metabolites(cleaned, data), 1e-300)
     left = "" if after < 1.0 else "; what is left is larger than the metabolites: look at the spectrum"
+    low, high = window_ppm
     record = Record(
         "Nuisance peak removal",
-        f"HSVD, {components} components, {centre_ppm} +- {half_width_ppm} ppm; water over the largest metabolite "
-        f"peak {before:.2f} before, {after:.2f} after{left}",
-        {"before": before, "after": after},
+        f"{what} at {low:.2f} to {high:.2f} ppm by {words}; largest point there over the largest metabolite peak "
+        f"{before:.3f} before, {after:.3f} after, with noise of {floor:.3f}{left}",
+        {
+            "before": before,
+            "after": after,
+            "noise": floor,
+            "spectra": before_after(data, flat, cleaned),
+        },
     )
-    return data.with_data(result, record)
+    return data.with_data(cleaned.reshape(data.data.shape), record)
 
 
-def _without_water(
-    fid: Complex, data: Transients, half_width_ppm: float, components: int, centre_ppm: float
+def _without(fid: Complex, data: Transients, window_ppm: tuple[float, float], components: int) -> Complex:
+    return without_window(fid, hsvd(fid, data.dwell_s, components), data, window_ppm)
+
+
+def without_window(
+    fid: Complex, model: Exponentials, data: Transients, window_ppm: tuple[float, float]
 ) -> Complex:
-    model = hsvd(fid, data.dwell_s, components)
-    centre_hz = ppm_to_hz(centre_ppm, data.f0_hz, data.reference_ppm)
-    near = np.abs(model.frequency_hz - centre_hz) < half_width_ppm * data.f0_hz * 1e-6
+    """Return an FID without those exponentials of its model that lie between two chemical shifts."""
+    high, low = (ppm_to_hz(ppm, data.f0_hz, data.reference_ppm) for ppm in window_ppm)
+    near = (model.frequency_hz > low) & (model.frequency_hz < high)
     chosen = Exponentials(model.frequency_hz[near], model.damping_per_s[near], model.amplitude[near])
     return np.asarray(fid - chosen.fid(fid.size, data.dwell_s))
 
 
-def _water_over_metabolites(
-    fids: Complex, data: Transients, half_width_ppm: float, centre_ppm: float
-) -> float:
+def _over_metabolites(fids: Complex, data: Transients, window_ppm: tuple[float, float]) -> float:
     ppm = ppm_axis(data.samples, data.dwell_s, data.f0_hz, data.reference_ppm)
     magnitude = np.abs(to_spectrum(fids)).mean(axis=0)
-    water = magnitude[np.abs(ppm - centre_ppm) < half_width_ppm].max(initial=0.0)
-    return float(water / max(magnitude[(ppm > 1.8) & (ppm < 3.4)].max(initial=0.0), 1e-300))
+    found = magnitude[(ppm > window_ppm[0]) & (ppm < window_ppm[1])].max(initial=0.0)
+    return float(found / max(_metabolites(fids, data), 1e-300))
+
+
+def _metabolites(fids: Complex, data: Transients) -> float:
+    ppm = ppm_axis(data.samples, data.dwell_s, data.f0_hz, data.reference_ppm)
+    return float(np.abs(to_spectrum(fids)).mean(axis=0)[(ppm > 1.8) & (ppm < 3.4)].max(initial=0.0))

@@ -7,10 +7,12 @@ import pytest
 
 from pulsespec.conventions import ppm_axis, ppm_to_hz, to_spectrum
 from pulsespec.errors import DataError
-from pulsespec.recon.align import align, average, spectral_registration
+from pulsespec.recon.align import align, spectral_registration
+from pulsespec.recon.averaging import average
 from pulsespec.recon.coils import coil_weights, combine_coils, whiten
 from pulsespec.recon.eddy import correct_eddy_currents
 from pulsespec.recon.first_points import repair_first_points, spoiled_points
+from pulsespec.recon.outliers import find_outliers
 from pulsespec.recon.pipeline import recon
 from pulsespec.recon.quality import quality
 from pulsespec.recon.transients import Scan, Transients
@@ -81,10 +83,57 @@ def test_klose_restores_the_line_shape():
     assert np.abs(to_spectrum(distorted.data) - to_spectrum(singlets())).max() > 0.2 * peak
 
 
-def test_klose_refuses_another_dwell_time():
-    water = replace(single(1000 * np.exp(-np.pi * 6 * T)), dwell_s=5e-4, source="water.sdat")
-    with pytest.raises(DataError, match=r"water\.sdat.*500\.0 us"):
+def eddies(t):
+    return 1.2 * (1 - np.exp(-t / 0.02)) + 0.3 * np.exp(-t / 0.1)
+
+
+@pytest.mark.parametrize(
+    ("dwell", "samples", "said"),
+    [(5e-4, 1024, "interpolated from 500.0 to 250.0 us"), (2.5e-4, 1200, "continued beyond its 300 ms")],
+)
+def test_klose_allows_for_another_dwell_time_and_length(dwell, samples, said):
+    t = np.arange(samples) * dwell
+    water = replace(
+        single(1000 * np.exp(2j * np.pi * 3.0 * t - np.pi * 6 * t + 1j * eddies(t))), dwell_s=dwell
+    )
+    distorted = single(singlets() * np.exp(2j * np.pi * 3.0 * T + 1j * eddies(T)))
+    corrected = correct_eddy_currents(distorted, water)
+    peak = np.abs(to_spectrum(singlets())).max()
+    assert np.abs(to_spectrum(corrected.data) - to_spectrum(singlets())).max() < 0.02 * peak
+    assert said in corrected.records[-1].details
+
+
+def test_klose_knows_the_carrier_of_the_water():
+    """Metabolites with the receiver at 2.7 ppm, water with its own at 4.65 ppm, and the other way round."""
+    for place, own in ((2.7, 4.65), (4.65, 2.7)):
+        move = np.exp(2j * np.pi * ppm_to_hz(4.65, F0, place) * T)
+        moved = replace(single(singlets() * move * np.exp(1j * eddies(T))), reference_ppm=place)
+        line = np.exp(2j * np.pi * ppm_to_hz(4.65, F0, own) * T - np.pi * 6 * T + 1j * eddies(T))
+        corrected = correct_eddy_currents(moved, replace(single(1000 * line), reference_ppm=own))
+        expected = singlets() * move
+        assert np.abs(corrected.data - expected).max() < 0.02 * np.abs(expected).max()
+        assert "carrier" in corrected.records[-1].details
+
+
+def test_klose_follows_water_far_off_and_into_its_noise():
+    rng = np.random.default_rng(11)
+    for offset in (0.0, 900.0):
+        pure = np.exp(2j * np.pi * offset * T - np.pi * 12 * T + 1j * eddies(T))
+        noisy = single(1000 * pure + noise(rng, SAMPLES, 1.0))
+        corrected = correct_eddy_currents(
+            single(singlets() * np.exp(2j * np.pi * offset * T + 1j * eddies(T))), noisy
+        )
+        peak = np.abs(to_spectrum(singlets())).max()
+        assert np.abs(to_spectrum(corrected.data) - to_spectrum(singlets())).max() < 0.03 * peak
+
+
+def test_klose_refuses_another_echo_time_and_noise_alone():
+    water = replace(single(1000 * np.exp(-np.pi * 6 * T)), te_s=0.144, source="water.sdat")
+    with pytest.raises(DataError, match=r"water\.sdat.*144 ms.*30 ms"):
         correct_eddy_currents(single(singlets()), water)
+    empty = single(noise(np.random.default_rng(0), SAMPLES))
+    with pytest.raises(DataError, match="no water signal"):
+        correct_eddy_currents(single(singlets()), empty)
 
 
 def test_registration_is_near_its_cramer_rao_bound():
@@ -125,7 +174,7 @@ def test_corrupted_shots_are_left_out_and_named():
     shots = singlets() + noise(rng, (16, SAMPLES), 0.3)
     shots[[3, 11]] *= 0.3
     data = Transients(data=shots, dims=("average", "t"), dwell_s=DWELL, f0_hz=F0)
-    mean = average(align(data))
+    mean = average(find_outliers(align(data)))
     assert mean.records[-1].figures["left_out"] == [3, 11]
     assert mean.dims == ("t",)
 
@@ -134,7 +183,7 @@ def test_shots_of_another_condition_are_kept_and_said():
     rng = np.random.default_rng(9)
     shots = singlets() + noise(rng, (20, SAMPLES), 0.3)
     shots[::10] *= 2.3
-    record = average(Transients(data=shots, dims=("average", "t"), dwell_s=DWELL, f0_hz=F0)).records[-1]
+    record = find_outliers(Transients(data=shots, dims=("average", "t"), dwell_s=DWELL, f0_hz=F0)).records[-1]
     assert record.figures["left_out"] == []
     assert "several conditions" in record.details
 
@@ -143,7 +192,7 @@ def test_clean_shots_are_all_kept():
     rng = np.random.default_rng(4)
     shots = singlets() + noise(rng, (32, SAMPLES), 0.3)
     data = Transients(data=shots, dims=("average", "t"), dwell_s=DWELL, f0_hz=F0)
-    assert average(data).records[-1].figures["left_out"] == []
+    assert average(find_outliers(data)).records[-1].figures["left_out"] == []
 
 
 def test_water_is_removed_and_metabolites_are_kept():
@@ -207,7 +256,7 @@ def test_the_whole_pipeline_on_coils_shots_and_water():
     assert share == pytest.approx(expected, rel=0.02)
     methods = [record.method for record in done.metabolite.records]
     assert methods[:2] == ["Noise whitening", "RF coil combination"]
-    assert methods[-1] == "Nuisance peak removal"
+    assert methods[-2:] == ["Nuisance peak removal", "Phasing"]
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan])

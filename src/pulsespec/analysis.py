@@ -44,6 +44,8 @@ def recon(
 ) -> dict[str, Any]:
     """Process raw data to one spectrum and write it as NIfTI-MRS: to `output`, or into the BIDS dataset `bids`.
 
+    Of edited data `output` has all conditions; beside it are `*_diff`, or `*_diff-gaba` and so on, and `*_sum`.
+
     Where the only input is the folder of a BIDS dataset, every single-voxel scan in it is processed.
     """
     from pulsespec.recon.bids import is_bids, named
@@ -71,11 +73,31 @@ def recon(
     assert spectrum is not None
     judged = _judged(scan, done, notify)
     if output is not None:
-        write_nifti(spectrum, output, overwrite=overwrite)
+        written = _with_differences(spectrum, output, notify)
+        for path in written:
+            refuse_existing(path, overwrite)
+        for path, part in written.items():
+            write_nifti(part, path, overwrite=overwrite)
     else:
         output = _into_bids(bids, entities, scan, done, judged, "svs", overwrite)[0]
     steps = [record.details for record in spectrum.records]
     return {"output": str(output), "steps": steps, "quality": judged.as_dict()}
+
+
+def _with_differences(spectrum: "Transients", output: Path, notify: Notify) -> "dict[Path, Transients]":
+    """Return what is written where: the spectrum, and sums and differences of conditions beside it."""
+    from pulsespec.recon.edited import combined
+
+    if "edit" not in spectrum.dims:
+        return {output: spectrum}
+    suffix = ".nii.gz" if output.name.endswith(".nii.gz") else ".nii"
+    stem = output.name.removesuffix(suffix)
+    parts = combined(spectrum)
+    for part in parts.values():
+        notify(part.records[-1].details)
+    return {output: spectrum} | {
+        output.with_name(f"{stem}_{name}{suffix}"): part for name, part in parts.items()
+    }
 
 
 def _one_target(output: Path | None, bids: Path | None, subject: str | None, session: str | None) -> None:
@@ -272,6 +294,17 @@ def measured(scan: "Scan") -> "Transients":
     return scan.metabolite
 
 
+def one_spectrum(scan: "Scan") -> "Transients":
+    """Return the metabolite spectrum that is fitted; `InputError` where there are several editing conditions."""
+    data = measured(scan)
+    if "edit" in data.dims:
+        raise InputError(
+            f"{data.source or 'data'}: has {data.size('edit')} editing conditions, expected one spectrum: `recon` "
+            "writes their differences and sum; fit one of these with a basis of `simulate --conditions`"
+        )
+    return data
+
+
 def _processed(scan: "Scan", notify: Notify, whole: bool = True) -> "Scan":
     """Return the scan as one spectrum and one water reference; without `whole` only what is still several."""
     from pulsespec.recon.pipeline import ReconSettings, recon
@@ -358,7 +391,7 @@ def analyse(
     from pulsespec.recon.results import write_table
     from pulsespec.simulator.broad import broad_lines
 
-    spectrum = measured(scan)
+    spectrum = one_spectrum(scan)
     notices = list(compare(spectrum, basis))
     if not basis.broad:
         basis = basis.with_broad(broad_lines(basis.f0_hz, reference_ppm=basis.reference_ppm))
