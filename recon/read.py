@@ -89,7 +89,7 @@ def _check_numbers(data: Transients | None) -> None:
             raise DataError(f"{data.source}: {name} is {value}, expected a number above 0: damaged")
     for shot in np.ndindex(data.data.shape[:-1]):  # a whole array that is reshaped may be copied
         fid = data.data[shot]
-        largest = float(np.max(np.abs(fid.view(fid.real.dtype)), initial=0.0))
+        largest = float(max(np.abs(fid.real).max(initial=0.0), np.abs(fid.imag).max(initial=0.0)))
         if not np.isfinite(largest):
             raise DataError(f"{data.source}: has values that are not finite numbers: damaged")
         if largest > _LARGEST:

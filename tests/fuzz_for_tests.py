@@ -6,11 +6,13 @@ wrong is listed in `FAILURES`; all else is as it should be: one clear error, or 
 
 import gzip
 import multiprocessing
+import os
 import resource
 import shutil
 import signal
 import sys
 import tempfile
+import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
@@ -228,6 +230,14 @@ def _serve(connection: Any, recon: bool) -> None:
     reader = Reader(recon)
     while True:
         connection.send(reader(*connection.recv()))
+
+
+def serve_faulty(connection, _recon):
+    """A child that dies or sleeps as the first word of the job says."""
+    job = connection.recv()
+    if "crash" in job[0]:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    time.sleep(60)
 
 
 class Worker:

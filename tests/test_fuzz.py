@@ -1,9 +1,6 @@
 """Damaged files: one clear error or the scan that was there, never a crash, a hang or another shape."""
 
 import collections
-import os
-import signal
-import time
 from dataclasses import replace
 
 import fuzz_for_tests as fuzzing
@@ -146,17 +143,9 @@ def test_what_reading_must_not_change_is_compared(tmp_path):
     assert fuzzing.compare(scan, slow, 1).kind == "read, other facts in the header"
 
 
-def serve_faulty(connection, _recon):
-    """A child that dies or sleeps as the first word of the job says."""
-    job = connection.recv()
-    if "crash" in job[0]:
-        os.kill(os.getpid(), signal.SIGSEGV)
-    time.sleep(60)
-
-
 @pytest.mark.parametrize("kind", ["crash", "hang"])
 def test_the_watchdog_sees_a_death_and_a_standstill(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(fuzzing, "_serve", serve_faulty)
+    monkeypatch.setattr(fuzzing, "_serve", fuzzing.serve_faulty)
     with fuzzing.Worker(limit_s=0.1, start_s=0.0 if kind == "hang" else 60.0) as worker:
         outcome = worker(tmp_path / kind, tmp_path / kind, None, 0)
     assert outcome.kind == kind
