@@ -127,6 +127,8 @@ def _registered(
         frequency, phase = _search(fids, reference, t, largest_hz)
         return _judged(fids, reference, reference, t, frequency, phase, noise)
     damping = _damping(np.median(np.abs(fids) ** 2, axis=0) / _MEDIAN, dwell_s, noise, len(fids))
+    if not damping.any():  # noise alone
+        damping = np.ones_like(damping)
     common: Complex = fids[most_typical(fids[:, damping > 0])] * damping
     end = min(t.size, 2 * max(_SHORTEST, int(np.count_nonzero(damping))))
     part, common, keep = fids[:, :end], common[:end], np.ones(len(fids))
