@@ -12,6 +12,7 @@ from pulsespec.errors import InputError
 from pulsespec.files import atomic_directory, refuse_existing
 
 if TYPE_CHECKING:
+    from pulsespec.recon.pipeline import ReconSettings
     from pulsespec.recon.quantify import QuantifySettings
     from pulsespec.recon.transients import Scan, Transients
     from pulsespec.simulator import Basis
@@ -30,6 +31,7 @@ def recon(
     *,
     sequence: Path | None = None,
     conjugate: bool = False,
+    settings: "ReconSettings | None" = None,
     overwrite: bool = False,
     dry_run: bool = False,
     notify: Notify = silent,
@@ -43,7 +45,7 @@ def recon(
     scan = load(raws, sequence, conjugate, notify)
     if dry_run:
         return {"inputs": [str(path) for path in raws], "output": str(output)}
-    done = _processed(scan, notify)
+    done = _processed(scan, notify, settings=settings)
     spectrum = done.metabolite or done.water
     assert spectrum is not None
     write_nifti(spectrum, output, overwrite=overwrite)
@@ -172,16 +174,20 @@ def measured(scan: "Scan") -> "Transients":
     return scan.metabolite
 
 
-def _processed(scan: "Scan", notify: Notify, whole: bool = True) -> "Scan":
+def _processed(
+    scan: "Scan", notify: Notify, whole: bool = True, settings: "ReconSettings | None" = None
+) -> "Scan":
     """Return the scan as one spectrum and one water reference; without `whole` only what is still several."""
     from pulsespec.recon.pipeline import ReconSettings, recon
 
     data = scan.metabolite or scan.water
     assert data is not None
     notify(f"processing {data.source or 'data'}: {', '.join(f'{d} {data.size(d)}' for d in data.dims)}")
-    settings = ReconSettings()
+    settings = settings or ReconSettings()
     if not whole:
-        settings = dataclasses.replace(settings, eddy_current_correction=False, alignment=False)
+        settings = dataclasses.replace(
+            settings, eddy_current_correction=False, alignment=False, phasing=False
+        )
     return recon(scan, settings)
 
 

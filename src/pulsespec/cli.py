@@ -328,19 +328,55 @@ def recon(
     output: Annotated[Path, typer.Option("-o", "--output", help="NIfTI-MRS file to write.")],
     sequence: SequenceFile = None,
     conjugate: Conjugate = False,
+    coils: Annotated[str, typer.Option(help="Combine coils by gls, svd or 'first points'.")] = "gls",
+    align: Annotated[str, typer.Option(help="Align by auto, all, singlets, water, plain or none.")] = "auto",
+    average: Annotated[
+        str, typer.Option(help="Average by auto, mean, 'inverse variance' or signal.")
+    ] = "auto",
+    no_eddy: Annotated[bool, typer.Option("--no-eddy", help="Leave eddy currents uncorrected.")] = False,
+    keep_outliers: Annotated[
+        bool, typer.Option("--keep-outliers", help="Keep shots unlike the rest.")
+    ] = False,
+    keep_water: Annotated[bool, typer.Option("--keep-water", help="Leave residual water.")] = False,
+    remove_lipid: Annotated[
+        bool, typer.Option("--remove-lipid", help="Subtract lipid, and what lies under it.")
+    ] = False,
+    no_phasing: Annotated[bool, typer.Option("--no-phasing", help="Leave the phase as it is.")] = False,
+    truncate: Annotated[int | None, typer.Option(help="Keep this many samples.")] = None,
+    lorentz_hz: Annotated[float, typer.Option(help="Broaden lines by this width.")] = 0.0,
+    gauss_hz: Annotated[float, typer.Option(help="Broaden lines by this width.")] = 0.0,
+    zero_fill: Annotated[int | None, typer.Option(help="Fill with zeros to this many samples.")] = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Process raw data to one spectrum."""
+    from pulsespec.recon.pipeline import ReconSettings
+
     console = Console(as_json, quiet)
     with console.progress() as notify:
+        settings = ReconSettings(
+            coil_combination=coils,
+            alignment=align != "none",
+            alignment_method="auto" if align == "none" else align,
+            averaging=average,
+            eddy_current_correction=not no_eddy,
+            outlier_rejection=not keep_outliers,
+            water_removal=not keep_water,
+            lipid_removal=remove_lipid,
+            phasing=not no_phasing,
+            truncation_points=truncate,
+            lorentz_hz=lorentz_hz,
+            gauss_hz=gauss_hz,
+            zero_filling_points=zero_fill,
+        )
         made = analysis.recon(
             raws,
             output,
             sequence=sequence,
             conjugate=conjugate,
+            settings=settings,
             overwrite=overwrite,
             dry_run=dry_run,
             notify=notify,
