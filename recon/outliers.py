@@ -36,6 +36,7 @@ _STRONGER = 1.5
 _SD = 5.0
 _UNLIKE_SD = 6.0
 _UNLIKE = 0.3
+_SEVERAL = 4
 _MOST = 0.5
 
 
@@ -66,9 +67,7 @@ class Likeness:
         spread = 1.4826 * float(np.median(turned))
         marks = {
             "lipid": self.lipid > max(_LIPID, _SD * self.lipid_sd),
-            "stronger": (self.amplitude > _STRONGER)
-            & (-loss > _SD * self.amplitude_sd)
-            & (self.rest < _UNLIKE * self.amplitude),
+            "stronger": (self.amplitude > _STRONGER) & (-loss > _SD * self.amplitude_sd),
             "broadened": (self.broadening_hz > _BROADER_HZ) & (self.height > _LOST),
             "lost signal": (self.amplitude < _LOST) & (loss > _SD * self.amplitude_sd),
             "phase": turned > max(_TURNED_DEG, _TURNED_SD * spread),
@@ -147,8 +146,9 @@ def _lipid(left: Complex, usual: Complex, data: Transients, noise: float) -> tup
 def find_outliers(data: Transients) -> Transients:
     """Find shots that are unlike the rest; the data stay as they are, the record says which and why.
 
-    `averaging.average` leaves those shots out. Shots much stronger than the rest are no accidents but another
-    condition (such as b = 0), and more than half of the shots cannot be unlike the rest: then all are kept.
+    `averaging.average` leaves those shots out. Shots much stronger than the rest, or unlike it at one interval, are
+    no accidents but another condition (such as b = 0), and more than half of the shots cannot be unlike the rest:
+    then all are kept.
 
     Parameters
     ----------
@@ -169,8 +169,11 @@ def find_outliers(data: Transients) -> Transients:
         marked = [n for n, reason in enumerate(reasons) if reason]
         found.append(one)
         note = ""
-        if any(reason == "stronger" for reason in reasons):
-            note = f"{marked} are unlike the rest and some stronger: several conditions in one average? All were kept"
+        if any(reason == "stronger" for reason in reasons) or _regular(reasons):
+            note = (
+                f"{marked} are unlike the rest, some stronger or at regular intervals: several conditions in one "
+                "average? All were kept"
+            )
         elif len(marked) > _MOST * len(reasons):
             note = (
                 f"{len(marked)} of {len(reasons)} shots are unlike the rest: no outliers then; all were kept"
@@ -180,6 +183,12 @@ def find_outliers(data: Transients) -> Transients:
             why += [(*index, n, reasons[n]) for n in marked]
         notes += [note] if note else []
     return data.with_data(data.data, _record(keep, why, notes, found))
+
+
+def _regular(reasons: list[str]) -> bool:
+    """Return whether shots that are unlike the rest come at one interval, as another condition does."""
+    unlike = [n for n, reason in enumerate(reasons) if reason == "unlike the rest"]
+    return len(unlike) >= _SEVERAL and len(set(np.diff(unlike).tolist())) == 1
 
 
 def _phases(data: Transients) -> Real:

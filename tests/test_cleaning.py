@@ -176,6 +176,15 @@ def test_no_shot_is_left_out_where_half_are_unlike():
     assert record.figures["left_out"] == []
 
 
+def test_shots_that_are_unlike_at_one_interval_are_another_condition():
+    rng = np.random.default_rng(14)
+    shots = singlets() + noise(rng, (20, SAMPLES), 0.2)
+    shots[::5] += 2 * np.exp(2j * np.pi * ppm_to_hz(2.6, F0) * T - np.pi * 8 * T)
+    record = find_outliers(align(shots_of(shots))).records[-1]
+    assert record.figures["left_out"] == []
+    assert "several conditions" in record.details
+
+
 def test_noisy_shots_weigh_less_and_equal_ones_the_same():
     rng = np.random.default_rng(8)
     sd = np.where(np.arange(16) < 8, 0.5, 3.0)
