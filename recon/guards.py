@@ -1,10 +1,11 @@
 """Is the spectrum the right way round? A conjugated FID mirrors it about the centre."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
+from scipy.sparse.linalg import ArpackError
 
 from pulsespec.conventions import ppm_axis, swap_sense, to_spectrum
 from pulsespec.errors import DataError
@@ -40,7 +41,10 @@ class Sense:
 def judge(data: Transients) -> Sense:
     """Compare the magnitude spectrum and its mirror image with the pattern of the brain's singlets."""
     whole = _one(data)
-    fid = _without_water(whole, data, _WATER_HALF_WIDTH_PPM)
+    try:
+        fid = _without_water(whole, data, _WATER_HALF_WIDTH_PPM)
+    except ArpackError:  # nothing that decays: zeros, or a spike in a damaged file
+        return Sense(0.0, 0.0)
     return Sense(_likeness(fid, data), _likeness(swap_sense(fid), data))
 
 
@@ -100,9 +104,13 @@ def _without_water(
 
 
 def _one(data: Transients) -> NDArray[np.complex128]:
-    if "coil" in data.dims:
-        data = combine_coils(data, combination(data))
-    return np.asarray(data.data.reshape(-1, data.samples).mean(axis=0))
+    """Return the mean of all shots, coils combined; shots are averaged first, so that little is in memory."""
+    kept = tuple(axis for axis, name in enumerate(data.dims) if name not in ("coil", "t"))
+    mean = np.asarray(data.data.mean(axis=kept, dtype=np.complex128))
+    if "coil" not in data.dims:
+        return mean
+    alone = replace(data, data=mean, dims=("coil", "t"))
+    return np.asarray(combine_coils(alone, combination(alone)).data)
 
 
 def _likeness(fid: NDArray[np.complex128], data: Transients) -> float:

@@ -16,10 +16,11 @@ from pulsespec.recon.averaging import average
 from pulsespec.recon.coils import METHODS as COIL_METHODS
 from pulsespec.recon.coils import combination, combine_coils
 from pulsespec.recon.eddy import correct_eddy_currents
+from pulsespec.recon.edit_order import with_conditions
+from pulsespec.recon.edited import align_conditions, one_water, phased
 from pulsespec.recon.first_points import repair_first_points, spoiled_points
 from pulsespec.recon.noise import coil_noise
 from pulsespec.recon.outliers import find_outliers
-from pulsespec.recon.phasing import phase_spectrum
 from pulsespec.recon.transients import Record, Scan, Transients
 from pulsespec.recon.water_removal import remove_lipid, remove_water
 
@@ -78,6 +79,8 @@ Step = Callable[[Scan, ReconSettings], Scan]
 def recon(scan: Scan, settings: ReconSettings | None = None) -> Scan:
     """Process a scan to a single metabolite FID and a single water FID, each with dims ("t",).
 
+    Edited data keep their conditions, dims ("edit", "t"), in one frame; `edited.combined` makes the differences.
+
     A scan that is a water reference alone gives its spectrum, water not removed.
 
     Raises
@@ -107,9 +110,9 @@ def _check(data: Transients) -> None:
         something = something or bool(np.any(data.data[index]))
     if not something:
         raise DataError(f"{name}: all samples are zero")
-    extra = [dim for dim in data.dims if dim not in ("average", "coil", "t")]
+    extra = [dim for dim in data.dims if dim not in ("edit", "average", "coil", "t")]
     if extra:
-        raise DataError(f"{name}: has dimensions {extra}, expected a single voxel and editing condition")
+        raise DataError(f"{name}: has dimensions {extra}, expected a single voxel")
 
 
 def _coils(scan: Scan, settings: ReconSettings) -> Scan:
@@ -149,6 +152,7 @@ def _average_water(scan: Scan, settings: ReconSettings) -> Scan:
     def single(part: Transients | None) -> Transients | None:
         if part is None:
             return None
+        part = one_water(part)
         return average(align(part, "plain") if settings.alignment else part, "mean")
 
     return replace(scan, water=single(scan.water), eddy_reference=single(scan.eddy_reference))
@@ -208,6 +212,7 @@ STEPS: tuple[tuple[str, Step], ...] = (
     ("water averaging", _average_water),
     ("first point repair", _first_points),
     ("eddy current correction", _eddy),
+    ("editing conditions", _metabolite(lambda data, _: with_conditions(data))),
     ("alignment", _metabolite(lambda data, s: align(data, s.alignment_method) if s.alignment else data)),
     ("outlier rejection", _metabolite(lambda data, s: find_outliers(data) if s.outlier_rejection else data)),
     ("averaging", _metabolite(lambda data, s: average(data, s.averaging))),
@@ -216,7 +221,8 @@ STEPS: tuple[tuple[str, Step], ...] = (
         _metabolite(lambda data, s: remove_water(data, s.water_half_width_ppm) if s.water_removal else data),
     ),
     ("lipid removal", _metabolite(lambda data, s: remove_lipid(data) if s.lipid_removal else data)),
-    ("phasing", _metabolite(lambda data, s: phase_spectrum(data) if s.phasing else data)),
+    ("sub-spectra", _metabolite(lambda data, s: align_conditions(data) if s.alignment else data)),
+    ("phasing", _metabolite(lambda data, s: phased(data) if s.phasing else data)),
     ("shaping", _metabolite(_shaped)),
 )
 """All steps in order, each a name for the reader and a function."""

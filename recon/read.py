@@ -8,11 +8,15 @@ import numpy as np
 
 from pulsespec.conventions import ppm_axis, to_spectrum
 from pulsespec.errors import DataError
-from pulsespec.recon.formats import Known, format_of
+from pulsespec.recon.editing import from_definitions
+from pulsespec.recon.formats import Format, Known, format_of
+from pulsespec.recon.guard_centre import check_centre
 from pulsespec.recon.guards import check_sense, water_over_metabolites
 from pulsespec.recon.references import with_references
-from pulsespec.recon.transients import Scan, Transients
-from pulsespec.simulator.timeline import read_timeline
+from pulsespec.recon.sorting import SORTED, facts_of
+from pulsespec.recon.transients import Record, Scan, Transients
+from pulsespec.recon.voxel_check import check_voxel
+from pulsespec.simulator.timeline import read_played
 
 _WATER_PPM = (4.2, 5.2)
 _METABOLITES_PPM = (1.8, 3.6)
@@ -21,6 +25,10 @@ _WATER_ALONE = 15.0
 _MOST_SHOTS = 16
 _BELL_S = 0.25
 _CONTRAST = 5.0
+_LARGEST = 1e15
+"""No receiver writes larger numbers, and sums of their squares are numbers still, in single precision too."""
+
+Kinds = tuple[Transients | None, Transients | None]
 
 
 def read(paths: Sequence[Path], *, conjugate: bool = False, known: Known | None = None) -> Scan:
@@ -47,7 +55,7 @@ def read(paths: Sequence[Path], *, conjugate: bool = False, known: Known | None 
 
     """
     known = known or Known()
-    scans = [_read_one(Path(path), known) for path in paths]
+    scans = _read_all([Path(path) for path in paths], known)
     kinds = [_kinds(scan) for scan in scans]
     if len(kinds) == 2:
         kinds = _by_contrast(*kinds)
@@ -62,7 +70,7 @@ def read(paths: Sequence[Path], *, conjugate: bool = False, known: Known | None 
             raise DataError(f"{names}: each is {what}, expected one of them")
     if not metabolites:
         return Scan(None, waters[0] if waters else None)
-    metabolite = check_sense(metabolites[0], conjugate)
+    metabolite = check_centre(check_sense(metabolites[0], conjugate))
     if _was_conjugated(metabolite):
         waters = [replace(water, data=water.data.conj()) for water in waters]
     return with_references(metabolite, waters) if waters else Scan(metabolite)
@@ -72,31 +80,73 @@ def _was_conjugated(data: Transients) -> bool:
     return any(record.method == "Conjugation" for record in data.records)
 
 
-def _read_one(path: Path, known: Known) -> Scan:
-    return _timed(format_of(path).read(path, known), known.sequence)
+def _check_numbers(data: Transients | None) -> None:
+    """Raise `DataError` where times or samples are no numbers, or so large that the file must be damaged."""
+    if data is None:
+        return
+    for name, value in (("dwell time", data.dwell_s), ("spectrometer frequency", data.f0_hz)):
+        if not 0 < value < _LARGEST:
+            raise DataError(f"{data.source}: {name} is {value}, expected a number above 0: damaged")
+    for shot in np.ndindex(data.data.shape[:-1]):  # a whole array that is reshaped may be copied
+        fid = data.data[shot]
+        largest = float(np.max(np.abs(fid.view(fid.real.dtype)), initial=0.0))
+        if not np.isfinite(largest):
+            raise DataError(f"{data.source}: has values that are not finite numbers: damaged")
+        if largest > _LARGEST:
+            raise DataError(f"{data.source}: has values up to {largest:.1g}: damaged")
+
+
+def _read_all(paths: Sequence[Path], known: Known) -> list[Scan]:
+    """Return the scan of each file; files that may be parts of one scan are read together."""
+    forms = [format_of(path) for path in paths]
+    scans = []
+    for form in dict.fromkeys(forms):
+        ours = [path for path, other in zip(paths, forms, strict=True) if other is form]
+        if form.read_together is not None and len(ours) > 1:
+            scans += [_timed(scan, known.sequence) for scan in form.read_together(ours)]
+        else:
+            scans += [_read_one(path, form, known) for path in ours]
+    return scans
+
+
+def _read_one(path: Path, form: Format, known: Known) -> Scan:
+    beside = path.with_suffix(".seq")
+    if known.sequence is None and form.needs_sequence(path) and beside.is_file():
+        record = Record("Sequence", f"{beside.name}, found beside the data")
+        scan = _timed(form.read(path, replace(known, sequence=beside)), beside)
+        return Scan(_noted(scan.metabolite, record), _noted(scan.water, record))
+    return _timed(form.read(path, known), known.sequence)
+
+
+def _noted(data: Transients | None, record: Record) -> Transients | None:
+    return None if data is None else replace(data, records=(record, *data.records))
 
 
 def _timed(scan: Scan, sequence: Path | None) -> Scan:
-    """Return the scan with what the `.seq` knows better: name, TE, TR and the receiver's centre."""
+    """Return a sound scan with what the `.seq` knows better: name, TE, TR and the receiver's centre.
+
+    Readouts that were sorted by the sequence have it already.
+    """
+    for part in (scan.metabolite, scan.water):
+        _check_numbers(part)
     if sequence is None:
         return scan
     data = scan.metabolite or scan.water
     assert data is not None
-    timeline = read_timeline(sequence, data.f0_hz)
-    offset_ppm = timeline.shots[0].readout.offset_hz / data.f0_hz * 1e6
+    played = read_played(sequence, data.f0_hz)
+    scheme = from_definitions(played.definitions)
+    editing = {} if scheme is None else {"editing": scheme}
 
-    def timed(part: Transients | None) -> Transients | None:
+    def timed(part: Transients | None, is_water: bool) -> Transients | None:
         if part is None:
             return None
-        return replace(
-            part,
-            te_s=timeline.seconds("TE") or part.te_s,
-            tr_s=timeline.seconds("TR") or part.tr_s,
-            sequence=timeline.name or part.sequence,
-            reference_ppm=timeline.reference_ppm + offset_ppm,
-        )
+        part = replace(part, header={**part.header, **editing})
+        if any(record.method == SORTED for record in part.records):
+            return part
+        known = replace(part, **facts_of(played, is_water, part.f0_hz, part.te_s, part.tr_s))
+        return check_voxel(known, played, sequence.name)
 
-    return Scan(timed(scan.metabolite), timed(scan.water))
+    return Scan(timed(scan.metabolite, False), timed(scan.water, True))
 
 
 def _kinds(scan: Scan) -> tuple[Transients | None, Transients | None]:
@@ -120,21 +170,20 @@ def is_water(data: Transients) -> bool:
     return dominance > _WATER_ALONE and water_over_metabolites(data) > _WATER_OVER_METABOLITES
 
 
-Kinds = tuple[Transients | None, Transients | None]
-
-
 def _by_contrast(first: Kinds, second: Kinds) -> list[Kinds]:
-    """Return two files as metabolite and water where both looked alike but one has far more water."""
+    """Return two files as metabolite and water where both looked alike but one has far more water.
+
+    Of two files with reference shots of their own, the one without water suppression is the reference.
+    """
     pair = [next(part for part in kinds if part is not None) for kinds in (first, second)]
     said = any(part.header.get("water_suppressed") is not None for part in pair)
-    alike = [(m is None, w is None) for m, w in (first, second)]
-    if said or alike[0] != alike[1] or (True, True) in alike or (False, False) in alike:
+    if said or (first[0] is None) != (second[0] is None):
         return [first, second]
     ratio = water_dominance(pair[1]) / water_dominance(pair[0])
     if ratio > _CONTRAST:
-        return [(pair[0], None), (None, pair[1])]
+        return [(pair[0], first[1] if first[0] is not None else None), (None, pair[1])]
     if ratio < 1 / _CONTRAST:
-        return [(None, pair[0]), (pair[1], None)]
+        return [(None, pair[0]), (pair[1], second[1] if second[0] is not None else None)]
     return [first, second]
 
 
@@ -156,5 +205,8 @@ def water_dominance(data: Transients) -> float:
     water = magnitude[(ppm > _WATER_PPM[0]) & (ppm < _WATER_PPM[1])].max(initial=0.0)
     away = np.abs(ppm - np.mean(_WATER_PPM))
     near, far = (np.mean(_WATER_PPM) - edge for edge in reversed(_METABOLITES_PPM))
-    rest = magnitude[(away > near) & (away < far)].max(initial=0.0)
+    beside = (away > near) & (away < far)
+    if not beside.any():
+        return 1.0  # too short to tell
+    rest = magnitude[beside].max(initial=0.0)
     return float(water / max(rest, 1e-300))

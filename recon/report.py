@@ -21,6 +21,7 @@ from pulsespec.errors import InputError
 from pulsespec.recon.fit import FitResult
 from pulsespec.recon.quality import quality
 from pulsespec.recon.transients import Record, Transients
+from pulsespec.recon.verdict import Assessment
 
 _LAYER_STYLES = {
     "data": {"color": "#1a1a1a", "width": 1.2},
@@ -48,6 +49,8 @@ class Report:
     """Rows of the table of concentrations; all have the same keys, the first of which is the name."""
     quality: Mapping[str, Any] = field(default_factory=dict)
     """Figures of merit to be shown first, such as signal-to-noise ratio and linewidth in Hz."""
+    judged: Assessment | None = None
+    """How good the data are, and why."""
     warnings: Sequence[str] = ()
     records: Sequence[Record] = ()
     """What each processing step did, in order."""
@@ -73,6 +76,7 @@ def fit_report(
     title: str,
     warnings: Sequence[str] = (),
     provenance: Mapping[str, Any] | None = None,
+    judged: Assessment | None = None,
 ) -> Report:
     """Return the report of one fit.
 
@@ -90,6 +94,8 @@ def fit_report(
         What the reader must know besides the warnings of the fit.
     provenance
         Settings and origins besides those of the fit.
+    judged
+        How good the data are: the verdict leads the figures, all measures are a panel of their own.
 
     """
     merit = quality(spectrum)
@@ -104,13 +110,15 @@ def fit_report(
         },
         components=found.components,
         table=rows,
-        quality={
+        quality=({"verdict": judged.verdict} if judged else {})
+        | {
             "signal-to-noise ratio (NAA)": merit.snr,
             f"linewidth of {merit.linewidth_of} / Hz": merit.linewidth_hz,
             "shift / ppm": found.parameters["shift_ppm"],
             "phase / degrees": found.parameters["phase0_deg"],
             "residual over noise": found.parameters["residual_over_noise"],
         },
+        judged=judged,
         warnings=[*warnings, *(w for w in found.warnings if w not in warnings)],
         records=spectrum.records,
         provenance={

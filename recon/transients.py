@@ -66,7 +66,7 @@ class Transients:
     """Name of the file the data came from, without identifiers."""
     sign_is_defined: bool = False
     """Whether the file format defines the sense of frequency, so that a contradiction is an error."""
-    noise: NDArray[np.complex128] | None = None
+    noise: NDArray[Any] | None = None
     """Noise-only samples, shape (n_coils, n_noise), where the scan has them."""
     header: dict[str, Any] = field(default_factory=dict)
     """Further facts from the header that a step or the report needs (no identifiers)."""

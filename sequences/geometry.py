@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from pulsespec.conventions import DEVICE_FROM_LPS
 from pulsespec.errors import InputError
 
 _ANGLES, _AXES = 3, 9
@@ -33,16 +34,6 @@ class Frame:
         """Return a vector along the voxel's axes in gradient coordinates."""
         return np.asarray(self.rotation @ vector)
 
-
-_DEVICE_FROM_LPS = {
-    ("Siemens", "HFS"): np.diag([1.0, -1.0, -1.0]),
-    ("Siemens", "HFP"): np.diag([-1.0, 1.0, -1.0]),
-}
-"""Gradient axes from patient axes (left, posterior, head), by vendor and patient position.
-
-Siemens: X, Y, Z of the device from sagittal, coronal, transverse of the patient, as independent public programs
-have them (the coordinate transforms of N. G. Lee, and of C. Mirkes and A. Aghaeifar). Not tried on a scanner.
-"""
 
 _SQUARE = 1e-3
 
@@ -86,8 +77,8 @@ def frame_from_image(
         this vendor's gradients lie in this patient position.
 
     """
-    if (vendor, patient_position) not in _DEVICE_FROM_LPS:
-        known = ", ".join(f"{v} {p}" for v, p in _DEVICE_FROM_LPS)
+    if (vendor, patient_position) not in DEVICE_FROM_LPS:
+        known = ", ".join(f"{v} {p}" for v, p in DEVICE_FROM_LPS)
         raise InputError(
             f"{path}: how the gradients of {vendor} lie in a patient in position {patient_position} is not known "
             f"(known: {known}): give --position-mm and --orientation in gradient coordinates instead"
@@ -118,7 +109,7 @@ def frame_from_image(
             raise InputError(f"{path}: the mask is empty")
         low, high = inside.min(axis=0), inside.max(axis=0)
     centre_ras_mm: NDArray[np.float64] = np.asarray(affine[:3, :3] @ ((low + high) / 2) + affine[:3, 3])
-    to_device = _DEVICE_FROM_LPS[(vendor, patient_position)] @ np.diag([-1.0, -1.0, 1.0])
+    to_device = DEVICE_FROM_LPS[(vendor, patient_position)] @ np.diag([-1.0, -1.0, 1.0])
     rotation = to_device @ axes
     if np.linalg.det(rotation) < 0:
         rotation[:, 2] *= -1  # a box is the same with an axis turned around

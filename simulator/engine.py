@@ -279,7 +279,7 @@ class _Run:
 
     def _ramp(self, axis: int, moments: Real) -> Complex:
         at, nominal = self.positions[axis], self.plan.layout.axes[axis].nominal_m
-        weight = (at[1] - at[0]) / nominal
+        weight = (at[1] - at[0]) / nominal * self.plan.layout.axes[axis].density(at.size)
         return np.asarray(
             weight * np.exp(-2j * np.pi * (moments @ self.plan.layout.axes[axis].direction) * at)
         )

@@ -41,6 +41,8 @@ UNSELECTED_M = 0.1
 
 _SELECTIVE_HZ_PER_M = 100.0
 _PARALLEL = 1e-6
+_SILENT_TURNS = 1e-6
+"""A pulse that turns less is not played in this shot: an inversion that is off in every other one."""
 _WIDEST_HZ = 64_000.0
 _QUIET = 0.02  # |b| below this beyond the transition bands: the stop-band ripple of common designs
 TIGHT = 5e-5
@@ -48,6 +50,8 @@ TIGHT = 5e-5
 _COARSER = 30.0  # bins for profiles alone are chosen for a tolerance this much larger
 _MARGIN = 2.0
 _TIGHT_MARGIN, _WIDEST = 16.0, 32.0
+_OBJECT_M, _FADING, _FLAT = 0.5, 0.6, 1.2
+"""Length of what can lie in a scanner, the share of it in which it fades, widths of a slice in which it does not."""
 _FIRST_STEPS = 100
 
 
@@ -68,6 +72,15 @@ class Axis:
     """Distance of positions; at first that of a hundredth of the thinnest slice."""
     displacement_m_per_hz: tuple[float, float]
     """How far the profile moves for 1 Hz of shift: least and largest of its pulses."""
+    taper: float = 0.0
+    """Share of each half of the range over which the object fades out, so that wings of pulses end without an edge."""
+
+    def density(self, n: int) -> Real:
+        """Return what is there of the object at n positions over the range; shape (n,)."""
+        if not self.taper:
+            return np.ones(n)
+        outward = np.abs((2 * np.arange(n) + 1) / n - 1)
+        return np.asarray(np.cos(np.pi / 2 * np.clip((outward - 1 + self.taper) / self.taper, 0, 1)) ** 2)
 
     @property
     def extent_m(self) -> float:
@@ -284,7 +297,8 @@ def _enclose(basis: Real, slabs: Sequence[Axis], shifts_hz: Real) -> list[Axis]:
             if abs(slab.direction @ direction) > _PARALLEL
         ]
         nominal = slabs[number].nominal_m
-        found.append(Axis(direction, (), nominal, ends[0], ends[1], min(steps), (0.0, 0.0)))
+        taper = slabs[number].taper
+        found.append(Axis(direction, (), nominal, ends[0], ends[1], min(steps), (0.0, 0.0), taper))
     return found
 
 
@@ -303,7 +317,7 @@ def _direction(rf: Rf, number: int) -> Real | None:
     gradient = rf.gradient_hz_per_m
     mean = gradient[np.argmax(np.abs(gradient).sum(axis=1))]
     size = float(np.linalg.norm(mean))
-    if size < _SELECTIVE_HZ_PER_M:
+    if size < _SELECTIVE_HZ_PER_M or np.abs(rf.b1_hz).mean() * rf.duration_s < _SILENT_TURNS:
         return None
     direction = mean / size * np.sign(mean[np.argmax(np.abs(mean))])
     across = gradient - (gradient @ direction)[:, None] * direction
@@ -354,10 +368,18 @@ def _slab(
     )
     nominal = min(widths) if voxel is None else voxel.along(direction)
     wide = [
-        _MARGIN * width if quiet == _QUIET else min(_TIGHT_MARGIN * reach, _WIDEST * width)
+        _MARGIN * width if quiet == _QUIET else _wings(width, reach)
         for width, reach in zip(widths, reaches, strict=True)
     ]
     low = min(centre - reach for centre, reach in zip(centres, wide, strict=True))
     high = max(centre + reach for centre, reach in zip(centres, wide, strict=True))
     moves = [-1 / slope for slope in slopes]
-    return Axis(direction, members, nominal, low, high, min(widths) / _FIRST_STEPS, (min(moves), max(moves)))
+    flat = max(_FLAT * width / reach for width, reach in zip(widths, wide, strict=True))
+    taper = 0.0 if quiet == _QUIET else max(0.0, min(_FADING, 1 - flat))
+    step = min(widths) / _FIRST_STEPS
+    return Axis(direction, members, nominal, low, high, step, (min(moves), max(moves)), taper)
+
+
+def _wings(width_m: float, reach_m: float) -> float:
+    """Return how far from its centre a slice counts at a tight tolerance: its wings, as far as an object can reach."""
+    return max(_MARGIN * width_m, min(_TIGHT_MARGIN * reach_m, _WIDEST * width_m, _OBJECT_M / 2))

@@ -50,27 +50,45 @@ def read(path: Path, given: Given) -> SampledBasis:
     return joined(path, [_one(file, given) for file in files])
 
 
-def _one(path: Path, given: Given) -> SampledBasis:
+def signals(path: Path) -> tuple[dict[str, str], list[Complex]]:
+    """Return the header of a file as it stands and its FIDs in the NIfTI-MRS sense.
+
+    Raises
+    ------
+    DataError
+        The file has no signal, or one of another length than its header says, or that begins late.
+
+    """
     parts = _SIGNAL.split(path.read_text(encoding="latin-1"))
     header = dict(_HEADER.findall(parts[0]))
     if len(parts) < 2:
         raise DataError(f"{path}: is jMRUI text without a signal: truncated or damaged")
     points = int(_number(path, header, "PointsInDataset") or 0)
     fids = [_fid(path, part, points) for part in parts[1:]]
+    if _number(path, header, "BeginTime"):
+        raise DataError(f"{path}: BeginTime is {header['BeginTime']} ms, expected FIDs that begin at 0")
+    return header, fids
+
+
+def facts(path: Path, header: dict[str, str]) -> tuple[float | None, float | None, float | None]:
+    """Return sampling interval in s, frequency in Hz and field in T, each `None` where the header has none."""
+    interval_ms = _number(path, header, "SamplingInterval")
+    interval_s = None if interval_ms is None else interval_ms * 1e-3
+    f0_hz, field_t = _number(path, header, "TransmitterFrequency"), _number(path, header, "MagneticField")
+    return interval_s or None, f0_hz or None, field_t or None
+
+
+def _one(path: Path, given: Given) -> SampledBasis:
+    header, fids = signals(path)
     names = [n.removesuffix(".txt").strip() for n in header.get("SignalNames", "").split(";") if n.strip()]
     names = [path.stem] if len(fids) == 1 else names
     if len(names) != len(fids):
         raise DataError(f"{path}: names {len(names)} signals ({', '.join(names)}) but holds {len(fids)}")
-    if _number(path, header, "BeginTime"):
-        raise DataError(f"{path}: BeginTime is {header['BeginTime']} ms, expected FIDs that begin at 0")
-    interval_ms, f0_hz = (
-        _number(path, header, "SamplingInterval"),
-        _number(path, header, "TransmitterFrequency"),
-    )
+    interval_s, f0_hz, _ = facts(path, header)
     ours = _ours(header.get("AdditionalInfo", ""))
     return SampledBasis(
         fids=dict(zip(names, fids, strict=True)),
-        dwell_s=needed(path, "dwell_s", None if interval_ms is None else interval_ms * 1e-3, given),
+        dwell_s=needed(path, "dwell_s", interval_s, given),
         f0_hz=needed(path, "f0_hz", f0_hz, given),
         te_s=known(path, "te_s", ours.get("te_s"), given),
         reference_ppm=known(path, "reference_ppm", ours.get("reference_ppm"), given) or RECEIVER_PPM,

@@ -51,26 +51,47 @@ def read(path: Path, given: Given) -> SampledBasis:
     return joined(path, [_one(file, given) for file in files])
 
 
-def _one(path: Path, given: Given) -> SampledBasis:
+def parts(path: Path) -> tuple[str, dict[str, dict[str, str]], Complex]:
+    """Return the text before the first group, the namelist groups, and the numbers times TRAMP / VOLUME.
+
+    Raises
+    ------
+    DataError
+        The file has no group $NMID, or what follows the groups is not pairs of numbers.
+
+    """
     text = path.read_text(encoding="latin-1")
-    groups = {name.upper(): namelist(body) for name, body in _GROUP.findall(text)}
+    groups = {name.upper(): dict(namelist(body)) for name, body in _GROUP.findall(text)}
     if "NMID" not in groups:
         raise DataError(f"{path}: is not LCModel RAW (no $NMID)")
+    scale = (_float(path, groups["NMID"], "TRAMP") or 1.0) / (_float(path, groups["NMID"], "VOLUME") or 1.0)
+    return text.split("$")[0], groups, _numbers(path, text[list(_GROUP.finditer(text))[-1].end() :]) * scale
+
+
+def frequency_and_echo(
+    path: Path, groups: Mapping[str, Mapping[str, str]]
+) -> tuple[float | None, float | None]:
+    """Return what group $SEQPAR says: spectrometer frequency in Hz and echo time in s; `None` where it does not."""
+    sequence = groups.get("SEQPAR", {})
+    mhz, te_ms = _float(path, sequence, "HZPPPM"), _float(path, sequence, "ECHOT")
+    return None if mhz is None else mhz * 1e6, None if te_ms is None or te_ms <= 0 else te_ms * 1e-3
+
+
+def _one(path: Path, given: Given) -> SampledBasis:
+    opening, groups, fid = parts(path)
     sequence, ours = groups.get("SEQPAR", {}), groups.get("PULSESPEC", {})
-    comments = {name: float(value) for name, value in _COMMENT.findall(text.split("$")[0])}
-    dwell_s, f0_hz = _float(path, ours, "DWELLTIME"), _float(path, sequence, "HZPPPM")
+    comments = {name: float(value) for name, value in _COMMENT.findall(opening)}
+    dwell_s = _float(path, ours, "DWELLTIME")
+    f0_hz, te_s = frequency_and_echo(path, groups)
     if dwell_s is None and "Sweep Width" in comments:
         dwell_s = 1 / comments["Sweep Width"]
     if f0_hz is None and "B0 Field" in comments:
-        f0_hz = comments["B0 Field"] * _FID_A_GAMMA_HZ_PER_T * 1e-6
-    te_ms = _float(path, sequence, "ECHOT")
-    scale = (_float(path, groups["NMID"], "TRAMP") or 1.0) / (_float(path, groups["NMID"], "VOLUME") or 1.0)
-    fid = _numbers(path, text[list(_GROUP.finditer(text))[-1].end() :]) * scale
+        f0_hz = comments["B0 Field"] * _FID_A_GAMMA_HZ_PER_T
     return SampledBasis(
         fids={path.stem: fid},
         dwell_s=needed(path, "dwell_s", dwell_s, given),
-        f0_hz=needed(path, "f0_hz", None if f0_hz is None else f0_hz * 1e6, given),
-        te_s=known(path, "te_s", None if te_ms is None or te_ms <= 0 else te_ms * 1e-3, given),
+        f0_hz=needed(path, "f0_hz", f0_hz, given),
+        te_s=known(path, "te_s", te_s, given),
         reference_ppm=known(path, "reference_ppm", _float(path, ours, "PPMREF"), given) or RECEIVER_PPM,
         linewidth_hz=(_float(path, ours, "LINEWIDTH") if ours else comments.get("Apodization")) or None,
         broad=broad_names([path.stem]),
@@ -96,7 +117,7 @@ def _numbers(path: Path, text: str) -> Complex:
     try:
         flat = np.array(text.upper().replace("D", "E").split(), dtype=float)
     except ValueError as error:
-        raise DataError(f"{path}: data are not numbers ({error})") from error
+        raise DataError(f"{path}: data are not numbers alone: damaged") from error
     if flat.size < 2 or flat.size % 2:
         raise DataError(
             f"{path}: {flat.size} numbers, expected pairs of real and imaginary: truncated or damaged"

@@ -65,10 +65,10 @@ def select_pathways(shot: Shot, layout: Layout, shifts_hz: Real, tolerance: floa
         No signal is left at the ADC.
 
     """
-    shifts = np.quantile(shifts_hz, _WEIGHED_AT)
+    shifts = np.unique(np.quantile(shifts_hz, _WEIGHED_AT))
     tables = order_tables(layout, shifts)
     found = (
-        _candidates(shot, layout, tables, 0.1 * tolerance)
+        _candidates(shot, layout, tables, shifts.size, 0.1 * tolerance)
         if shot.orders is None
         else _Candidates(_orders_stated(shot.orders), np.ones(1))
     )
@@ -100,9 +100,9 @@ class _Candidates:
     unjudged: int = 0
 
 
-def _candidates(shot: Shot, layout: Layout, tables: list[Table], least: float) -> _Candidates:
+def _candidates(shot: Shot, layout: Layout, tables: list[Table], shifts: int, least: float) -> _Candidates:
     """Return the strongest of the pathways that gradients, profiles and phases may let through."""
-    found, unjudged = reaching(shot, layout, tables, len(_WEIGHED_AT), least)
+    found, unjudged = reaching(shot, layout, tables, shifts, least)
     across = np.ones(len(found.moment))
     for direction, extent_m in layout.unselected:
         across = across * np.abs(of_object(found.moment @ direction * extent_m))

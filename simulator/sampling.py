@@ -66,7 +66,9 @@ def _covered(found: Layout, slab: Axis, kept: Orders, tolerance: float, nominal_
         for orders in _distinct(slab, kept)
     )
     reach = (half + 0.5) * (fine[1] - fine[0])
-    ranged = replace(slab, nominal_m=nominal, low_m=fine[middle] - reach, high_m=fine[middle] + reach)
+    ranged = replace(slab, nominal_m=nominal)
+    if not slab.taper:
+        ranged = replace(ranged, low_m=fine[middle] - reach, high_m=fine[middle] + reach)
     return replace(ranged, step_m=_step(found, ranged, kept[0], tolerance))
 
 
@@ -117,7 +119,7 @@ def _step(found: Layout, slab: Axis, pathway: Orders, tolerance: float) -> float
 
     def integral(n: int, moved: float) -> float:
         at = slab.low_m + (np.arange(n) + 0.5 + moved) * slab.extent_m / n
-        return float(np.abs(_profile(found, slab, pathway, at).sum() / n))
+        return float(np.abs(slab.density(n) @ _profile(found, slab, pathway, at) / n))
 
     exact = integral(max(_FINE, 4 * int(slab.extent_m / slab.step_m)), 0.0)
     for n in _STEPS:

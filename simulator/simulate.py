@@ -31,10 +31,11 @@ DEFAULT_TOLERANCE = 1e-4
 WATER_PPM = 4.65
 """Chemical shift of water at body temperature (Hindman 1966, doi:10.1063/1.1726676, at 37 degrees)."""
 
-_ENGINE = 2
+_ENGINE = 3
 """Version of the engine: part of the key under which bases are kept."""
 _MERGE_HZ = 0.01
 _SHIFT_RANGE_PPM = (0.8, 5.4)
+"""Shifts of metabolites, over which positions are covered and pathways are weighed."""
 _CONTROLS_PPM = (1.3, 2.0, 3.0, 4.0)
 
 Distribution = tuple[tuple[float, float], ...]
@@ -259,13 +260,14 @@ def plan_shots(
     settings: Settings,
     profiles: Profiles | None = None,
     b1: float = 1.0,
+    range_ppm: tuple[float, float] = _SHIFT_RANGE_PPM,
 ) -> tuple[Plan, ...]:
     """Return what is played in shots of one kind: those at the centre of k-space, with their pathways.
 
-    Raises `SequenceError` where no signal is left.
+    They are right for spins whose shifts are in the range. Raises `SequenceError` where no signal is left.
     """
     profiles = profiles or Profiles()
-    shifts = (np.linspace(*_SHIFT_RANGE_PPM, 24) - timeline.reference_ppm) * timeline.f0_hz * 1e-6
+    shifts = (np.linspace(*range_ppm, 24) - timeline.reference_ppm) * timeline.f0_hz * 1e-6
     accuracy = Accuracy(settings.tolerance, settings.arrays)
 
     known: dict[int, tuple[Shot, Layout, Selection]] = {}
@@ -334,7 +336,7 @@ def _water(
     """Return unsuppressed water: from the reference shots, or from shots without any preparation."""
     shots = timeline.select(water_reference=True)
     if shots:
-        plans = plan_shots(path, timeline, shots, settings, profiles)
+        plans = plan_shots(path, timeline, shots, settings, profiles, range_ppm=(WATER_PPM, WATER_PPM))
     elif any(_has_preparation(plan) for plan in plans):
         return None
     shift_hz = _hz(timeline, WATER_PPM)

@@ -7,10 +7,10 @@ counted. Nothing here depends on the name of a sequence or on the `use` of its p
 
 import hashlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pypulseq
@@ -196,15 +196,31 @@ class LabelledReadout:
     """Frequency offset of the receiver, ppm offsets resolved at the file's field."""
     is_water_reference: bool
     condition: int
+    labels: Mapping[str, int] = field(default_factory=dict, compare=False)
+    """Every label that the sequence uses, with its value at this readout."""
+
+
+class Played(NamedTuple):
+    """What a receiver needs to know of a `.seq`: its readouts in order and its definitions."""
+
+    readouts: tuple[LabelledReadout, ...]
+    definitions: dict[str, Any]
+
+    def numbers(self, key: str) -> NDArray[np.float64]:
+        """Return the numbers of a definition; empty where the file has none."""
+        return np.ravel(np.asarray(self.definitions.get(key, ()), dtype=float))
 
 
 def read_readouts(path: Path) -> tuple[LabelledReadout, ...]:
     """Return all ADC events of a `.seq` with their labels; `SequenceError` where it has none."""
-    return read_played(path)[0]
+    return read_played(path).readouts
 
 
-def read_played(path: Path) -> tuple[tuple[LabelledReadout, ...], dict[str, Any]]:
-    """Return all ADC events of a `.seq` with their labels, and its definitions; errors as `read_readouts`."""
+def read_played(path: Path, f0_hz: float | None = None) -> Played:
+    """Return readouts and definitions of a `.seq`; `SequenceError` where it has no readout.
+
+    Offsets in ppm are resolved at `f0_hz`, by default at the file's field.
+    """
     path = Path(path)
     sequence, _ = _load(path)
     events = [sequence.get_block(index).adc for index in sequence.block_events]
@@ -212,22 +228,23 @@ def read_played(path: Path) -> tuple[tuple[LabelledReadout, ...], dict[str, Any]
     if not events:
         raise SequenceError(f"{path}: has no ADC event, so there is nothing to simulate or reconstruct")
     labels = _labels(sequence, len(events))
-    field_t = float(np.ravel(sequence.definitions.get("B0", 0.0))[0])
+    f0_hz = f0_hz or larmor_hz(float(np.ravel(sequence.definitions.get("B0", 0.0))[0]))
     readouts = tuple(
         LabelledReadout(
             int(event.num_samples),
             float(event.dwell),
-            _offset(event, field_t),
-            bool(reference),
-            int(condition),
+            _offset(event, f0_hz),
+            bool(labels["REF"][number]),
+            int(labels["SET"][number]),
+            {name: int(values[number]) for name, values in labels.items()},
         )
-        for event, reference, condition in zip(events, labels["REF"], labels["SET"], strict=True)
+        for number, event in enumerate(events)
     )
-    return readouts, dict(sequence.definitions)
+    return Played(readouts, dict(sequence.definitions))
 
 
-def _offset(event: Any, field_t: float) -> float:
-    return float(event.freq_offset) + float(getattr(event, "freq_ppm", 0.0)) * 1e-6 * larmor_hz(field_t)
+def _offset(event: Any, f0_hz: float) -> float:
+    return float(event.freq_offset) + float(getattr(event, "freq_ppm", 0.0)) * 1e-6 * f0_hz
 
 
 def _load(path: Path) -> tuple[Any, bytes]:
@@ -259,9 +276,10 @@ def _parsed(path: Path) -> Any:
 
 
 def _labels(sequence: Any, n_adc: int) -> dict[str, NDArray[np.int64]]:
+    """Return every label with its value at each readout, REF and SET in any case."""
     found = sequence.evaluate_labels(evolution="adc") or {}
     zeros = np.zeros(n_adc, dtype=np.int64)
-    return {key: np.asarray(found.get(key, zeros), dtype=np.int64) for key in ("REF", "SET")}
+    return {key: np.asarray(found.get(key, zeros), dtype=np.int64) for key in ("REF", "SET", *found)}
 
 
 def _windows(blocks: list[Block], tr_s: float | None) -> Iterator[tuple[list[Block], float]]:
@@ -327,7 +345,7 @@ def _merge(
 ) -> tuple[Shot, ...]:
     groups: dict[tuple[Any, ...], list[int]] = {}
     for number, (window, _) in enumerate(windows):
-        key = (*(label[number] for label in labels.values()), *(block.key for block in window))
+        key = (labels["REF"][number], labels["SET"][number], *(block.key for block in window))
         groups.setdefault(key, []).append(number)
     shots = []
     tracks: dict[tuple[Any, ...], NDArray[np.float64] | None] = {}

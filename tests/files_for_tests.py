@@ -24,6 +24,11 @@ lr_angulation : 0
 ap_angulation : 0
 cc_angulation : 90
 patient_name : Somebody
+spec_num_col : {samples}
+spec_num_row : {rows}
+dim1_pnts : {samples}
+placeholder1 :
+placeholder2 :
 """
 
 

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pulsespec
 from pulsespec import commands
 from pulsespec.console import Notify, silent, to_json
-from pulsespec.errors import InputError
+from pulsespec.errors import DataError, InputError, PulsespecError
 from pulsespec.files import atomic_directory, refuse_existing
 
 if TYPE_CHECKING:
+    from pulsespec.recon.formats import Known
     from pulsespec.recon.pipeline import ReconSettings
     from pulsespec.recon.quantify import QuantifySettings
     from pulsespec.recon.transients import Scan, Transients
+    from pulsespec.recon.verdict import Assessment
     from pulsespec.simulator import Basis
     from pulsespec.simulator.sampled import SampledBasis
 
@@ -27,29 +29,140 @@ BRAIN_METABOLITES = (
 
 def recon(
     raws: Sequence[Path],
-    output: Path,
+    output: Path | None = None,
     *,
     sequence: Path | None = None,
     conjugate: bool = False,
     settings: "ReconSettings | None" = None,
+    bids: Path | None = None,
+    subject: str | None = None,
+    session: str | None = None,
+    keep_identifiers: bool = False,
+    dwell_s: float | None = None,
+    f0_mhz: float | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
     notify: Notify = silent,
 ) -> dict[str, Any]:
-    """Process raw data to one spectrum and write it as NIfTI-MRS; water, if any, beside it as `*_water`."""
+    """Process raw data to one spectrum and write it as NIfTI-MRS: to `output`, or into the BIDS dataset `bids`.
+
+    Of edited data `output` has all conditions; beside it are `*_diff`, or `*_diff-gaba` and so on, and `*_sum`.
+
+    Where the only input is the folder of a BIDS dataset, every single-voxel scan in it is processed.
+    """
+    from pulsespec.recon.bids import is_bids, named
     from pulsespec.recon.nifti import write_nifti
 
-    if not output.name.endswith((".nii.gz", ".nii")):
-        raise InputError(f"{output}: expected a name that ends in .nii.gz or .nii")
-    refuse_existing(output, overwrite)
-    scan = load(raws, sequence, conjugate, notify)
+    _one_target(output, bids, subject, session)
+    if len(raws) == 1 and is_bids(raws[0]):
+        return _recon_dataset(
+            raws[0],
+            bids,
+            conjugate,
+            known(None, dwell_s, f0_mhz, keep_identifiers),
+            overwrite,
+            dry_run,
+            notify,
+        )
+    entities = named(subject or "01", session)
+    if output is not None:
+        refuse_existing(output, overwrite)
+    scan = load(raws, known(sequence, dwell_s, f0_mhz, keep_identifiers), conjugate, notify)
     if dry_run:
-        return {"inputs": [str(path) for path in raws], "output": str(output)}
+        return {"inputs": [str(path) for path in raws], "output": str(output or bids)}
     done = _processed(scan, notify, settings=settings)
     spectrum = done.metabolite or done.water
     assert spectrum is not None
-    write_nifti(spectrum, output, overwrite=overwrite)
-    return {"output": str(output), "steps": [record.details for record in spectrum.records]}
+    judged = _judged(scan, done, notify)
+    if output is not None:
+        written = _with_differences(spectrum, output, notify)
+        for path in written:
+            refuse_existing(path, overwrite)
+        for path, part in written.items():
+            write_nifti(part, path, overwrite=overwrite)
+    else:
+        output = _into_bids(bids, entities, scan, done, judged, "svs", overwrite)[0]
+    steps = [record.details for record in spectrum.records]
+    return {"output": str(output), "steps": steps, "quality": judged.as_dict()}
+
+
+def _with_differences(spectrum: "Transients", output: Path, notify: Notify) -> "dict[Path, Transients]":
+    """Return what is written where: the spectrum, and sums and differences of conditions beside it."""
+    from pulsespec.recon.edited import combined
+
+    if "edit" not in spectrum.dims:
+        return {output: spectrum}
+    suffix = ".nii.gz" if output.name.endswith(".nii.gz") else ".nii"
+    stem = output.name.removesuffix(suffix)
+    parts = combined(spectrum)
+    for part in parts.values():
+        notify(part.records[-1].details)
+    return {output: spectrum} | {
+        output.with_name(f"{stem}_{name}{suffix}"): part for name, part in parts.items()
+    }
+
+
+def _one_target(output: Path | None, bids: Path | None, subject: str | None, session: str | None) -> None:
+    if (output is None) == (bids is None):
+        raise InputError(
+            f"got {'neither' if output is None else 'both'} of --output and --bids, expected one"
+        )
+    if output is not None and not output.name.endswith((".nii.gz", ".nii")):
+        raise InputError(f"{output}: expected a name that ends in .nii.gz or .nii")
+    if bids is None and (subject is not None or session is not None):
+        raise InputError("--subject and --session: only with --bids")
+
+
+def _into_bids(
+    folder: Path | None,
+    entities: Sequence[tuple[str, str]],
+    scan: "Scan",
+    done: "Scan",
+    judged: "Assessment",
+    suffix: str,
+    overwrite: bool,
+) -> list[Path]:
+    from pulsespec.recon.bids import write
+
+    assert folder is not None
+    return write(folder, entities, done, scan, judged, suffix=suffix, overwrite=overwrite)
+
+
+def _recon_dataset(
+    folder: Path,
+    bids: Path | None,
+    conjugate: bool,
+    beside: "Known",
+    overwrite: bool,
+    dry_run: bool,
+    notify: Notify,
+) -> dict[str, Any]:
+    """Process every single-voxel scan of a BIDS dataset; those that fail are named in one error at the end."""
+    from pulsespec.recon.bids import entries, prepare
+
+    if bids is None:
+        raise InputError(f"{folder}: is a BIDS dataset with an output for each scan; pass --bids FOLDER")
+    found, rows, failed = entries(folder), [], []
+    if not dry_run:
+        prepare(bids)
+    for entry in found:
+        paths = [entry.metabolite, *([entry.water] if entry.water else [])]
+        row: dict[str, Any] = {"scan": entry.label, "inputs": [path.name for path in paths]}
+        try:
+            scan = load(paths, beside, conjugate, notify)
+            if not dry_run:
+                done = _processed(scan, notify)
+                judged = _judged(scan, done, notify)
+                written = _into_bids(bids, entry.entities, scan, done, judged, entry.suffix, overwrite)
+                row |= {"output": str(written[0]), "quality": judged.as_dict()}
+        except PulsespecError as error:
+            failed.append(f"{entry.label}: {error}")
+            notify(f"{entry.label}: failed: {error}")
+            continue
+        rows.append(row)
+    if failed:
+        raise DataError(f"{folder}: {len(failed)} of {len(found)} scans failed: {'; '.join(failed)}")
+    return {"output": str(bids), "scans": rows}
 
 
 def fit(
@@ -60,6 +173,8 @@ def fit(
     water: Path | None = None,
     assumptions: "QuantifySettings | None" = None,
     conjugate: bool = False,
+    dwell_s: float | None = None,
+    f0_mhz: float | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
     notify: Notify = silent,
@@ -67,13 +182,14 @@ def fit(
     """Fit one processed spectrum with a basis set and write the results into the folder `output`."""
     inputs = [spectrum, *([water] if water else [])]
     if dry_run:
-        measured(load(inputs, None, conjugate, notify))
+        measured(load(inputs, known(None, dwell_s, f0_mhz), conjugate, notify))
         return {"inputs": [str(path) for path in inputs], "basis": str(basis), "output": str(output)}
     with atomic_directory(output, overwrite) as folder:
-        scan = load(inputs, None, conjugate, notify)
+        scan = load(inputs, known(None, dwell_s, f0_mhz), conjugate, notify)
         functions = read_basis(basis, notify)
         done = _processed(scan, notify, whole=False)
-        return analyse(done, functions, folder, {"basis": str(basis)}, notify, assumptions) | {
+        judged = _judged(scan, done, notify)
+        return analyse(done, functions, folder, {"basis": str(basis)}, notify, assumptions, judged) | {
             "output": str(output)
         }
 
@@ -88,10 +204,13 @@ def run(
     scanner: str | None = None,
     metabolites: Sequence[str] | None = None,
     conjugate: bool = False,
+    dwell_s: float | None = None,
+    f0_mhz: float | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
     jobs: int = 1,
     assumptions: "QuantifySettings | None" = None,
+    keep_identifiers: bool = False,
     notify: Notify = silent,
 ) -> dict[str, Any]:
     """Go from raw data to concentrations and a report in the folder `output`.
@@ -104,10 +223,10 @@ def run(
     if len(given) != 1:
         raise InputError(f"got {', '.join(given) or 'none'}: expected one of --protocol, --seq and --basis")
     if dry_run:
-        measured(load(raws, sequence, conjugate, notify))
+        measured(load(raws, known(sequence, dwell_s, f0_mhz), conjugate, notify))
         return {"inputs": [str(path) for path in raws], "output": str(output)}
     with atomic_directory(output, overwrite) as folder:
-        scan = load(raws, sequence, conjugate, notify)
+        scan = load(raws, known(sequence, dwell_s, f0_mhz, keep_identifiers), conjugate, notify)
         functions = _basis_for(scan, folder, protocol or sequence, basis, metabolites, scanner, jobs, notify)
         settings = {
             "inputs": [path.name for path in raws],
@@ -117,7 +236,10 @@ def run(
             "conjugate": conjugate,
         }
         done = _processed(scan, notify)
-        return analyse(done, functions, folder, settings, notify, assumptions) | {"output": str(output)}
+        judged = _judged(scan, done, notify)
+        return analyse(done, functions, folder, settings, notify, assumptions, judged) | {
+            "output": str(output)
+        }
 
 
 def _origins(protocol: str | None, sequence: Path | None, basis: Path | None) -> dict[str, Any]:
@@ -174,6 +296,17 @@ def measured(scan: "Scan") -> "Transients":
     return scan.metabolite
 
 
+def one_spectrum(scan: "Scan") -> "Transients":
+    """Return the metabolite spectrum that is fitted; `InputError` where there are several editing conditions."""
+    data = measured(scan)
+    if "edit" in data.dims:
+        raise InputError(
+            f"{data.source or 'data'}: has {data.size('edit')} editing conditions, expected one spectrum: `recon` "
+            "writes their differences and sum; fit one of these with a basis of `simulate --conditions`"
+        )
+    return data
+
+
 def _processed(
     scan: "Scan", notify: Notify, whole: bool = True, settings: "ReconSettings | None" = None
 ) -> "Scan":
@@ -191,15 +324,46 @@ def _processed(
     return recon(scan, settings)
 
 
-def load(raws: Sequence[Path], sequence: Path | None, conjugate: bool, notify: Notify = silent) -> "Scan":
-    """Return what all the files hold together: one metabolite scan and, where there is one, its water."""
+def _judged(raw: "Scan", done: "Scan", notify: Notify) -> "Assessment":
+    """Return how good the scan is, and say it in one line."""
+    from pulsespec.recon.verdict import assess
+
+    judged = assess(raw, done)
+    notify(judged.line())
+    return judged
+
+
+def known(
+    sequence: Path | None,
+    dwell_s: float | None = None,
+    f0_mhz: float | None = None,
+    keep_identifiers: bool = False,
+) -> "Known":
+    """Return what the user says beside the files; `InputError` where a number is not above 0."""
     from pulsespec.recon.formats import Known
+
+    for option, value in (("--dwell-s", dwell_s), ("--f0-mhz", f0_mhz)):
+        if value is not None and not 0 < value < float("inf"):
+            raise InputError(f"{option}: got {value}, expected a number above 0")
+    return Known(sequence, dwell_s, None if f0_mhz is None else f0_mhz * 1e6, keep_identifiers)
+
+
+def load(raws: Sequence[Path], beside: "Known", conjugate: bool, notify: Notify = silent) -> "Scan":
+    """Return what all the files hold together: one metabolite scan and, where there is one, its water."""
     from pulsespec.recon.read import read
 
-    for path in (*raws, *([sequence] if sequence else [])):
-        commands.require_file(path)
+    for path in raws:
+        commands.require_data(path)
+    if beside.sequence:
+        commands.require_file(beside.sequence)
     notify(f"reading {', '.join(path.name for path in raws)}")
-    return read(raws, known=Known(sequence), conjugate=conjugate)
+    scan = read(raws, known=beside, conjugate=conjugate)
+    parts = [part for part in (scan.metabolite, scan.water) if part is not None]
+    for words in dict.fromkeys(
+        f"{part.source}: {record.details}" for part in parts for record in part.records
+    ):
+        notify(words)
+    return scan
 
 
 def read_basis(path: Path, notify: Notify = silent) -> "Basis | SampledBasis":
@@ -219,6 +383,7 @@ def analyse(
     settings: dict[str, Any],
     notify: Notify = silent,
     assumptions: "QuantifySettings | None" = None,
+    judged: "Assessment | None" = None,
 ) -> dict[str, Any]:
     """Fit and quantify one processed scan, write all results into `folder` and return the table.
 
@@ -232,7 +397,7 @@ def analyse(
     from pulsespec.recon.results import write_table
     from pulsespec.simulator.broad import broad_lines
 
-    spectrum = measured(scan)
+    spectrum = one_spectrum(scan)
     notices = list(compare(spectrum, basis))
     if not basis.broad:
         basis = basis.with_broad(broad_lines(basis.f0_hz, reference_ppm=basis.reference_ppm))
@@ -250,12 +415,14 @@ def analyse(
     write_table(amounts.rows, folder / "concentrations.tsv")
     write_nifti(spectrum, folder / "spectrum.nii.gz")
     title = spectrum.source or "spectrum"
-    page = fit_report(found, spectrum, amounts.rows, title=title, warnings=warnings, provenance=facts)
+    page = fit_report(
+        found, spectrum, amounts.rows, title=title, warnings=warnings, provenance=facts, judged=judged
+    )
     write_report(page, folder / "report.html")
     result = {
         **facts,
         "warnings": warnings,
-        "quality": dict(page.quality),
+        "quality": dict(page.quality) | (judged.as_dict() if judged else {}),
         "fit": {"converged": found.converged, "message": found.message, **dict(found.parameters)},
         "fit_settings": dataclasses.asdict(found.settings),
         "steps": [{"method": r.method, "details": r.details, "time": r.time} for r in spectrum.records],
@@ -264,7 +431,11 @@ def analyse(
     (folder / "result.json").write_text(to_json(result) + "\n", encoding="utf-8")
     for warning in warnings:
         notify(f"warning: {warning}")
-    return {"concentrations": list(amounts.rows), "warnings": warnings}
+    return {
+        "concentrations": list(amounts.rows),
+        "warnings": warnings,
+        "quality": judged.as_dict() if judged else None,
+    }
 
 
 def _facts(data: "Transients") -> dict[str, Any]:

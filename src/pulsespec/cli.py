@@ -40,6 +40,15 @@ Output = Annotated[Path, typer.Option("-o", "--output", help="File to write.")]
 Folder = Annotated[Path, typer.Option("-o", "--output", help="Folder to write into.")]
 Raws = Annotated[list[Path], typer.Argument(help="Raw data and, if a file apart, its water reference.")]
 SequenceFile = Annotated[Path | None, typer.Option("--seq", help="The .seq that acquired the data.")]
+KeepIdentifiers = Annotated[
+    bool, typer.Option("--keep-identifiers", help="Write on what names the person or the device.")
+]
+DwellS = Annotated[
+    float | None, typer.Option("--dwell-s", help="Time between samples, where the file does not say it.")
+]
+DataF0Mhz = Annotated[
+    float | None, typer.Option("--f0-mhz", help="Spectrometer frequency, where the file does not say it.")
+]
 Conjugate = Annotated[bool, typer.Option("--conjugate", help="The data have the opposite sign of frequency.")]
 
 Gm = Annotated[float, typer.Option("--gm", help="Volume fraction of grey matter in the voxel.")]
@@ -324,8 +333,15 @@ def _pairs(option: str, text: str) -> tuple[tuple[float, float], ...]:
 
 @app.command()
 def recon(
-    raws: Raws,
-    output: Annotated[Path, typer.Option("-o", "--output", help="NIfTI-MRS file to write.")],
+    raws: Annotated[
+        list[Path], typer.Argument(help="Raw data and its water reference, or the folder of a BIDS dataset.")
+    ],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="NIfTI-MRS file to write.")] = None,
+    bids: Annotated[
+        Path | None, typer.Option("--bids", help="BIDS dataset to write into, in place of -o.")
+    ] = None,
+    subject: Annotated[str | None, typer.Option("--subject", help="BIDS label of the subject (01).")] = None,
+    session: Annotated[str | None, typer.Option("--session", help="BIDS label of the session.")] = None,
     sequence: SequenceFile = None,
     conjugate: Conjugate = False,
     coils: Annotated[str, typer.Option(help="Combine coils by gls, svd or 'first points'.")] = "gls",
@@ -346,12 +362,15 @@ def recon(
     lorentz_hz: Annotated[float, typer.Option(help="Broaden lines by this width.")] = 0.0,
     gauss_hz: Annotated[float, typer.Option(help="Broaden lines by this width.")] = 0.0,
     zero_fill: Annotated[int | None, typer.Option(help="Fill with zeros to this many samples.")] = None,
+    keep_identifiers: KeepIdentifiers = False,
+    dwell_s: DwellS = None,
+    f0_mhz: DataF0Mhz = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Process raw data to one spectrum."""
+    """Process raw data to one spectrum and say how good it is."""
     from pulsespec.recon.pipeline import ReconSettings
 
     console = Console(as_json, quiet)
@@ -377,11 +396,17 @@ def recon(
             sequence=sequence,
             conjugate=conjugate,
             settings=settings,
+            bids=bids,
+            subject=subject,
+            session=session,
+            keep_identifiers=keep_identifiers,
+            dwell_s=dwell_s,
+            f0_mhz=f0_mhz,
             overwrite=overwrite,
             dry_run=dry_run,
             notify=notify,
         )
-    console.result(made, f"{'would write' if dry_run else 'wrote'} {output}")
+    console.result(made, f"{'would write' if dry_run else 'wrote'} {made['output']}")
 
 
 @app.command()
@@ -396,6 +421,8 @@ def fit(
     water_mm: WaterMm = None,
     no_relaxation: NoRelaxation = False,
     conjugate: Conjugate = False,
+    dwell_s: DwellS = None,
+    f0_mhz: DataF0Mhz = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -411,6 +438,8 @@ def fit(
             water=water,
             assumptions=_assumptions(gm, wm, csf, water_mm, no_relaxation),
             conjugate=conjugate,
+            dwell_s=dwell_s,
+            f0_mhz=f0_mhz,
             overwrite=overwrite,
             dry_run=dry_run,
             notify=notify,
@@ -435,6 +464,9 @@ def run(
     water_mm: WaterMm = None,
     no_relaxation: NoRelaxation = False,
     conjugate: Conjugate = False,
+    keep_identifiers: KeepIdentifiers = False,
+    dwell_s: DwellS = None,
+    f0_mhz: DataF0Mhz = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     jobs: Jobs = 1,
@@ -453,10 +485,13 @@ def run(
             scanner=scanner,
             metabolites=names.split(",") if names else None,
             conjugate=conjugate,
+            dwell_s=dwell_s,
+            f0_mhz=f0_mhz,
             overwrite=overwrite,
             dry_run=dry_run,
             jobs=jobs,
             assumptions=_assumptions(gm, wm, csf, water_mm, no_relaxation),
+            keep_identifiers=keep_identifiers,
             notify=notify,
         )
     _show(console, made, dry_run)

@@ -288,6 +288,12 @@ def require_file(path: Path) -> None:
         raise InputError(f"{path}: no such file")
 
 
+def require_data(path: Path) -> None:
+    """Raise `InputError` where `path` is neither a file nor a folder: some formats are folders."""
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+
+
 def frequency(field_t: float | None, f0_mhz: float | None) -> float | None:
     """Return the Larmor frequency in Hz that one of the two options asks for, if any."""
     if field_t is not None and f0_mhz is not None:

@@ -30,6 +30,16 @@ GAMMA_HZ_PER_T: dict[str, float] = {
 RECEIVER_PPM = 4.65
 """Chemical shift at the receiver's centre unless the data say otherwise: water at body temperature."""
 
+DEVICE_FROM_LPS: dict[tuple[str, str], NDArray[np.float64]] = {
+    ("Siemens", "HFS"): np.diag([1.0, -1.0, -1.0]),
+    ("Siemens", "HFP"): np.diag([-1.0, 1.0, -1.0]),
+}
+"""Gradient axes from patient axes (left, posterior, head), by vendor and patient position.
+
+Siemens: X, Y, Z of the device from sagittal, coronal, transverse of the patient, as independent public programs
+have them (the coordinate transforms of N. G. Lee, and of C. Mirkes and A. Aghaeifar). Not tried on a scanner.
+"""
+
 
 def larmor_hz(field_t: float, nucleus: str = "1H") -> float:
     """Return the Larmor frequency in Hz of `nucleus` at `field_t` tesla."""
@@ -48,9 +58,12 @@ def gamma_hz_per_t(nucleus: str) -> float:
     return GAMMA_HZ_PER_T[nucleus]
 
 
-def swap_sense(fid: NDArray[Any]) -> NDArray[Any]:
-    """Turn FIDs (any shape, time last) from the Pulseq sense to the NIfTI-MRS sense, or back."""
-    return np.asarray(np.conj(fid))
+def swap_sense(fid: NDArray[Any], *, in_place: bool = False) -> NDArray[Any]:
+    """Turn FIDs (any shape, time last) from the Pulseq sense to the NIfTI-MRS sense, or back.
+
+    With `in_place` complex FIDs are overwritten, which raw data of gigabytes need.
+    """
+    return np.asarray(np.conj(fid, out=fid) if in_place else np.conj(fid))
 
 
 def ppm_axis(
