@@ -124,7 +124,8 @@ def _chosen(shots: Complex, data: Transients) -> _Way:
     for way in (_singlets(shots, data), _water(shots, data)):
         difference = way.found.frequency_hz - whole.found.frequency_hz
         spread = 1.4826 * float(np.median(np.abs(difference - np.median(difference))))
-        agrees = spread < _AGREE * np.hypot(way.error_hz, whole.error_hz)
+        weak = whole.error_hz > _WEAK_HZ  # then it has nothing to contradict with
+        agrees = weak or spread < _AGREE * np.hypot(way.error_hz, whole.error_hz)
         if way.error_hz < _BETTER * best.error_hz and (agrees or way.name == "singlets"):
             best = way
     return best

@@ -18,6 +18,7 @@ _FLAT_BAND = 0.8
 """Share of the bandwidth in which the receiver's filter is flat."""
 _TAIL = 4
 _MOST_SHOTS = 64
+_SINGULAR = 1e8
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def noise_of_tails(data: Transients) -> CoilNoise | None:
 
     Only frequencies outside -2 to 11 ppm and inside the flat part of the receiver's band count, so neither
     long-lived signals nor the filter's edges do. At most 64 shots are looked at. `None` where that leaves
-    fewer than ten samples a coil: short FIDs of few shots, or a narrow band.
+    fewer than ten samples a coil (short FIDs of few shots, or a narrow band), or where coils are silent or doubled.
     """
     n_coils, points = data.size("coil"), data.samples // _TAIL
     if "coil" not in data.dims or points < 16:
@@ -91,6 +92,9 @@ def noise_of_tails(data: Transients) -> CoilNoise | None:
         bins = np.fft.fftshift(np.fft.fft(tail, axis=-1), axes=-1)[:, empty]
         total += bins @ bins.conj().T
     covariance = total / (empty.sum() * len(shots) * np.sum(window**2))
+    size = np.diag(covariance).real
+    if np.any(size <= 0) or np.linalg.cond(covariance / np.sqrt(np.outer(size, size))) > _SINGULAR:
+        return None
     return CoilNoise(covariance, independent, f"the tails of {len(shots)} FIDs ({independent} samples)")
 
 

@@ -31,10 +31,12 @@ _LIPID_PPM = (0.6, 1.75)
 _NAA_PPM = (1.9, 2.12)
 _LIPID_HZ = 15.0
 _BROADER_HZ = 4.0
+_WIDEST_HZ = 30
 _STRONGER = 1.5
 _SD = 5.0
 _UNLIKE_SD = 6.0
 _UNLIKE = 0.3
+_SEVERAL = 4
 _MOST = 0.5
 
 
@@ -48,8 +50,9 @@ class Likeness:
     phase_rad: Real
     """That alignment took away, from the mean of the usual shots."""
     broadening_hz: Real
-    """Lorentzian width it has more than the usual."""
-    broadening_sd_hz: float
+    """Lorentzian width it has more than the usual, 0 where that is no more than its noise."""
+    height: Real
+    """Its amplitude at t = 0, that width allowed for."""
     lipid: Real
     """Height at 0.6 to 1.75 ppm of what the usual shot does not explain, over the height of NAA."""
     lipid_sd: float
@@ -64,12 +67,10 @@ class Likeness:
         spread = 1.4826 * float(np.median(turned))
         marks = {
             "lipid": self.lipid > max(_LIPID, _SD * self.lipid_sd),
-            "stronger": (self.amplitude > _STRONGER)
-            & (-loss > _SD * self.amplitude_sd)
-            & (self.rest < _UNLIKE * self.amplitude),
+            "stronger": (self.amplitude > _STRONGER) & (-loss > _SD * self.amplitude_sd),
+            "broadened": (self.broadening_hz > _BROADER_HZ) & (self.height > _LOST),
             "lost signal": (self.amplitude < _LOST) & (loss > _SD * self.amplitude_sd),
             "phase": turned > max(_TURNED_DEG, _TURNED_SD * spread),
-            "broadened": self.broadening_hz > max(_BROADER_HZ, _SD * self.broadening_sd_hz),
             "unlike the rest": (self.rest > _UNLIKE) & (self.rest_sd > _UNLIKE_SD),
         }
         return [next((why for why, mark in marks.items() if mark[n]), "") for n in range(turned.size)]
@@ -89,16 +90,13 @@ def likeness(shots: Complex, phase_rad: Real, data: Transients) -> Likeness:
 
     """
     noise = noise_of(shots)
-    t = np.arange(shots.shape[1]) * data.dwell_s
+    t = np.arange(shots.shape[1], dtype=np.float64) * data.dwell_s
     clean = outside(shots, water_band(data)) if data.nucleus == "1H" else shots
     usual = registered_mean(clean, data.dwell_s, noise)
     power = float(np.vdot(usual, usual).real) + 1e-300
-    slope = -np.pi * t * usual
-    design = np.stack([usual, slope], axis=1)
-    normal = (design.conj().T @ design).real
-    inverse = np.linalg.inv(normal + 1e-12 * np.trace(normal) * np.eye(2) * np.array([1, t[-1] ** 2]))
-    amplitude, widening = inverse @ (design.conj().T @ clean.T).real
+    amplitude = (clean @ usual.conj()).real / power
     scale = float(np.median(amplitude)) or 1.0
+    broadening, height = _broadening(clean, usual, t, noise)
     left = clean - amplitude[:, None] * usual
     heard = np.abs(usual) > 0
     freedom = max(int(heard.sum()), 1)
@@ -108,15 +106,28 @@ def likeness(shots: Complex, phase_rad: Real, data: Transients) -> Likeness:
     middle = float(np.angle(np.sum(np.exp(1j * phase_rad[good]))))
     return Likeness(
         amplitude=amplitude / scale,
-        amplitude_sd=float(noise * np.sqrt(inverse[0, 0] / 2)) / abs(scale),
+        amplitude_sd=float(noise / np.sqrt(2 * power)) / abs(scale),
+        height=height / scale,
         phase_rad=np.angle(np.exp(1j * (phase_rad - middle))),
-        broadening_hz=widening / np.maximum(np.abs(amplitude), 0.1 * abs(scale)),
-        broadening_sd_hz=float(noise * np.sqrt(inverse[1, 1] / 2)) / abs(scale),
+        broadening_hz=broadening,
         lipid=lipid,
         lipid_sd=lipid_sd,
         rest=np.sqrt(np.maximum(energy, 0) / power),
         rest_sd=energy / (noise**2 * np.sqrt(freedom)),
     )
+
+
+def _broadening(clean: Complex, usual: Complex, t: Real, noise: float) -> tuple[Real, Real]:
+    """Return the Lorentzian width in Hz that fits each shot better than none, and the amplitude it then has."""
+    widths = np.arange(0.0, _WIDEST_HZ + 1)
+    family = usual * np.exp(-np.pi * widths[:, None] * t)
+    power = np.sum(np.abs(family) ** 2, axis=1) + 1e-300
+    overlap = np.maximum((clean @ family.conj().T).real, 0.0)
+    explained = overlap**2 / power
+    best = np.argmax(explained, axis=1)
+    rows = np.arange(len(clean))
+    best[explained[rows, best] - explained[:, 0] < _SD**2 * noise**2 / 2] = 0
+    return widths[best], overlap[rows, best] / power[best]
 
 
 def _lipid(left: Complex, usual: Complex, data: Transients, noise: float) -> tuple[Real, float]:
@@ -135,8 +146,9 @@ def _lipid(left: Complex, usual: Complex, data: Transients, noise: float) -> tup
 def find_outliers(data: Transients) -> Transients:
     """Find shots that are unlike the rest; the data stay as they are, the record says which and why.
 
-    `averaging.average` leaves those shots out. Shots much stronger than the rest are no accidents but another
-    condition (such as b = 0), and more than half of the shots cannot be unlike the rest: then all are kept.
+    `averaging.average` leaves those shots out. Shots much stronger than the rest, or unlike it at one interval, are
+    no accidents but another condition (such as b = 0), and more than half of the shots cannot be unlike the rest:
+    then all are kept.
 
     Parameters
     ----------
@@ -157,8 +169,11 @@ def find_outliers(data: Transients) -> Transients:
         marked = [n for n, reason in enumerate(reasons) if reason]
         found.append(one)
         note = ""
-        if any(reason == "stronger" for reason in reasons):
-            note = f"{marked} are unlike the rest and some stronger: several conditions in one average? All were kept"
+        if any(reason == "stronger" for reason in reasons) or _regular(reasons):
+            note = (
+                f"{marked} are unlike the rest, some stronger or at regular intervals: several conditions in one "
+                "average? All were kept"
+            )
         elif len(marked) > _MOST * len(reasons):
             note = (
                 f"{len(marked)} of {len(reasons)} shots are unlike the rest: no outliers then; all were kept"
@@ -168,6 +183,12 @@ def find_outliers(data: Transients) -> Transients:
             why += [(*index, n, reasons[n]) for n in marked]
         notes += [note] if note else []
     return data.with_data(data.data, _record(keep, why, notes, found))
+
+
+def _regular(reasons: list[str]) -> bool:
+    """Return whether shots that are unlike the rest come at one interval, as another condition does."""
+    unlike = [n for n, reason in enumerate(reasons) if reason == "unlike the rest"]
+    return len(unlike) >= _SEVERAL and len(set(np.diff(unlike).tolist())) == 1
 
 
 def _phases(data: Transients) -> Real:

@@ -7,10 +7,13 @@ from datetime import UTC, datetime
 import numpy as np
 
 import pulsespec
-from pulsespec.errors import DataError
+from pulsespec.errors import DataError, InputError
+from pulsespec.recon.align import METHODS as ALIGN_METHODS
 from pulsespec.recon.align import align
 from pulsespec.recon.apodisation import apodise, truncate, zero_fill
+from pulsespec.recon.averaging import METHODS as AVERAGE_METHODS
 from pulsespec.recon.averaging import average
+from pulsespec.recon.coils import METHODS as COIL_METHODS
 from pulsespec.recon.coils import combination, combine_coils
 from pulsespec.recon.eddy import correct_eddy_currents
 from pulsespec.recon.edit_order import with_conditions
@@ -58,6 +61,16 @@ class ReconSettings:
     """Broaden lines by this full width at half maximum, Gaussian."""
     zero_filling_points: int | None = None
     """Fill the averaged FID with zeros to this many samples."""
+
+    def __post_init__(self) -> None:
+        """Check that the methods are known, before anything is read."""
+        for name, known in (
+            ("coil_combination", COIL_METHODS),
+            ("alignment_method", ALIGN_METHODS),
+            ("averaging", AVERAGE_METHODS),
+        ):
+            if getattr(self, name) not in known:
+                raise InputError(f"{name}: got {getattr(self, name)!r}, expected one of {', '.join(known)}")
 
 
 Step = Callable[[Scan, ReconSettings], Scan]

@@ -150,7 +150,7 @@ def _registered(
 
 def most_typical(fids: Complex) -> int:
     """Return the index of the FID that is most like the others, whatever their phases."""
-    size = np.linalg.norm(fids, axis=1) + 1e-300
+    size = np.linalg.norm(fids, axis=1) + 1e-150
     likeness = np.abs(fids @ fids.conj().T) / np.outer(size, size)
     return int(np.argmax(np.median(likeness, axis=1)))
 
@@ -163,7 +163,8 @@ def noise_of(fids: Complex) -> float:
 
 def _search(fids: Complex, common: Complex, t: Real, largest_hz: float) -> tuple[Real, Real]:
     """Return where |sum fid conj(common e^(2 pi i f t))| is largest, and its phase there."""
-    end = int(np.flatnonzero(np.abs(np.atleast_2d(common)).max(axis=0))[-1:].sum()) + 1
+    heard = np.flatnonzero(np.abs(np.atleast_2d(common)).max(axis=0))
+    end = max(_SHORTEST, int(heard[-1]) + 1 if heard.size else 0)
     found = []
     for start in range(0, len(fids), _BLOCK):
         block = slice(start, start + _BLOCK)

@@ -13,6 +13,7 @@ from pulsespec.files import atomic_directory, refuse_existing
 
 if TYPE_CHECKING:
     from pulsespec.recon.formats import Known
+    from pulsespec.recon.pipeline import ReconSettings
     from pulsespec.recon.quantify import QuantifySettings
     from pulsespec.recon.transients import Scan, Transients
     from pulsespec.recon.verdict import Assessment
@@ -32,6 +33,7 @@ def recon(
     *,
     sequence: Path | None = None,
     conjugate: bool = False,
+    settings: "ReconSettings | None" = None,
     bids: Path | None = None,
     subject: str | None = None,
     session: str | None = None,
@@ -68,7 +70,7 @@ def recon(
     scan = load(raws, known(sequence, dwell_s, f0_mhz, keep_identifiers), conjugate, notify)
     if dry_run:
         return {"inputs": [str(path) for path in raws], "output": str(output or bids)}
-    done = _processed(scan, notify)
+    done = _processed(scan, notify, settings=settings)
     spectrum = done.metabolite or done.water
     assert spectrum is not None
     judged = _judged(scan, done, notify)
@@ -305,16 +307,20 @@ def one_spectrum(scan: "Scan") -> "Transients":
     return data
 
 
-def _processed(scan: "Scan", notify: Notify, whole: bool = True) -> "Scan":
+def _processed(
+    scan: "Scan", notify: Notify, whole: bool = True, settings: "ReconSettings | None" = None
+) -> "Scan":
     """Return the scan as one spectrum and one water reference; without `whole` only what is still several."""
     from pulsespec.recon.pipeline import ReconSettings, recon
 
     data = scan.metabolite or scan.water
     assert data is not None
     notify(f"processing {data.source or 'data'}: {', '.join(f'{d} {data.size(d)}' for d in data.dims)}")
-    settings = ReconSettings()
+    settings = settings or ReconSettings()
     if not whole:
-        settings = dataclasses.replace(settings, eddy_current_correction=False, alignment=False)
+        settings = dataclasses.replace(
+            settings, eddy_current_correction=False, alignment=False, phasing=False
+        )
     return recon(scan, settings)
 
 

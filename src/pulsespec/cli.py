@@ -344,6 +344,24 @@ def recon(
     session: Annotated[str | None, typer.Option("--session", help="BIDS label of the session.")] = None,
     sequence: SequenceFile = None,
     conjugate: Conjugate = False,
+    coils: Annotated[str, typer.Option(help="Combine coils by gls, svd or 'first points'.")] = "gls",
+    align: Annotated[str, typer.Option(help="Align by auto, all, singlets, water, plain or none.")] = "auto",
+    average: Annotated[
+        str, typer.Option(help="Average by auto, mean, 'inverse variance' or signal.")
+    ] = "auto",
+    no_eddy: Annotated[bool, typer.Option("--no-eddy", help="Leave eddy currents uncorrected.")] = False,
+    keep_outliers: Annotated[
+        bool, typer.Option("--keep-outliers", help="Keep shots unlike the rest.")
+    ] = False,
+    keep_water: Annotated[bool, typer.Option("--keep-water", help="Leave residual water.")] = False,
+    remove_lipid: Annotated[
+        bool, typer.Option("--remove-lipid", help="Subtract lipid, and what lies under it.")
+    ] = False,
+    no_phasing: Annotated[bool, typer.Option("--no-phasing", help="Leave the phase as it is.")] = False,
+    truncate: Annotated[int | None, typer.Option(help="Keep this many samples.")] = None,
+    lorentz_hz: Annotated[float, typer.Option(help="Broaden lines by this width.")] = 0.0,
+    gauss_hz: Annotated[float, typer.Option(help="Broaden lines by this width.")] = 0.0,
+    zero_fill: Annotated[int | None, typer.Option(help="Fill with zeros to this many samples.")] = None,
     keep_identifiers: KeepIdentifiers = False,
     dwell_s: DwellS = None,
     f0_mhz: DataF0Mhz = None,
@@ -353,13 +371,31 @@ def recon(
     quiet: Quiet = False,
 ) -> None:
     """Process raw data to one spectrum and say how good it is."""
+    from pulsespec.recon.pipeline import ReconSettings
+
     console = Console(as_json, quiet)
     with console.progress() as notify:
+        settings = ReconSettings(
+            coil_combination=coils,
+            alignment=align != "none",
+            alignment_method="auto" if align == "none" else align,
+            averaging=average,
+            eddy_current_correction=not no_eddy,
+            outlier_rejection=not keep_outliers,
+            water_removal=not keep_water,
+            lipid_removal=remove_lipid,
+            phasing=not no_phasing,
+            truncation_points=truncate,
+            lorentz_hz=lorentz_hz,
+            gauss_hz=gauss_hz,
+            zero_filling_points=zero_fill,
+        )
         made = analysis.recon(
             raws,
             output,
             sequence=sequence,
             conjugate=conjugate,
+            settings=settings,
             bids=bids,
             subject=subject,
             session=session,
