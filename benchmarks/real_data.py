@@ -1,4 +1,4 @@
-"""Every scan in scanner format through `pulsespec recon` without flags: what it is, how good, how long, how much memory.
+"""Every scan in scanner format through `pulsespec recon` without flags: what it is, how good, its time and memory.
 
     PULSESPEC_DATA=/path/to/data python benchmarks/real_data.py [--only NAME ...]
 

@@ -25,6 +25,7 @@ _WATER_ALONE = 15.0
 _MOST_SHOTS = 16
 _BELL_S = 0.25
 _CONTRAST = 5.0
+_CHOICE = "Selection of the water reference"
 _LARGEST = 1e15
 """No receiver writes larger numbers, and sums of their squares are numbers still, in single precision too."""
 
@@ -89,7 +90,7 @@ def _check_numbers(data: Transients | None) -> None:
             raise DataError(f"{data.source}: {name} is {value}, expected a number above 0: damaged")
     for shot in np.ndindex(data.data.shape[:-1]):  # a whole array that is reshaped may be copied
         fid = data.data[shot]
-        largest = float(max(np.abs(fid.real).max(initial=0.0), np.abs(fid.imag).max(initial=0.0)))
+        largest = float(np.maximum(*(np.abs(part).max(initial=0.0) for part in (fid.real, fid.imag))))
         if not np.isfinite(largest):
             raise DataError(f"{data.source}: has values that are not finite numbers: damaged")
         if largest > _LARGEST:
@@ -151,10 +152,24 @@ def _timed(scan: Scan, sequence: Path | None) -> Scan:
 
 def _kinds(scan: Scan) -> tuple[Transients | None, Transients | None]:
     """Return metabolite and water of a file, told apart by content where it holds one kind alone."""
-    if scan.water is not None or scan.metabolite is None:
-        return scan.metabolite, scan.water
-    data = scan.metabolite
-    return (None, data) if is_water(data) else (data, None)
+    data, water = scan.metabolite, scan.water
+    if (
+        data is None
+        or not is_water(data)
+        or (water is not None and _height(data) < _height(water) / _CONTRAST)
+    ):
+        return data, water
+    if water is None:
+        return None, data
+    record = Record(_CHOICE, "no shot is water-suppressed; what is flagged as a reference is left out")
+    return None, _noted(data, record)
+
+
+def _height(data: Transients) -> float:
+    """Return how strong the beginning of a mean FID is, coils as the square root of their squares."""
+    kept = tuple(axis for axis, name in enumerate(data.dims) if name not in ("coil", "t"))
+    mean = data.data.mean(axis=kept, dtype=np.complex128)
+    return float(np.linalg.norm(np.abs(mean).max(axis=-1)))
 
 
 def is_water(data: Transients) -> bool:

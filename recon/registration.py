@@ -91,6 +91,8 @@ def register(
     if reference is not None:
         reference = outside(reference, nuisance)
     first = _registered(outside(fids, nuisance), dwell_s, reference, largest_hz, noise)
+    if not first.reference.any():
+        return first
     turned = turn(fids, dwell_s, -first.frequency_hz, -first.phase_rad)
     turned = outside(turned, varying(turned[first.usual], nuisance, noise))
     second = _registered(turned, dwell_s, reference, largest_hz / 4, noise)
@@ -127,8 +129,8 @@ def _registered(
         frequency, phase = _search(fids, reference, t, largest_hz)
         return _judged(fids, reference, reference, t, frequency, phase, noise)
     damping = _damping(np.median(np.abs(fids) ** 2, axis=0) / _MEDIAN, dwell_s, noise, len(fids))
-    if not damping.any():  # noise alone
-        damping = np.ones_like(damping)
+    if not damping.any():
+        return _noise_alone(fids, noise)
     common: Complex = fids[most_typical(fids[:, damping > 0])] * damping
     end = min(t.size, 2 * max(_SHORTEST, int(np.count_nonzero(damping))))
     part, common, keep = fids[:, :end], common[:end], np.ones(len(fids))
@@ -146,6 +148,15 @@ def _registered(
     reference[:end] = whole * back
     common = common * back
     return _judged(part, common, reference, t, frequency, phase, noise)
+
+
+def _noise_alone(fids: Complex, noise: float) -> Registration:
+    """Return that nothing is known of shots in which nothing is seen."""
+    zeros, unknown = np.zeros(len(fids)), np.full(len(fids), np.inf)
+    misfit = np.mean(np.abs(fids) ** 2, axis=1) / noise**2
+    nothing = np.zeros(fids.shape[1], dtype=np.complex128)
+    usual = np.ones(len(fids), dtype=bool)
+    return Registration(zeros, zeros, zeros + 1, unknown, unknown, misfit, usual, nothing, noise)
 
 
 def most_typical(fids: Complex) -> int:

@@ -90,7 +90,7 @@ def test_any_edit_of_bytes_is_seen_or_harmless(tmp_path_factory, data, write):
     assert outcome.kind not in fuzzing.FAILURES, outcome.words
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1e20])
+@pytest.mark.parametrize("value", [np.nan, complex(1.0, np.nan), np.inf, 1e20])
 def test_samples_that_no_receiver_makes_are_refused(tmp_path, value):
     fid = brain_like(samples=64)
     fid[5] = value
