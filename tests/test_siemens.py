@@ -259,15 +259,22 @@ def test_of_two_files_with_references_of_their_own_the_one_without_suppression_i
         assert scan.metabolite.source == "on.dat"
         assert scan.water.source == "off.dat"
         assert scan.water.size("average") == 2
-        assert "not the reference shots inside" in scan.water.records[0].details
+        assert "quantities: off.dat (2 shots)" in scan.metabolite.records[-1].details
 
 
-def test_what_the_file_calls_metabolites_stays_so_however_strong_its_water(tmp_path, rng):
+@pytest.mark.parametrize("is_suppressed", [True, False])
+def test_poorly_suppressed_shots_are_metabolites_and_shots_as_strong_as_the_reference_are_not(
+    tmp_path, is_suppressed
+):
     fid = np.conj(brain_like(water=1e5))
-    shots = [Shot(np.tile(fid, (COILS, 1)), flags) for flags in (PHASCOR, 0, 0)]
+    shots = [
+        Shot(np.tile(fid * (50 if flags and is_suppressed else 1), (COILS, 1)), flags)
+        for flags in (PHASCOR, 0, 0)
+    ]
     protocol = {"sRXSPEC.alDwellTime[0]": 500000, "sTXSPEC.asNucleusInfo[0].lFrequency": 127736713}
     scan = read([write(tmp_path / "x.dat", shots, True, **protocol)])
-    assert scan.metabolite.size("average") == 2
+    assert (scan.metabolite is None) != is_suppressed
+    assert (scan.metabolite or scan.water).size("average") == 2
 
 
 def test_rda(tmp_path):
