@@ -10,7 +10,7 @@ import numpy as np
 from pulsespec.errors import SequenceError
 from pulsespec.simulator.basis import Basis, Lines
 from pulsespec.simulator.setup import WATER_ALONE
-from pulsespec.simulator.simulate import amplitude_of_singlet, simulate
+from pulsespec.simulator.simulate import amplitude_of_singlet, simulate_each
 from pulsespec.simulator.timeline import read_played
 
 
@@ -28,14 +28,8 @@ def conditions_of(sequence: Path) -> tuple[int, ...]:
 def simulate_conditions(
     sequence: Path, names: Sequence[str] | None = None, **settings: Any
 ) -> dict[int, Basis]:
-    """Simulate a sequence once for each editing condition; settings are those of `simulate`."""
-    return in_phase(
-        sequence,
-        {
-            condition: simulate(sequence, names, **settings, conditions={condition: 1.0})
-            for condition in conditions_of(sequence)
-        },
-    )
+    """Simulate a sequence for each of its editing conditions; settings are those of `simulate_each`."""
+    return simulate_each(sequence, names, conditions=conditions_of(sequence), **settings)
 
 
 def in_phase(sequence: Path, bases: Mapping[int, Basis]) -> dict[int, Basis]:

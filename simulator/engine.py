@@ -30,6 +30,8 @@ from pulsespec.simulator.timeline import Shot
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
+Made = dict[tuple[object, ...], Complex]
+"""Propagators by all that they depend on but the spins."""
 
 _SMALLEST_LINE = 1e-3  # of the tolerance, relative to the sum of all lines
 _NEGLIGIBLE = 1e-9
@@ -76,6 +78,7 @@ def simulate_system(
     j_hz: Real,
     relaxation: Relaxation = NONE,
     start: float = 1.0,
+    made: Made | None = None,
 ) -> Lines:
     """Return the lines of a spin system at the first sample of the shot.
 
@@ -93,6 +96,8 @@ def simulate_system(
         T1 and T2 of all spins.
     start
         Longitudinal magnetisation at the start of the shot, over that in equilibrium: rho(0) = start Fz.
+    made
+        Propagators of these very spins in other shots, to take from and to add to.
 
     Returns
     -------
@@ -101,8 +106,9 @@ def simulate_system(
     """
     largest = int(np.rint(2 * sum(spins)))
     found = []
-    for system in blocks(spins, swap_symmetry(spins, shift_hz, j_hz)):
-        run = _Run(plan, system, shift_hz, j_hz, relaxation, start)
+    made = {} if made is None else made
+    for number, system in enumerate(blocks(spins, swap_symmetry(spins, shift_hz, j_hz))):
+        run = _Run(plan, system, shift_hz, j_hz, relaxation, start, made, number)
         final = np.zeros((system.dimension,) * 2, dtype=complex)
         for pathway in plan.selection.kept:
             if max(np.abs(pathway.orders)) <= largest:
@@ -134,6 +140,8 @@ class _Run:
         j_hz: Real,
         relaxation: Relaxation,
         start: float,
+        made: Made,
+        number: int,
     ) -> None:
         self.plan, self.system = plan, system
         self.shift_hz, self.j_hz = shift_hz, j_hz
@@ -141,7 +149,7 @@ class _Run:
         self.free = free_precession(system, shift_hz, j_hz)
         low, high = float(shift_hz.min()), float(shift_hz.max())
         self.positions = [axis.positions(low, high) for axis in plan.layout.axes]
-        self._made: dict[tuple[object, ...], Complex] = {}
+        self._made, self._number = made, number
 
     def propagators(self, index: int) -> Complex:
         """Return the propagators of a pulse at all positions of its axes; shape (n, dim, dim)."""
@@ -150,7 +158,8 @@ class _Run:
         points = layout.points(axes, [self.positions[axis] for axis in axes])
         offset = layout.gradient_hz(index, points) - rf.offset_hz
         digest = hashlib.blake2b(np.round(offset, 3).tobytes(), digest_size=16).digest()
-        key = (rf.b1_hz.tobytes(), rf.duration_s, digest)
+        bins, accuracy = layout.bins[index], self.plan.accuracy
+        key = (self._number, rf.b1_hz.tobytes(), rf.duration_s, digest, bins, accuracy)
         if key not in self._made:
             self._made[key] = pulse_propagators(
                 self.system,
@@ -158,8 +167,8 @@ class _Run:
                 self.shift_hz,
                 self.j_hz,
                 offset,
-                layout.bins[index],
-                self.plan.accuracy,
+                bins,
+                accuracy,
             )
         turn = np.exp(-2j * np.pi * rf.offset_hz * rf.duration_s * self.system.m)
         return np.asarray(turn.astype(self.plan.accuracy.dtype)[:, None] * self._made[key])

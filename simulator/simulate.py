@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pulsespec
 from pulsespec.errors import DataError, InputError, SequenceError
 from pulsespec.executor import map_blocks
 from pulsespec.simulator.basis import Basis, Lines, merge_lines
-from pulsespec.simulator.engine import Plan, simulate_system
+from pulsespec.simulator.engine import Made, Plan, simulate_system
 from pulsespec.simulator.equivalence import reduce_system
 from pulsespec.simulator.fsl_mrs_sequence import read_sequence
 from pulsespec.simulator.geometry import Layout, Profiles, layout
@@ -145,9 +146,66 @@ def _key(timeline: Timeline, metabolites: Mapping[str, Metabolite], settings: Se
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=repr).encode()).hexdigest()
 
 
+def simulate_each(
+    path: Path,
+    names: Sequence[str] | None = None,
+    *,
+    conditions: Sequence[int],
+    extra: Path | None = None,
+    jobs: int = 1,
+    settings: Settings | None = None,
+    **changes: Any,
+) -> dict[int, Basis]:
+    """Simulate a `.seq` file for several editing conditions, each by itself.
+
+    As `simulate` for each of them, but what they share is computed once, and their phases are those that a receiver
+    sees: an uncoupled spin at the carrier is real and positive in the first.
+    """
+    settings = replace(settings or Settings(), **changes, conditions=dict.fromkeys(conditions, 1.0))
+    metabolites = load_metabolites(names, extra)
+    found = _found(path, read_sequence(path, settings.f0_hz), metabolites, settings, jobs)
+    return {
+        condition: _basis(
+            replace(found, planned=[one for one in found.planned if one.condition == condition]),
+            {name: parts[condition] for name, parts in found.lines.items()},
+            replace(settings, conditions={condition: 1.0}),
+        )
+        for condition in conditions
+    }
+
+
 def _simulate(
     path: Path, timeline: Timeline, metabolites: Mapping[str, Metabolite], settings: Settings, jobs: int
 ) -> Basis:
+    found = _found(path, timeline, metabolites, settings, jobs)
+    lines = {
+        name: merge_lines(
+            _together([_scaled(part, settings.conditions[condition]) for condition, part in parts.items()]),
+            _MERGE_HZ,
+        )
+        for name, parts in found.lines.items()
+    }
+    return _basis(found, lines, settings)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What was simulated: lines by metabolite and editing condition, and what they were simulated with."""
+
+    planned: "list[_Planned]"
+    lines: Mapping[str, Mapping[int, Lines]]
+    water: Lines | None
+    turn: complex
+    """Factor that makes the phase that of the convention."""
+    timeline: Timeline
+    metabolites: Mapping[str, Metabolite]
+    readout: tuple[int, float]
+    """Samples and dwell time in s."""
+
+
+def _found(
+    path: Path, timeline: Timeline, metabolites: Mapping[str, Metabolite], settings: Settings, jobs: int
+) -> _Found:
     profiles = Profiles()
     planned = [
         _Planned(
@@ -157,28 +215,38 @@ def _simulate(
         for scale, weight in _normalised(settings.b1)
         if factor
     ]
-    blocks = [(planned, metabolite, timeline, settings) for metabolite in metabolites.values()]
-    turn = _reference_phase(planned[0].plans, timeline)
-    lines = dict(zip(metabolites, map_blocks(_simulate_block, blocks, jobs), strict=True))
     readouts = {
         (plan.shot.readout.samples, plan.shot.readout.dwell_s) for one in planned for plan in one.plans
     }
     if len(readouts) > 1:
         raise SequenceError(f"{path}: shots of one kind have different readouts: {sorted(readouts)}")
-    samples, dwell_s = readouts.pop()
+    blocks = [(planned, metabolite, timeline, settings) for metabolite in metabolites.values()]
+    return _Found(
+        planned,
+        dict(zip(metabolites, map_blocks(_simulate_block, blocks, jobs), strict=True)),
+        _water(path, timeline, planned[0].plans, settings, profiles),
+        _reference_phase(planned[0].plans, timeline),
+        timeline,
+        metabolites,
+        readouts.pop(),
+    )
+
+
+def _basis(found: _Found, lines: Mapping[str, Lines], settings: Settings) -> Basis:
+    timeline = found.timeline
     return Basis(
-        lines={name: _turned(found, turn) for name, found in lines.items()},
+        lines={name: _turned(part, found.turn) for name, part in lines.items()},
         f0_hz=timeline.f0_hz,
         nucleus=timeline.nucleus,
         te_s=timeline.seconds("TE"),
         tr_s=timeline.seconds("TR"),
         reference_ppm=timeline.reference_ppm,
-        water=_water(path, timeline, planned[0].plans, settings, profiles),
-        samples=samples,
-        dwell_s=dwell_s,
+        water=found.water,
+        samples=found.readout[0],
+        dwell_s=found.readout[1],
         sequence=timeline.name,
         sequence_hash=timeline.sequence_hash,
-        provenance=_provenance(planned, metabolites, settings, timeline),
+        provenance=_provenance(found.planned, found.metabolites, settings, timeline),
     )
 
 
@@ -198,31 +266,40 @@ def _normalised(rows: Distribution) -> Distribution:
     return tuple((value, weight / total) for value, weight in rows if weight)
 
 
-def _simulate_block(block: tuple[list[_Planned], Metabolite, Timeline, Settings]) -> Lines:
+def _simulate_block(block: tuple[list[_Planned], Metabolite, Timeline, Settings]) -> dict[int, Lines]:
+    """Return the lines of one metabolite in each condition, the mean over B1 and B0."""
     planned, metabolite, timeline, settings = block
     times = relaxation_of(settings.relaxation, metabolite.name)
-    parts = [
-        _scaled(
-            _metabolite(one.plans, metabolite, timeline, times, offset_hz), one.factor * one.weight * weight
-        )
-        for one in planned
-        for offset_hz, weight in _normalised(settings.b0_hz)
-    ]
-    return merge_lines(_together(parts), _MERGE_HZ)
+    parts: dict[int, list[Lines]] = {one.condition: [] for one in planned}
+    for scale in dict.fromkeys(one.b1 for one in planned):
+        for offset_hz, weight in _normalised(settings.b0_hz):
+            made: defaultdict[tuple[int, int], Made] = defaultdict(
+                dict
+            )  # shared by conditions, not by B1 and B0
+            for one in (one for one in planned if one.b1 == scale):
+                lines = _metabolite(one.plans, metabolite, timeline, times, offset_hz, made)
+                parts[one.condition].append(_scaled(lines, one.weight * weight))
+    return {condition: merge_lines(_together(some), _MERGE_HZ) for condition, some in parts.items()}
 
 
 def _metabolite(
-    plans: Sequence[Plan], metabolite: Metabolite, timeline: Timeline, times: Relaxation, offset_hz: float
+    plans: Sequence[Plan],
+    metabolite: Metabolite,
+    timeline: Timeline,
+    times: Relaxation,
+    offset_hz: float,
+    made: Mapping[tuple[int, int], Made],
 ) -> Lines:
     """Return the lines of one metabolite, the mean over shots weighted by how often each is played."""
     parts = []
     for plan, share in _shares(plans):
-        for system in metabolite.systems:
-            for part in reduce_system(system):
+        for number, system in enumerate(metabolite.systems):
+            for place, part in enumerate(reduce_system(system)):
                 shift = (part.shifts_ppm - timeline.reference_ppm) * timeline.f0_hz * 1e-6 + part.offset_hz
                 shift = shift + offset_hz
                 start = longitudinal(plan, float(shift.mean()), times, timeline.seconds("TR"))
-                found = simulate_system(plan, part.spins, shift, part.j_hz, times, start)
+                known = made[number, place]
+                found = simulate_system(plan, part.spins, shift, part.j_hz, times, start, known)
                 parts.append(_scaled(found, share * part.weight))
     return _together(parts)
 
