@@ -62,6 +62,12 @@ def naa(fids: Complex, data: Transients) -> Naa:
     )
 
 
+def keep_naa(data: Transients) -> NDArray[np.bool_]:
+    """Return in which editing conditions of data with dims ("edit", "t") no pulse takes NAA away; shape (n,)."""
+    ratio = naa(data.data, data).ratio
+    return np.asarray(ratio > _GONE * ratio.max())
+
+
 def with_conditions(data: Transients) -> Transients:
     """Return data whose dimension "edit", if they have conditions, is there and named.
 

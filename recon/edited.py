@@ -1,7 +1,7 @@
 """From the mean FID of each editing condition to sums and differences.
 
 Shots are registered within their condition before (`align`): across conditions spectra differ by what is edited, and a
-common reference would turn that into frequency and phase (Mikkelsen et al. 2018, doi:10.1002/mrm.26619, for HERMES).
+common reference would turn that into frequency and phase (Mikkelsen et al. 2018, doi:10.1002/mrm.27027, for HERMES).
 Each condition has its own unlike shots left out and its own residual water taken out; then the means are brought to one
 frame by what must cancel (`edit_align`). A shot left out of one condition is not left out of the others: all
 have one frame by then, and each mean stands for one shot, whatever its number of shots.

@@ -1,8 +1,8 @@
 """What was edited: the conditions of a scan, and the sums and differences that are made of them.
 
 MEGA has two conditions (Mescher et al. 1998, doi:10.1002/(SICI)1099-1492(199810)11:6<266::AID-NBM530>3.0.CO;2-J),
-HERMES and HERCULES four in a Hadamard scheme (Chan et al. 2016, doi:10.1002/mrm.26037). Each frequency that some
-conditions edit and as many do not gives one difference.
+HERMES and HERCULES four in a Hadamard scheme (Chan et al. 2016, doi:10.1002/mrm.26233, recalled). Each frequency that
+some conditions edit and as many do not gives one difference.
 """
 
 from collections.abc import Mapping, Sequence

@@ -3,7 +3,7 @@
 Spectral registration (Near et al. 2015, doi:10.1002/mrm.25094) fits each shot to a reference in the time
 domain. Near its Cramer-Rao bound the reference must be better than a shot: here it is the mean of what has been
 aligned, without the shot itself (else a shot is drawn to its own noise), without shots that are unlike the rest
-(the robust form: Mikkelsen et al. 2020, doi:10.1002/mrm.28027), and damped where it is noise (Wiener's weights).
+(the robust form: Mikkelsen et al. 2020, doi:10.1002/nbm.4368), and damped where it is noise (Wiener's weights).
 """
 
 from dataclasses import dataclass, replace

@@ -1,5 +1,6 @@
 """Edited data: conditions named and checked, brought to one frame, added and subtracted."""
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,9 @@ from pulsespec.recon.editing import Combination, Condition, Scheme, combinations
 from pulsespec.recon.guard_basis import compare
 from pulsespec.recon.nifti import read_nifti, write_nifti
 from pulsespec.recon.pipeline import recon
+from pulsespec.recon.quality import quality
 from pulsespec.recon.transients import Scan
+from pulsespec.recon.verdict import assess
 from pulsespec.recon.virtual import scan_of
 from pulsespec.simulator.basis import Basis
 from pulsespec.simulator.faults import Faults, load_faults, no_faults
@@ -251,6 +254,25 @@ def test_recon_writes_conditions_differences_and_sum(tmp_path):
         analysis.one_spectrum(Scan(both))
 
 
+def test_a_bids_dataset_gets_conditions_differences_and_sum_with_sidecars(tmp_path):
+    data = alone(scan_of(play(setup(2, samples=512), faults=Faults(**quiet()))))
+    write_nifti(replace(data, header={"editing": MEGA}), tmp_path / "raw.nii.gz")
+    said = []
+    analysis.recon([tmp_path / "raw.nii.gz"], bids=tmp_path / "out", subject="07", notify=said.append)
+    folder = tmp_path / "out" / "sub-07" / "mrs"
+    names = {f"sub-07_desc-{desc}_svs" for desc in ("preproc", "diff", "sum")}
+    assert {path.name.split(".")[0] for path in folder.iterdir()} == names
+    both, difference = (read_nifti(folder / f"sub-07_desc-{d}_svs.nii.gz") for d in ("preproc", "diff"))
+    np.testing.assert_allclose(
+        both.data[0] - both.data[1], difference.data, atol=1e-6 * np.abs(both.data).max()
+    )
+    sidecar = json.loads((folder / "sub-07_desc-diff_svs.json").read_text(encoding="utf-8"))
+    assert sidecar["EditConditionWeights"] == [1.0, -1.0]
+    assert sidecar["EditCondition"] == ["ON", "OFF"]
+    assert "Subtraction" in sidecar["Processing"][-1]
+    assert any("simulate --conditions" in words for words in said)
+
+
 def test_the_synthetic_mega_press_shows_gaba(tmp_path):
     folder = os.environ.get("PULSESPEC_DATA")
     if not folder:
@@ -268,3 +290,21 @@ def test_the_synthetic_mega_press_shows_gaba(tmp_path):
     assert peaks[3.75] > 0
     assert peaks[2.0] < 0
     assert choline < 0.3 * spectrum[np.abs(ppm - 3.0) < 0.08].max()
+
+
+def test_a_verdict_counts_shots_of_all_conditions_and_measures_where_naa_is():
+    """NAA is gone in half of the conditions: the mean of all would have half its SNR and twice the water."""
+    faults = load_faults("trial", coils=1, residual_water=5e-4, drift_hz=3.0, snr=50.0)
+    found = scan_of(play(setup(16, samples=512), seed=3, faults=faults))
+    found = replace(found, metabolite=replace(found.metabolite, header={"editing": MEGA}))
+    done = recon(found)
+    judged = assess(found, done)
+    lost = len(
+        next(r for r in done.metabolite.records if r.method == "Outlier rejection").figures["left_out"]
+    )
+    assert judged.get("rejected_percent").value == pytest.approx(100 * lost / 32)
+    assert f"{lost} of 32" in judged.get("rejected_percent").words
+    off = replace(done.metabolite, data=done.metabolite.data[1], dims=("t",))
+    assert judged.get("snr").value == pytest.approx(quality(off).snr)
+    assert "1 of 2 editing conditions" in judged.get("snr").words
+    assert judged.get("drift_ppm").value * off.f0_hz * 1e-6 == pytest.approx(3.0, abs=0.7)

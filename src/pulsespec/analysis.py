@@ -81,7 +81,7 @@ def recon(
         for path, part in written.items():
             write_nifti(part, path, overwrite=overwrite)
     else:
-        output = _into_bids(bids, entities, scan, done, judged, "svs", overwrite)[0]
+        output = _into_bids(bids, entities, scan, done, judged, "svs", overwrite, notify)[0]
     steps = [record.details for record in spectrum.records]
     return {"output": str(output), "steps": steps, "quality": judged.as_dict()}
 
@@ -121,10 +121,15 @@ def _into_bids(
     judged: "Assessment",
     suffix: str,
     overwrite: bool,
+    notify: Notify,
 ) -> list[Path]:
     from pulsespec.recon.bids import write
+    from pulsespec.recon.edited import combined
 
     assert folder is not None
+    if done.metabolite is not None and "edit" in done.metabolite.dims:
+        for part in combined(done.metabolite).values():
+            notify(part.records[-1].details)
     return write(folder, entities, done, scan, judged, suffix=suffix, overwrite=overwrite)
 
 
@@ -153,7 +158,9 @@ def _recon_dataset(
             if not dry_run:
                 done = _processed(scan, notify)
                 judged = _judged(scan, done, notify)
-                written = _into_bids(bids, entry.entities, scan, done, judged, entry.suffix, overwrite)
+                written = _into_bids(
+                    bids, entry.entities, scan, done, judged, entry.suffix, overwrite, notify
+                )
                 row |= {"output": str(written[0]), "quality": judged.as_dict()}
         except PulsespecError as error:
             failed.append(f"{entry.label}: {error}")
