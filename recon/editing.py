@@ -69,6 +69,12 @@ class Combination:
     """Factor of each condition: of a basis, `--conditions 0:1,1:-1`."""
 
 
+def is_difference(header: Mapping[str, Any]) -> bool:
+    """Return whether data with this header are a difference of conditions: singlets cancel or are upside down in it."""
+    weights = header.get("condition_weights", ())
+    return any(weight < 0 for weight in weights)
+
+
 def combinations(scheme: Scheme) -> tuple[Combination, ...]:
     """Return the sum of all conditions and each difference that the scheme allows.
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pulsespec.recon import artefacts
 from pulsespec.recon.align import METHOD as ALIGNMENT
 from pulsespec.recon.edit_order import keep_naa
+from pulsespec.recon.editing import is_difference
 from pulsespec.recon.guards import judge
 from pulsespec.recon.outliers import METHOD as OUTLIERS
 from pulsespec.recon.quality import (
@@ -159,6 +160,8 @@ def _why_not(raw: Scan, spectrum: Transients) -> str:
         return "spectroscopic image: judged voxel by voxel only"
     if raw.metabolite is None:
         return "water reference alone"
+    if is_difference(spectrum.header):
+        return "difference of editing conditions: its conditions are judged, where singlets do not cancel"
     one = one_fid(spectrum)
     likeness = judge(one).as_read
     unsuppressed = raw.water is None and water_over_naa(one_fid(raw.metabolite)) > _UNSUPPRESSED
