@@ -39,7 +39,7 @@ EACH = {
     "Pulseq 3T": "siemens-3t-pulseq-phantom/*.dat",
 }
 """Scans of one file each."""
-PAIRS = {"Philips 3T PRESS 35": ("philips-3t-press35/*/*_act.SDAT", "_act", "_ref")}
+PAIRS = {"Philips 3T PRESS 35": ("philips-3t-press35/*/*_act.[Ss]*[Tt]", "_act", "_ref")}
 """Scans whose water reference differs in one part of its name."""
 
 
@@ -97,7 +97,7 @@ def main() -> None:
     options = parser.parse_args()
     folder = Path(os.environ["PULSESPEC_DATA"])
     print(
-        "| scan | format | dims | SNR | linewidth Hz | verdict | s | MiB |\n|---|---|---|---|---|---|---|---|"
+        "| scan | format | dims | SNR | linewidth ppm | verdict | s | MiB |\n|---|---|---|---|---|---|---|---|"
     )
     for name, paths in scans(folder).items():
         if options.only and not any(word in name for word in options.only):
@@ -105,8 +105,8 @@ def main() -> None:
         result, words, seconds, memory = processed(paths)
         quality = result.get("quality", {})
         measures = quality.get("measures", {})
-        snr, width = (measures.get(key, {}).get("value") for key in ("snr", "linewidth_hz"))
-        shown = [f"{value:.1f}" if value is not None else "" for value in (snr, width)]
+        snr, width = (measures.get(key, {}).get("value") for key in ("snr", "linewidth_ppm"))
+        shown = [f"{value:.3g}" if value is not None else "" for value in (snr, width)]
         described = [sys.executable, "-c", DESCRIBE, str(paths[0])]
         what = subprocess.run(described, capture_output=True, text=True, check=True).stdout.strip()
         verdict = quality.get("verdict") or words

@@ -57,12 +57,14 @@ def _gradient(event):
     return event.delay + times, values
 
 
-def _integral(corners, start, end):
-    """Exact integral of a piecewise linear waveform, zero outside its corners."""
+def _integrals(corners, edges):
+    """Exact integrals of a piecewise linear waveform, zero outside its corners, between edges; shape (n - 1,)."""
     times, values = corners
-    start, end = np.clip([start, end], times[0], times[-1])
-    knots = np.unique(np.r_[start, times[(times > start) & (times < end)], end])
-    return np.trapezoid(np.interp(knots, times, values), knots)
+    edges = np.clip(edges, times[0], times[-1])
+    knots = np.union1d(edges, times)
+    at = np.interp(knots, times, values)
+    areas = np.r_[0.0, np.cumsum(np.diff(knots) * (at[1:] + at[:-1]) / 2)]
+    return np.diff(areas[np.searchsorted(knots, edges)])
 
 
 def _pulse(rf, f0_hz, step_s):
@@ -98,8 +100,11 @@ def play(seq_path, *, f0_hz=None, rf_step_s=None):
         block = seq.get_block(index)
         corners = [_gradient(getattr(block, f"g{axis}", None)) for axis in "xyz"]
 
-        def moment(start, end, corners=corners):
-            return np.array([_integral(corner, start, end) for corner in corners])
+        def between(edges, corners=corners):
+            return np.stack([_integrals(corner, edges) for corner in corners], axis=1)
+
+        def moment(start, end, between=between):
+            return between([start, end])[0]
 
         time = 0.0
         rf, adc = getattr(block, "rf", None), getattr(block, "adc", None)
@@ -107,8 +112,8 @@ def play(seq_path, *, f0_hz=None, rf_step_s=None):
         if rf is not None:
             edges, b1 = _pulse(rf, f0_hz, rf_step_s)
             parts.append([Step(edges[0], 0.0, moment(0.0, edges[0]))])
-            pieces = zip(edges[:-1], edges[1:], b1, strict=True)
-            parts.append([Step(end - start, value, moment(start, end)) for start, end, value in pieces])
+            pieces = zip(np.diff(edges), b1, between(edges), strict=True)
+            parts.append([Step(*piece) for piece in pieces])
             time = edges[-1]
         if adc is None:
             parts.append([Step(block.block_duration - time, 0.0, moment(time, block.block_duration))])
@@ -121,7 +126,7 @@ def play(seq_path, *, f0_hz=None, rf_step_s=None):
         if all(corner[0][-1] <= samples[0] or not np.any(corner[1]) for corner in corners):
             moments = np.zeros((samples.size, 3))
         else:
-            moments = np.array([moment(samples[0], sample) for sample in samples])
+            moments = np.cumsum(np.r_[np.zeros((1, 3)), between(samples)], axis=0)
         shots.append(
             Played(
                 parts,
