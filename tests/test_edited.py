@@ -12,6 +12,7 @@ from virtual_for_tests import line, small_basis, small_setup
 from pulsespec import analysis, commands
 from pulsespec.conventions import ppm_axis, swap_sense, to_spectrum
 from pulsespec.errors import DataError, InputError, MismatchError
+from pulsespec.recon import edit_align
 from pulsespec.recon.align import spectral_registration
 from pulsespec.recon.edit_align import between, continued, turned, windows
 from pulsespec.recon.edit_order import with_conditions
@@ -122,6 +123,21 @@ def test_conditions_come_to_one_frame_whatever_is_edited(hz, degrees):
     assert frequency[0] == phase[0] == 0
     assert frequency[1] == pytest.approx(hz, abs=0.05)
     assert np.rad2deg(phase[1]) == pytest.approx(degrees, abs=1.0)
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_the_frame_does_not_hang_on_the_size_of_edited_lines(factor, monkeypatch):
+    """GABA of 0.5 mM beside 8 mM creatine is far from what the prior takes for usual."""
+    played = play(setup(1, samples=2048), faults=no_faults(linewidth_hz=5.0))
+    fids = swap_sense(played.truth.metabolite_fids)
+    data = replace(alone(scan_of(played)), data=fids, dims=("edit", "t"))
+    scaled = tuple(
+        (at, tuple((*span, factor * size) for *span, size in rows)) for at, rows in edit_align._EDITED
+    )
+    monkeypatch.setattr(edit_align, "_EDITED", scaled)
+    frequency, phase = between(fids, data, MEGA.bands_ppm, 1e-3 * np.abs(fids).max() * np.ones(2))
+    assert frequency[1] == pytest.approx(0.0, abs=0.05)
+    assert np.rad2deg(phase[1]) == pytest.approx(0.0, abs=1.0)
 
 
 def test_alternating_shots_share_one_drift():
