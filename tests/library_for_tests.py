@@ -9,12 +9,16 @@ import reference
 from pulsespec.protocols import load_protocol
 from pulsespec.sequences import build, load_scanner, write_sequence
 from pulsespec.sequences.purity import central
+from pulsespec.simulator.geometry import UNSELECTED_M
 from pulsespec.simulator.simulate import Settings, amplitude_of_singlet, plan_shots
 from pulsespec.simulator.timeline import read_timeline
 
 SCANNERS = {1.5: "siemens-aera", 3.0: "siemens-prisma", 7.0: "siemens-terra"}
 MARGIN = 2.5
 """Length of the reference's box over the voxel's edges, where pulses select; what they touch lies inside."""
+
+FAR = 6.0
+MOST_BATCHES = 400
 
 
 def written(name, folder):
@@ -35,9 +39,6 @@ def kinds(path):
     count = sum(bool(event[5]) for event in sequence.block_events.values())
     water = np.resize(np.atleast_1d(found.get("REF", 0)), count)
     return np.resize(np.atleast_1d(found.get("SET", 0)), count), water
-
-
-MOST_BATCHES = 400
 
 
 def both(path, points, seed, wanted_error=np.inf):
@@ -62,13 +63,36 @@ def both(path, points, seed, wanted_error=np.inf):
     if len(wanted) > 1 and "Matrix" in timeline.definitions:  # only the centre of k-space
         single = [abs(reference.voxel_amplitude([one], offset_hz, 2000, 0, **place)[0]) for one in wanted]
         wanted = [one for one, size in zip(wanted, single, strict=True) if size > 0.7 * max(single)]
+    return ours, *_mean(wanted, offset_hz, points, seed, wanted_error, place)
+
+
+def foreign(path, f0_hz, points, seed, wanted_error=np.inf):
+    """Return the same of a file that defines neither voxel nor field, 50 Hz from the carrier.
+
+    Where only one direction is selected it may be by hard pulses under a gradient, whose wings reach far.
+    """
+    timeline = read_timeline(path, f0_hz)
+    plans = plan_shots(path, timeline, timeline.shots, Settings())
+    size, extent = np.full(3, UNSELECTED_M), np.full(3, UNSELECTED_M)
+    for axis in (axis for plan in plans for axis in plan.layout.axes):
+        along = int(np.argmax(np.abs(axis.direction)))
+        margin = FAR if all(len(plan.layout.axes) == 1 for plan in plans) else MARGIN
+        size[along], extent[along] = axis.nominal_m, margin * axis.nominal_m
+    first = min(shot.pulses[-1].delay_s for shot in timeline.shots)
+    later_s = plans[0].shot.pulses[-1].delay_s - first
+    place = {"extent_m": extent, "voxel_m": size, "later_s": later_s}
+    ours = abs(amplitude_of_singlet(path, 50.0, f0_hz))
+    return ours, *_mean(reference.play(path, f0_hz=f0_hz), 50.0, points, seed, wanted_error, place)
+
+
+def _mean(shots, offset_hz, points, seed, wanted_error, place):
     total, variance = 0.0, 0.0
     for batch in range(1, MOST_BATCHES + 1):
-        theirs, error = reference.voxel_amplitude(wanted, offset_hz, points, seed + batch, **place)
-        total, variance = total + theirs, variance + error**2
+        found, error = reference.voxel_amplitude(shots, offset_hz, points, seed + batch, **place)
+        total, variance = total + found, variance + error**2
         if np.sqrt(variance) / batch < wanted_error:
             break
-    return ours, abs(total) / batch, float(np.sqrt(variance)) / batch
+    return abs(total) / batch, float(np.sqrt(variance)) / batch
 
 
 def _place(path, timeline, only_water):
