@@ -125,6 +125,19 @@ def test_conditions_come_to_one_frame_whatever_is_edited(hz, degrees):
     assert np.rad2deg(phase[1]) == pytest.approx(degrees, abs=1.0)
 
 
+@pytest.mark.parametrize("hz", [-9.0, 12.0])
+def test_a_scan_that_drifted_is_compared_at_its_own_singlets(hz):
+    played = play(setup(1, samples=2048), faults=no_faults(linewidth_hz=5.0))
+    fids = swap_sense(played.truth.metabolite_fids)
+    data = replace(alone(scan_of(played)), data=fids, dims=("edit", "t"))
+    noise = 1e-3 * np.abs(fids).max() * np.ones(2)
+    here, there = (
+        between(turned(fids, f, 0.0, data.dwell_s), data, MEGA.bands_ppm, noise) for f in (0.0, hz)
+    )
+    np.testing.assert_allclose(there[0], here[0], atol=0.01)
+    np.testing.assert_allclose(np.rad2deg(there[1]), np.rad2deg(here[1]), atol=0.2)
+
+
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_the_frame_does_not_hang_on_the_size_of_edited_lines(factor, monkeypatch):
     """GABA of 0.5 mM beside 8 mM creatine is far from what the prior takes for usual."""
