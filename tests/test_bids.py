@@ -6,6 +6,11 @@ import json
 import ismrmrd
 import numpy as np
 import pytest
+import siemens_for_tests as siemens
+import test_ge_pfile
+import test_philips
+import test_preclinical_readers
+import test_text_data
 from files_for_tests import brain_like, write_sdat
 from nifti_for_tests import write_raw
 from nifti_mrs import validator
@@ -200,13 +205,73 @@ def planted_mrd(folder):
     return path
 
 
-@pytest.mark.parametrize("plant", [planted_sdat, planted_mrd])
+def planted_twix(folder):
+    protocol = {"sRXSPEC.alDwellTime[0]": 500000, "sTXSPEC.asNucleusInfo[0].lFrequency": 127736713}
+    protocol |= {"tPatientName": f'"{PLANTED[0]}"', "tStudyDescription": f'"{PLANTED[1]} {PLANTED[2]}"'}
+    acquired = [siemens.Shot(shot.conj()[None]) for shot in shots()[0, 0, 0].T]
+    return siemens.write_vd(folder / "raw.dat", [(acquired, protocol)])
+
+
+def planted_rda(folder):
+    secrets = {"PatientName": PLANTED[0], "PatientID": PLANTED[1], "PatientBirthDate": PLANTED[2]}
+    return siemens.write_rda(folder / "x.rda", brain_like(), **secrets)
+
+
+def planted_ge(folder):
+    frames = 1e3 * np.concatenate([shots(water=2e4, count=2), shots()], axis=-1)[0, 0, 0].T
+    secret = "\n".join(PLANTED).encode()
+    return test_ge_pfile.write(folder / "P00001.7", frames[None, None], secret=secret)
+
+
+def planted_dicom(folder):
+    tags = {(0x0010, 0x0010): ("PN", PLANTED[0]), (0x0010, 0x0020): ("LO", PLANTED[1])}
+    fids = shots()[0, 0, 0].T[:1].conj()
+    return test_philips.dicom(folder / "x.dcm", test_philips.NEW, fids, tags=tags)
+
+
+def planted_jmrui(folder):
+    path = test_text_data.write_jmrui(folder / "x.txt", shots()[0, 0, 0].T)
+    path.write_text(path.read_text().replace("Jane Doe", " ".join(PLANTED)))
+    return path
+
+
+def planted_varian(folder):
+    traces = shots()[0, 0, 0].T[:, None].conj()
+    return test_preclinical_readers.write_varian(
+        folder / "x.fid", traces, comment=" ".join(PLANTED), sw=2000.0
+    )
+
+
+def planted_bruker(folder):
+    made = test_preclinical_readers.write_bruker(folder / "5", 1e5 * shots()[0, 0, 0].T[:, None])
+    for name in ("acqp", "method"):
+        path = made / name
+        path.write_text(f"{path.read_text()}\n$$ {' '.join(PLANTED)}\n")
+    return made
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        planted_sdat,
+        planted_mrd,
+        planted_twix,
+        planted_rda,
+        planted_ge,
+        planted_dicom,
+        planted_jmrui,
+        planted_varian,
+        planted_bruker,
+    ],
+)
 def test_no_format_lets_identifiers_through(tmp_path, plant):
     raw = plant(tmp_path)
-    assert PLANTED[0].encode() in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    content = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert PLANTED[0].encode() in content
     said = []
     made = analysis.recon([raw], bids=tmp_path / "out", notify=said.append)
-    assert made["quality"]["verdict"] == "good"
+    if plant is planted_sdat:
+        assert made["quality"]["verdict"] == "good"
     seen = everything(sorted((tmp_path / "out").rglob("*.*")), [*said, str(made)])
     assert not [secret for secret in PLANTED if secret in seen]
 
