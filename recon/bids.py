@@ -15,7 +15,9 @@ from typing import Any
 import pulsespec
 from pulsespec.conventions import GAMMA_HZ_PER_T, field_from_larmor
 from pulsespec.errors import DataError, InputError
-from pulsespec.files import atomic_path
+from pulsespec.files import atomic_path, refuse_existing
+from pulsespec.recon.edit_header import WEIGHTS
+from pulsespec.recon.edited import combined
 from pulsespec.recon.nifti import write_nifti
 from pulsespec.recon.transients import Scan, Transients
 from pulsespec.recon.verdict import Assessment
@@ -131,13 +133,13 @@ def named(subject: str, session: str | None = None) -> tuple[tuple[str, str], ..
     return tuple(given)
 
 
-def outputs(folder: Path, entities: Sequence[tuple[str, str]], suffix: str) -> Path:
+def outputs(folder: Path, entities: Sequence[tuple[str, str]], suffix: str, desc: str = "preproc") -> Path:
     """Return where the NIfTI-MRS file of a processed scan lies in the dataset `folder`."""
     known = dict(entities)
     place = folder / f"sub-{known['sub']}"
     place = place / f"ses-{known['ses']}" if "ses" in known else place
     stem = "_".join(f"{key}-{value}" for key, value in entities if key != "desc")
-    return place / "mrs" / f"{stem}_desc-preproc_{suffix}.nii.gz"
+    return place / "mrs" / f"{stem}_desc-{desc}_{suffix}.nii.gz"
 
 
 def prepare(folder: Path) -> None:
@@ -174,15 +176,31 @@ def write(
     suffix: str = "svs",
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write a processed scan and its water reference with their sidecars; return the NIfTI-MRS files."""
+    """Write a processed scan and its water reference with their sidecars; return the NIfTI-MRS files.
+
+    Of edited data `desc-preproc` has all conditions; `desc-diff`, or `desc-diffgaba` and so on, and `desc-sum` are
+    what is made of them (the label of an entity has no hyphen).
+    """
     prepare(folder)
     written = []
     reference = outputs(folder, entities, "mrsref") if done.water is not None else None
-    for data, source, kind in ((done.metabolite, raw.metabolite, suffix), (done.water, raw.water, "mrsref")):
+    parts = [
+        (done.metabolite, raw.metabolite, suffix, "preproc"),
+        (done.water, raw.water, "mrsref", "preproc"),
+    ]
+    if done.metabolite is not None and "edit" in done.metabolite.dims:
+        parts += [
+            (part, raw.metabolite, suffix, name.replace("-", "").replace(".", "p"))
+            for name, part in combined(done.metabolite).items()
+        ]
+    paths = [outputs(folder, entities, kind, desc) for data, _, kind, desc in parts if data is not None]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        refuse_existing(path, overwrite)
+    for data, source, kind, desc in parts:
         if data is None:
             continue
-        path = outputs(folder, entities, kind)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = outputs(folder, entities, kind, desc)
         content = sidecar(data, source)
         if kind != "mrsref":
             content["Quality"] = judged.as_dict()
@@ -218,6 +236,7 @@ def sidecar(data: Transients, raw: Transients | None = None) -> dict[str, Any]:
         "ChemicalShiftReference": data.reference_ppm,
         "EditCondition": data.header.get("edit_conditions"),
         "EditPulse": data.header.get("EditPulse"),
+        WEIGHTS: data.header.get("condition_weights"),
         "Processing": [f"{record.method}: {record.details}" for record in data.records],
     }
     return {key: value for key, value in known.items() if value is not None}

@@ -44,7 +44,8 @@ class Naa:
 def naa(fids: Complex, data: Transients) -> Naa:
     """Measure NAA and creatine in FIDs of shape (n, samples); phase and drift do not matter.
 
-    A bell over the first quarter of a second keeps the tails of water and lipids out.
+    A bell over the first quarter of a second keeps the tails of water and lipids out. Where the spectral width ends
+    above -2 to 0 ppm, there is no noise to measure by: both are 0 then.
     """
     n = min(data.samples, max(16, round(_BELL_S / data.dwell_s)))
     shaped = np.zeros((len(fids), data.samples), complex)
@@ -55,11 +56,21 @@ def naa(fids: Complex, data: Transients) -> Naa:
     def inside(span: tuple[float, float]) -> Real:
         return np.asarray(size[:, (ppm > span[0]) & (ppm < span[1])])
 
-    creatine = inside(_CREATINE_PPM).max(axis=1)
-    noise = np.sqrt(np.mean(inside(_NOISE_PPM) ** 2, axis=1))
+    creatine = inside(_CREATINE_PPM).max(axis=1, initial=0.0)
+    empty = inside(_NOISE_PPM)
+    if not empty.size:
+        return Naa(np.zeros(len(fids)), np.zeros(len(fids)))
+    noise = np.sqrt(np.mean(empty**2, axis=1))
     return Naa(
-        inside(_NAA_PPM).max(axis=1) / np.maximum(creatine, 1e-300), creatine / np.maximum(noise, 1e-300)
+        inside(_NAA_PPM).max(axis=1, initial=0.0) / np.maximum(creatine, 1e-300),
+        creatine / np.maximum(noise, 1e-300),
     )
+
+
+def keep_naa(data: Transients) -> NDArray[np.bool_]:
+    """Return in which editing conditions of data with dims ("edit", "t") no pulse takes NAA away; shape (n,)."""
+    ratio = naa(data.data, data).ratio
+    return np.asarray(ratio > _GONE * ratio.max())
 
 
 def with_conditions(data: Transients) -> Transients:

@@ -1,7 +1,7 @@
 """From the mean FID of each editing condition to sums and differences.
 
 Shots are registered within their condition before (`align`): across conditions spectra differ by what is edited, and a
-common reference would turn that into frequency and phase (Mikkelsen et al. 2018, doi:10.1002/mrm.26619, for HERMES).
+common reference would turn that into frequency and phase (Mikkelsen et al. 2018, doi:10.1002/mrm.27027, for HERMES).
 Each condition has its own unlike shots left out and its own residual water taken out; then the means are brought to one
 frame by what must cancel (`edit_align`). A shot left out of one condition is not left out of the others: all
 have one frame by then, and each mean stands for one shot, whatever its number of shots.
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pulsespec.errors import DataError
 from pulsespec.recon.align import METHOD as ALIGNMENT
 from pulsespec.recon.edit_align import between, continued, turned, windows
-from pulsespec.recon.editing import Combination, Scheme, combinations
+from pulsespec.recon.editing import Combination, Scheme, combinations, is_difference
 from pulsespec.recon.outliers import METHOD as OUTLIERS
 from pulsespec.recon.phasing import phase_spectrum
 from pulsespec.recon.transients import Record, Transients
@@ -76,7 +76,12 @@ def _expected(data: Transients) -> tuple[Real, Real] | None:
 
 
 def phased(data: Transients) -> Transients:
-    """Return data whose singlets stand upright; conditions are all turned by the phase of their sum."""
+    """Return data whose singlets stand upright; conditions are all turned by the phase of their sum.
+
+    A difference has been turned with its conditions, and has no singlets of its own.
+    """
+    if is_difference(data.header):
+        return data
     if "edit" not in data.dims:
         return phase_spectrum(data)
     whole = phase_spectrum(data.with_data(data.data.sum(axis=data.axis("edit")), drop=("edit",)))

@@ -1,8 +1,8 @@
 """What was edited: the conditions of a scan, and the sums and differences that are made of them.
 
 MEGA has two conditions (Mescher et al. 1998, doi:10.1002/(SICI)1099-1492(199810)11:6<266::AID-NBM530>3.0.CO;2-J),
-HERMES and HERCULES four in a Hadamard scheme (Chan et al. 2016, doi:10.1002/mrm.26037). Each frequency that some
-conditions edit and as many do not gives one difference.
+HERMES and HERCULES four in a Hadamard scheme (Chan et al. 2016, doi:10.1002/mrm.26233, recalled). Each frequency that
+some conditions edit and as many do not gives one difference.
 """
 
 from collections.abc import Mapping, Sequence
@@ -67,6 +67,12 @@ class Combination:
     """For the name of its file: sum, diff, diff-gaba."""
     weights: tuple[float, ...]
     """Factor of each condition: of a basis, `--conditions 0:1,1:-1`."""
+
+
+def is_difference(header: Mapping[str, Any]) -> bool:
+    """Return whether data with this header are a difference of conditions: singlets cancel or are upside down in it."""
+    weights = header.get("condition_weights", ())
+    return any(weight < 0 for weight in weights)
 
 
 def combinations(scheme: Scheme) -> tuple[Combination, ...]:

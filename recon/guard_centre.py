@@ -6,6 +6,7 @@ import numpy as np
 
 from pulsespec.conventions import ppm_axis, swap_sense, to_spectrum
 from pulsespec.errors import DataError
+from pulsespec.recon.editing import is_difference
 from pulsespec.recon.guards import judge
 from pulsespec.recon.transients import Record, Transients
 
@@ -27,6 +28,8 @@ def check_centre(data: Transients) -> Transients:
         The format defines its sign, and the lines are seen in the mirror image alone.
 
     """
+    if is_difference(data.header):
+        return data
     if data.nucleus != "1H" or data.dims[-1:] != ("t",) or any(name in data.dims for name in ("x", "y", "z")):
         return data
     now = judge(data)

@@ -10,6 +10,7 @@ from scipy.sparse.linalg import ArpackError
 from pulsespec.conventions import ppm_axis, swap_sense, to_spectrum
 from pulsespec.errors import DataError
 from pulsespec.recon.coils import combination, combine_coils
+from pulsespec.recon.editing import is_difference
 from pulsespec.recon.transients import Record, Transients
 from pulsespec.recon.water_removal import hsvd, without_window
 
@@ -54,7 +55,7 @@ def check_sense(data: Transients, conjugate: bool = False) -> Transients:
     Parameters
     ----------
     data
-        Metabolite data of protons; others are returned as they are.
+        Metabolite data of protons; others, and differences of editing conditions, are returned as they are.
     conjugate
         The user says that the data are conjugated.
 
@@ -66,7 +67,7 @@ def check_sense(data: Transients, conjugate: bool = False) -> Transients:
     """
     if conjugate:
         return data.with_data(swap_sense(data.data), Record("Conjugation", "asked for by --conjugate"))
-    if data.nucleus != "1H":
+    if data.nucleus != "1H" or is_difference(data.header):
         return data
     sense = judge(data)
     if not sense.is_mirrored:

@@ -102,13 +102,18 @@ def water_height(data: Transients) -> float:
     return float(np.mean(tops)) / data.samples
 
 
-def water_over_naa(data: Transients) -> float:
-    """Return the height of water over that of NAA, dims ("t",), under a sine bell that takes off water's tails."""
+def water_over_naa(data: Transients, naa_in: Transients | None = None) -> float:
+    """Return the height of water over that of NAA, dims ("t",), under a sine bell that takes off water's tails.
+
+    NAA is that of `naa_in` where an editing pulse may have taken it out of `data`.
+    """
     n = min(data.samples, max(16, round(_BELL_S / data.dwell_s)))
     bell = np.zeros(data.samples)
     bell[:n] = np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2
     values, ppm = _zero_filled(replace(data, data=data.data * bell))
-    water, naa = (_top(np.abs(values), ppm, w) for w in (_WATER_PPM, _SINGLETS_PPM["NAA"]))
+    other, _ = _zero_filled(replace(data, data=(naa_in or data).data * bell))
+    water = _top(np.abs(values), ppm, _WATER_PPM)
+    naa = _top(np.abs(other), ppm, _SINGLETS_PPM["NAA"])
     return water / max(naa, 1e-300)
 
 

@@ -3,7 +3,7 @@
 Spectral registration (Near et al. 2015, doi:10.1002/mrm.25094) fits each shot to a reference in the time
 domain. Near its Cramer-Rao bound the reference must be better than a shot: here it is the mean of what has been
 aligned, without the shot itself (else a shot is drawn to its own noise), without shots that are unlike the rest
-(the robust form: Mikkelsen et al. 2020, doi:10.1002/mrm.28027), and damped where it is noise (Wiener's weights).
+(the robust form: Mikkelsen et al. 2020, doi:10.1002/nbm.4368), and damped where it is noise (Wiener's weights).
 """
 
 from dataclasses import dataclass, replace
@@ -198,7 +198,7 @@ def _peak(product: Complex, t: Real, largest_hz: float) -> tuple[Real, Real]:
         ).T * np.array([[1.0], [-2j * np.pi], [-4 * np.pi**2]])
         slope = np.real(zeroth.conj() * first)
         bend = np.abs(first) ** 2 + np.real(zeroth.conj() * second)
-        step = np.where(bend < 0, -slope / np.minimum(bend, -1e-300), 0.0)
+        step = np.divide(-slope, bend, out=np.zeros_like(slope), where=bend < 0)
         frequency = frequency + np.clip(step, -2 * grid[1], 2 * grid[1])
     turned = product * np.exp(-2j * np.pi * frequency[:, None] * t)
     return frequency, np.angle(turned.sum(axis=1))

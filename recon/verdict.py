@@ -9,9 +9,14 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pulsespec.recon import artefacts
+from pulsespec.recon.align import METHOD as ALIGNMENT
+from pulsespec.recon.edit_order import keep_naa
+from pulsespec.recon.editing import is_difference
 from pulsespec.recon.guards import judge
+from pulsespec.recon.outliers import METHOD as OUTLIERS
 from pulsespec.recon.quality import (
     Quality,
     linewidth_of_water,
@@ -118,8 +123,16 @@ def assess(raw: Scan, done: Scan) -> Assessment:
         shown = tuple(found.get(m.name, m) for m in missing)
         poor = tuple(m.words for m in shown if m.level == "poor")
         return Assessment(NOT_APPLICABLE, (why + _water_line(done), *poor), shown)
-    one = one_fid(spectrum)
-    measures = [*_spectrum(one, spectrum.size("edit")), *_water(raw, one), *_shots(spectrum), *measures]
+    used = keep_naa(spectrum) if spectrum.dims == ("edit", "t") else np.ones(1, dtype=bool)
+    one = one_fid(_chosen(spectrum, used))
+    share = "" if used.all() else f"{used.sum()} of "
+    where = "" if used.size == 1 else f", mean of {share}{used.size} editing conditions"
+    measures = [
+        *_spectrum(one, where),
+        *_water(raw, one, spectrum, used),
+        *_shots(spectrum),
+        *measures,
+    ]
     order = list(thresholds())
     measures.sort(key=lambda m: order.index(m.name))
     worst = max((LEVELS.index(m.level) for m in measures if m.level in LEVELS), default=0)
@@ -147,6 +160,8 @@ def _why_not(raw: Scan, spectrum: Transients) -> str:
         return "spectroscopic image: judged voxel by voxel only"
     if raw.metabolite is None:
         return "water reference alone"
+    if is_difference(spectrum.header):
+        return "difference of editing conditions: its conditions are judged, where singlets do not cancel"
     one = one_fid(spectrum)
     likeness = judge(one).as_read
     unsuppressed = raw.water is None and water_over_naa(one_fid(raw.metabolite)) > _UNSUPPRESSED
@@ -172,15 +187,20 @@ def _water_line(done: Scan) -> str:
     return f"; linewidth of water {linewidth_of_water(done.water):.2f} Hz"
 
 
-def _spectrum(one: Transients, conditions: int) -> list[Measure]:
+def _chosen(data: Transients, used: NDArray[np.bool_]) -> Transients:
+    """Return only those editing conditions, where data have them apart, in which NAA is there to measure on."""
+    if data.size("edit") != used.size or "edit" not in data.dims:
+        return data
+    return data.with_data(np.compress(used, data.data, axis=data.axis("edit")))
+
+
+def _spectrum(one: Transients, conditions: str) -> list[Measure]:
     found = quality(one)
     width_ppm = found.linewidth_hz / one.f0_hz * 1e6
     seen = found.snr > 3.0
     note = "" if seen else "NAA is not above the noise"
     return [
-        _measure(
-            "snr", found.snr, "NAA" if conditions == 1 else f"NAA, mean of {conditions} editing conditions"
-        ),
+        _measure("snr", found.snr, f"NAA{conditions}"),
         _measure(
             "linewidth_ppm",
             width_ppm if seen else math.nan,
@@ -192,7 +212,8 @@ def _spectrum(one: Transients, conditions: int) -> list[Measure]:
     ]
 
 
-def _water(raw: Scan, one: Transients) -> list[Measure]:
+def _water(raw: Scan, one: Transients, spectrum: Transients, used: NDArray[np.bool_]) -> list[Measure]:
+    """Judge water before and after its removal: of several editing conditions, in the one that has most of it."""
     assert raw.metabolite is not None
     if raw.water is None:
         share, note = math.nan, "no water reference"
@@ -200,20 +221,32 @@ def _water(raw: Scan, one: Transients) -> list[Measure]:
         share, note = math.nan, "water and metabolite data have other coils"
     else:
         share, note = 100 * water_height(raw.metabolite) / water_height(raw.water), "if gains are equal"
-    before = water_over_naa(one_fid(raw.metabolite))
+    before = water_over_naa(one_fid(_chosen(raw.metabolite, used)))
+    note_left = f"{before:.2g} before"
+    left = water_over_naa(one)
+    if "edit" in spectrum.dims:
+        left = max(water_over_naa(part, one) for part in _conditions(spectrum))
+        note_left += ", worst of the editing conditions"
     return [
         _measure("residual_water_percent", share, note),
-        _measure("water_left_over_naa", water_over_naa(one), f"{before:.2g} before"),
+        _measure("water_left_over_naa", left, note_left),
     ]
 
 
+def _conditions(data: Transients) -> list[Transients]:
+    fids = np.moveaxis(data.data, data.axis("edit"), 0)
+    return [data.with_data(fid, drop=("edit",)) for fid in fids]
+
+
 def _shots(spectrum: Transients) -> list[Measure]:
-    figures = {key: value for record in spectrum.records for key, value in record.figures.items()}
-    drift, rejected = figures.get("frequency_hz"), figures.get("left_out")
+    """Judge what alignment and rejection found in single shots; conditions have frames of their own each."""
+    figures = {record.method: record.figures for record in spectrum.records}
+    drift = figures.get(ALIGNMENT, {}).get("frequency_hz")
     if drift is None or np.size(drift) < 2:
         alone = "single shots are not in the file"
         return [_measure(name, math.nan, alone) for name in ("drift_ppm", "rejected_percent")]
-    shots, span = np.size(drift), float(np.ptp(drift))
+    rejected = figures.get(OUTLIERS, {}).get("left_out")
+    shots, span = np.size(drift), float(np.ptp(drift, axis=-1).max())
     count = len(rejected) if rejected is not None else 0
     return [
         _measure("drift_ppm", span / spectrum.f0_hz * 1e6, f"{span:.2f} Hz"),

@@ -1,25 +1,30 @@
 """Edited data: conditions named and checked, brought to one frame, added and subtracted."""
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from virtual_for_tests import small_setup
+from virtual_for_tests import line, small_basis, small_setup
 
-from pulsespec import analysis
+from pulsespec import analysis, commands
 from pulsespec.conventions import ppm_axis, swap_sense, to_spectrum
 from pulsespec.errors import DataError, InputError, MismatchError
+from pulsespec.recon import edit_align
 from pulsespec.recon.align import spectral_registration
 from pulsespec.recon.edit_align import between, continued, turned, windows
 from pulsespec.recon.edit_order import with_conditions
+from pulsespec.recon.edit_pairs import pairs, shared
 from pulsespec.recon.edited import combine, combined, one_water
 from pulsespec.recon.editing import Combination, Condition, Scheme, combinations, from_definitions
 from pulsespec.recon.guard_basis import compare
 from pulsespec.recon.nifti import read_nifti, write_nifti
 from pulsespec.recon.pipeline import recon
+from pulsespec.recon.quality import quality
 from pulsespec.recon.transients import Scan
+from pulsespec.recon.verdict import assess
 from pulsespec.recon.virtual import scan_of
 from pulsespec.simulator.basis import Basis
 from pulsespec.simulator.faults import Faults, load_faults, no_faults
@@ -120,6 +125,34 @@ def test_conditions_come_to_one_frame_whatever_is_edited(hz, degrees):
     assert np.rad2deg(phase[1]) == pytest.approx(degrees, abs=1.0)
 
 
+@pytest.mark.parametrize("hz", [-9.0, 12.0])
+def test_a_scan_that_drifted_is_compared_at_its_own_singlets(hz):
+    played = play(setup(1, samples=2048), faults=no_faults(linewidth_hz=5.0))
+    fids = swap_sense(played.truth.metabolite_fids)
+    data = replace(alone(scan_of(played)), data=fids, dims=("edit", "t"))
+    noise = 1e-3 * np.abs(fids).max() * np.ones(2)
+    here, there = (
+        between(turned(fids, f, 0.0, data.dwell_s), data, MEGA.bands_ppm, noise) for f in (0.0, hz)
+    )
+    np.testing.assert_allclose(there[0], here[0], atol=0.01)
+    np.testing.assert_allclose(np.rad2deg(there[1]), np.rad2deg(here[1]), atol=0.2)
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_the_frame_does_not_hang_on_the_size_of_edited_lines(factor, monkeypatch):
+    """GABA of 0.5 mM beside 8 mM creatine is far from what the prior takes for usual."""
+    played = play(setup(1, samples=2048), faults=no_faults(linewidth_hz=5.0))
+    fids = swap_sense(played.truth.metabolite_fids)
+    data = replace(alone(scan_of(played)), data=fids, dims=("edit", "t"))
+    scaled = tuple(
+        (at, tuple((*span, factor * size) for *span, size in rows)) for at, rows in edit_align._EDITED
+    )
+    monkeypatch.setattr(edit_align, "_EDITED", scaled)
+    frequency, phase = between(fids, data, MEGA.bands_ppm, 1e-3 * np.abs(fids).max() * np.ones(2))
+    assert frequency[1] == pytest.approx(0.0, abs=0.05)
+    assert np.rad2deg(phase[1]) == pytest.approx(0.0, abs=1.0)
+
+
 def test_alternating_shots_share_one_drift():
     rng = np.random.default_rng(1)
     true = 0.1 * np.arange(64) + rng.normal(0, 0.1, 64)
@@ -195,6 +228,59 @@ def test_from_raw_shots_to_a_difference_that_is_right():
     assert np.abs((got - wanted)[choline]).max() < 0.02 * sums[choline].max() / 2
 
 
+def hermes_setup(shots, samples=512):
+    """Return HERMES by hand: a pulse at 1.9 ppm takes NAA and turns GABA, one at 4.56 ppm turns GSH at 2.95 ppm."""
+    made = small_setup(shots=shots, samples=samples, conditions=4)
+    bases = {}
+    for condition, bands in enumerate(HERMES.bands_ppm):
+        basis = small_basis(0.9 if 1.9 in bands else 0.0)
+        lines = {**basis.lines, "GSH": line(2.95, 2.0 if 4.56 in bands else -2.0)}
+        bases[condition] = replace(basis, lines=lines)
+    amounts = {**made.phantom.concentrations_mm, "GABA": 0.5, "GSH": 0.5}
+    return replace(made, bases=bases, phantom=replace(made.phantom, concentrations_mm=amounts))
+
+
+def test_hermes_from_raw_shots_to_both_differences():
+    """Conditions in frames of their own each, drift, spoiled shots: what each difference must have is found in it."""
+    faults = load_faults("trial", coils=2, residual_water=5e-4, snr=200.0)
+    played = play(hermes_setup(16), seed=2, faults=faults)
+    found = scan_of(played)
+    done = recon(replace(found, metabolite=replace(found.metabolite, header={"editing": HERMES}))).metabolite
+    truth = swap_sense(played.truth.metabolite_fids)
+    parts = combined(done)
+    assert list(parts) == ["diff-gaba", "diff-gsh", "sum"]
+    frequency, phase = spectral_registration(parts["sum"].data[None], done.dwell_s, truth.sum(axis=0))
+    ppm = ppm_axis(done.samples, done.dwell_s, done.f0_hz, done.reference_ppm)
+    seen = (ppm > 2.7) & (ppm < 3.35)
+
+    def shown(fid):
+        return to_spectrum(fid).real[seen]
+
+    turn = {k: turned(part.data, frequency[0], phase[0], done.dwell_s) for k, part in parts.items()}
+    scale = np.vdot(shown(turn["sum"]), shown(truth.sum(axis=0))) / np.vdot(
+        shown(turn["sum"]), shown(turn["sum"])
+    )
+    weights = {"diff-gaba": np.array([1, 1, -1, -1]), "diff-gsh": np.array([1, -1, 1, -1])}
+    lines = [shown(row @ truth) for row in weights.values()]
+    for own, name in enumerate(weights):
+        amounts = np.linalg.lstsq(np.stack(lines, axis=1), scale * shown(turn[name]), rcond=None)[0]
+        assert amounts[own] == pytest.approx(1.0, abs=0.1)
+        assert amounts[1 - own] == pytest.approx(0.0, abs=0.1)
+    choline = np.abs(scale * shown(turn["diff-gsh"]) - lines[1])[(ppm[seen] > 3.16) & (ppm[seen] < 3.27)]
+    assert choline.max() < 0.02 * np.abs(shown(truth[3])).max()
+
+
+def test_conditions_of_hermes_are_compared_where_least_differs():
+    assert pairs((0, 1, 2, 3), HERMES.bands_ppm, (1.9, 4.56)) == [
+        ((0,), (1,)),
+        ((2,), (3,)),
+        ((0, 1), (2, 3)),
+    ]
+    assert shared((0,), (1,), HERMES.bands_ppm, (1.9, 4.56)) == [1.9]
+    assert shared((0, 1), (2, 3), HERMES.bands_ppm, (1.9, 4.56)) == [4.56]
+    assert pairs((0, 1, 2), ((1.9,), (4.56,), (7.5,)), (1.9,)) == [((0,), (1,)), ((0, 1), (2,))]
+
+
 def test_a_basis_of_other_conditions_is_refused():
     data = combine(
         replace(alone(scan()[0]), data=np.ones((2, 8), complex), dims=("edit", "t")),
@@ -251,6 +337,50 @@ def test_recon_writes_conditions_differences_and_sum(tmp_path):
         analysis.one_spectrum(Scan(both))
 
 
+def test_a_bids_dataset_gets_conditions_differences_and_sum_with_sidecars(tmp_path):
+    data = alone(scan_of(play(setup(2, samples=512), faults=Faults(**quiet()))))
+    write_nifti(replace(data, header={"editing": MEGA}), tmp_path / "raw.nii.gz")
+    said = []
+    analysis.recon([tmp_path / "raw.nii.gz"], bids=tmp_path / "out", subject="07", notify=said.append)
+    folder = tmp_path / "out" / "sub-07" / "mrs"
+    names = {f"sub-07_desc-{desc}_svs" for desc in ("preproc", "diff", "sum")}
+    assert {path.name.split(".")[0] for path in folder.iterdir()} == names
+    both, difference = (read_nifti(folder / f"sub-07_desc-{d}_svs.nii.gz") for d in ("preproc", "diff"))
+    np.testing.assert_allclose(
+        both.data[0] - both.data[1], difference.data, atol=1e-6 * np.abs(both.data).max()
+    )
+    sidecar = json.loads((folder / "sub-07_desc-diff_svs.json").read_text(encoding="utf-8"))
+    assert sidecar["EditConditionWeights"] == [1.0, -1.0]
+    assert sidecar["EditCondition"] == ["ON", "OFF"]
+    assert "Subtraction" in sidecar["Processing"][-1]
+    assert any("simulate --conditions" in words for words in said)
+
+
+def test_run_refuses_several_conditions_before_a_basis_is_made_and_takes_a_difference(tmp_path, monkeypatch):
+    """A difference is read as it was written, though its singlets are gone, and gets a basis with its factors."""
+    data = alone(scan_of(play(setup(4, samples=1024), faults=Faults(**quiet()))))
+    write_nifti(replace(data, header={"editing": MEGA}), tmp_path / "raw.nii.gz")
+    analysis.recon([tmp_path / "raw.nii.gz"], tmp_path / "out.nii.gz")
+    asked = []
+
+    def basis_of(*_, conditions, **__):
+        asked.append(conditions.conditions)
+        raise InputError("far enough")
+
+    monkeypatch.setattr(commands, "basis_of", basis_of)
+    monkeypatch.setattr(analysis, "_outline", lambda _, f0_hz: Basis(
+        lines={}, f0_hz=f0_hz, nucleus="1H", te_s=data.te_s, reference_ppm=data.reference_ppm))  # fmt: skip
+    monkeypatch.setattr(commands, "sequence_of", lambda *_: tmp_path / "x.seq")
+    (tmp_path / "x.seq").touch()
+    for name, words in (("raw", "`run` one of these"), ("out_diff", "far enough")):
+        with pytest.raises(InputError, match=words):
+            analysis.run([tmp_path / f"{name}.nii.gz"], tmp_path / "fit", protocol="mega-press-3t-gaba")
+    assert asked == [((0.0, 1.0), (1.0, -1.0))]
+    whole = analysis.load([tmp_path / "out_diff.nii.gz"], analysis.known(None), conjugate=False)
+    np.testing.assert_array_equal(whole.metabolite.data, read_nifti(tmp_path / "out_diff.nii.gz").data)
+    assert "difference" in assess(whole, recon(whole)).reasons[0]
+
+
 def test_the_synthetic_mega_press_shows_gaba(tmp_path):
     folder = os.environ.get("PULSESPEC_DATA")
     if not folder:
@@ -268,3 +398,21 @@ def test_the_synthetic_mega_press_shows_gaba(tmp_path):
     assert peaks[3.75] > 0
     assert peaks[2.0] < 0
     assert choline < 0.3 * spectrum[np.abs(ppm - 3.0) < 0.08].max()
+
+
+def test_a_verdict_counts_shots_of_all_conditions_and_measures_where_naa_is():
+    """NAA is gone in half of the conditions: the mean of all would have half its SNR and twice the water."""
+    faults = load_faults("trial", coils=1, residual_water=5e-4, drift_hz=3.0, snr=50.0)
+    found = scan_of(play(setup(16, samples=512), seed=3, faults=faults))
+    found = replace(found, metabolite=replace(found.metabolite, header={"editing": MEGA}))
+    done = recon(found)
+    judged = assess(found, done)
+    lost = len(
+        next(r for r in done.metabolite.records if r.method == "Outlier rejection").figures["left_out"]
+    )
+    assert judged.get("rejected_percent").value == pytest.approx(100 * lost / 32)
+    assert f"{lost} of 32" in judged.get("rejected_percent").words
+    off = replace(done.metabolite, data=done.metabolite.data[1], dims=("t",))
+    assert judged.get("snr").value == pytest.approx(quality(off).snr)
+    assert "1 of 2 editing conditions" in judged.get("snr").words
+    assert judged.get("drift_ppm").value * off.f0_hz * 1e-6 == pytest.approx(3.0, abs=0.7)

@@ -39,23 +39,23 @@ def test_two_pulses_half_an_echo_apart_hit_their_bands_in_each_condition(tmp_pat
     conditions = sequence.evaluate_labels(evolution="adc")["SET"]
     reference = sequence.evaluate_labels(evolution="adc")["REF"]
     assert set(conditions[reference == 0]) == set(range(len(protocol.editing.conditions_ppm)))
+    checked = set()
     for blocks, condition, water in zip(shots, conditions, reference, strict=True):
         (first, pulse), (second, again) = editing_pulses(blocks)
         assert second - first == pytest.approx(protocol.te_ms * 5e-4, abs=1e-9)
         np.testing.assert_array_equal(pulse.signal, again.signal)
-        bands = (protocol.editing.water_ppm,) if water else protocol.editing.conditions_ppm[condition]
-        step = pulse.t[1] - pulse.t[0]
-
-        def left(ppm, pulse=pulse, step=step):
-            offset = (np.asarray(ppm) - 4.65) * 1e-6 * scanner.f0_hz - pulse.freq_offset
-            return bloch.pulse(pulse.signal, step, offset)[:, 2]
-
-        assert left(bands).max() < -0.95
+        bands = (protocol.editing.water_ppm,) if water else tuple(protocol.editing.conditions_ppm[condition])
+        key = (bands, bool(water), pulse.freq_offset, pulse.signal.tobytes())
+        if key in checked:  # the same pulse again, for the same bands
+            continue
+        checked.add(key)
         far = [ppm for ppm in (1.0, 3.0, 6.0) if min(abs(ppm - band) for band in bands) > 1.05]
-        if scanner.f0_hz > 1e8:
-            assert left(far).min() > 0.95
-        if water:
-            assert left([4.65])[0] > 0.95
+        kept = (far if scanner.f0_hz > 1e8 else []) + ([4.65] if water else [])
+        offset = (np.array([*bands, *kept]) - 4.65) * 1e-6 * scanner.f0_hz - pulse.freq_offset
+        left = bloch.pulse(pulse.signal, pulse.t[1] - pulse.t[0], offset)[:, 2]
+        assert left[: len(bands)].max() < -0.95
+        assert left[len(bands) :].min(initial=1.0) > 0.95
+    assert len({bands for bands, *_ in checked}) >= len(protocol.editing.conditions_ppm)
 
 
 def test_the_protocol_s_bands_are_in_the_file(tmp_path):

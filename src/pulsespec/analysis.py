@@ -81,7 +81,7 @@ def recon(
         for path, part in written.items():
             write_nifti(part, path, overwrite=overwrite)
     else:
-        output = _into_bids(bids, entities, scan, done, judged, "svs", overwrite)[0]
+        output = _into_bids(bids, entities, scan, done, judged, "svs", overwrite, notify)[0]
     steps = [record.details for record in spectrum.records]
     return {"output": str(output), "steps": steps, "quality": judged.as_dict()}
 
@@ -121,10 +121,15 @@ def _into_bids(
     judged: "Assessment",
     suffix: str,
     overwrite: bool,
+    notify: Notify,
 ) -> list[Path]:
     from pulsespec.recon.bids import write
+    from pulsespec.recon.edited import combined
 
     assert folder is not None
+    if done.metabolite is not None and "edit" in done.metabolite.dims:
+        for part in combined(done.metabolite).values():
+            notify(part.records[-1].details)
     return write(folder, entities, done, scan, judged, suffix=suffix, overwrite=overwrite)
 
 
@@ -153,7 +158,9 @@ def _recon_dataset(
             if not dry_run:
                 done = _processed(scan, notify)
                 judged = _judged(scan, done, notify)
-                written = _into_bids(bids, entry.entities, scan, done, judged, entry.suffix, overwrite)
+                written = _into_bids(
+                    bids, entry.entities, scan, done, judged, entry.suffix, overwrite, notify
+                )
                 row |= {"output": str(written[0]), "quality": judged.as_dict()}
         except PulsespecError as error:
             failed.append(f"{entry.label}: {error}")
@@ -227,7 +234,11 @@ def run(
         return {"inputs": [str(path) for path in raws], "output": str(output)}
     with atomic_directory(output, overwrite) as folder:
         scan = load(raws, known(sequence, dwell_s, f0_mhz, keep_identifiers), conjugate, notify)
-        functions = _basis_for(scan, folder, protocol or sequence, basis, metabolites, scanner, jobs, notify)
+        source = protocol or sequence
+        path = None if source is None else _sequence_for(scan, folder, source, scanner, notify)
+        done = _processed(scan, notify)
+        one_spectrum(done)
+        functions = _basis_for(scan, folder, path, basis, metabolites, jobs, notify)
         settings = {
             "inputs": [path.name for path in raws],
             **{name: str(value) for name, value in _origins(protocol, sequence, basis).items() if value},
@@ -235,7 +246,6 @@ def run(
             "metabolites": list(functions.names),
             "conjugate": conjugate,
         }
-        done = _processed(scan, notify)
         judged = _judged(scan, done, notify)
         return analyse(done, functions, folder, settings, notify, assumptions, judged) | {
             "output": str(output)
@@ -246,28 +256,41 @@ def _origins(protocol: str | None, sequence: Path | None, basis: Path | None) ->
     return {"--protocol": protocol, "--seq": sequence, "--basis": basis}
 
 
+def _sequence_for(
+    scan: "Scan", folder: Path, source: str | Path, scanner: str | None, notify: Notify
+) -> Path:
+    """Return the sequence that the scan was played from, compared with it before anything is computed."""
+    from pulsespec.recon.guard_basis import compare
+
+    data = measured(scan)
+    path = commands.sequence_of(str(source), folder, scanner, data.f0_hz, notify)
+    compare(data, _outline(path, data.f0_hz))
+    return path
+
+
 def _basis_for(
     scan: "Scan",
     folder: Path,
-    source: str | Path | None,
+    path: Path | None,
     basis: Path | None,
     metabolites: Sequence[str] | None,
-    scanner: str | None,
     jobs: int,
     notify: Notify,
 ) -> "Basis | SampledBasis":
     """Return the basis set that belongs to the scan, read or simulated; what was made is left in `folder`."""
-    from pulsespec.recon.guard_basis import compare
-
     data = measured(scan)
     if basis is not None:
         found = read_basis(basis, notify)
         return found.subset(metabolites) if metabolites else found
-    path = commands.sequence_of(str(source), folder, scanner, data.f0_hz, notify)
-    compare(data, _outline(path, data.f0_hz))
+    assert path is not None
     notify(f"simulating the basis set at {data.f0_hz * 1e-6:.4f} MHz")
     names = list(metabolites or BRAIN_METABOLITES)
-    made = commands.basis_of(path, names, data.f0_hz, jobs, conditions=commands.Conditions(cached=True))
+    weights = data.header.get("condition_weights", ())
+    rows = tuple((float(number), float(factor)) for number, factor in enumerate(weights) if factor)
+    chosen = commands.Conditions(cached=True)
+    if rows:
+        chosen = dataclasses.replace(chosen, conditions=rows)
+    made = commands.basis_of(path, names, data.f0_hz, jobs, conditions=chosen)
     made.write(folder / "basis.h5")
     if path.parent != folder:
         (folder / "sequence.seq").write_bytes(path.read_bytes())
@@ -302,7 +325,8 @@ def one_spectrum(scan: "Scan") -> "Transients":
     if "edit" in data.dims:
         raise InputError(
             f"{data.source or 'data'}: has {data.size('edit')} editing conditions, expected one spectrum: `recon` "
-            "writes their differences and sum; fit one of these with a basis of `simulate --conditions`"
+            "writes their differences and sum; `run` one of these with the --seq, or `fit` it with a basis of "
+            "`simulate --conditions`"
         )
     return data
 
@@ -389,6 +413,7 @@ def analyse(
 
     Macromolecules and lipids are added to a basis that has none.
     """
+    from pulsespec.recon.editing import is_difference
     from pulsespec.recon.fit import fit
     from pulsespec.recon.guard_basis import compare
     from pulsespec.recon.nifti import write_nifti
@@ -399,7 +424,12 @@ def analyse(
 
     spectrum = one_spectrum(scan)
     notices = list(compare(spectrum, basis))
-    if not basis.broad:
+    if is_difference(spectrum.header) and not basis.broad:
+        notices.append(
+            "difference of editing conditions: macromolecules are not in the basis, so GABA is GABA+, and ratios to "
+            "tCr are of what subtraction leaves of it: use those to water, or to tCr in the sum"
+        )
+    elif not basis.broad:
         basis = basis.with_broad(broad_lines(basis.f0_hz, reference_ppm=basis.reference_ppm))
     notify(f"fitting {len(basis.names)} components")
     found = fit(spectrum, basis)
