@@ -32,6 +32,7 @@ from pulsespec.recon.transients import Scan, Transients
 
 LEVELS = ("good", "usable", "poor")
 NOT_APPLICABLE = "not applicable"
+_NO_LIKENESS = 0.02
 _LEAST_LIKENESS = 0.3
 _SURE_LIKENESS = 0.5
 _CLEAR = 20.0
@@ -170,7 +171,7 @@ def _why_not(raw: Scan, spectrum: Transients) -> str:
     if likeness >= _LEAST_LIKENESS:
         return ""
     values, noise = np.abs(np.fft.fft(one.data)), noise_sd(one)
-    if values.max() > _CLEAR * noise and _naa_is_not_it(one):
+    if values.max() > _CLEAR * noise and (likeness < _NO_LIKENESS or _naa_is_not_it(one)):
         return "no NAA, Cr and Cho in it, though signal is there: no brain (a phantom, or another organ)"
     return ""
 
