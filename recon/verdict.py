@@ -246,13 +246,22 @@ def _shots(spectrum: Transients) -> list[Measure]:
     if drift is None or np.size(drift) < 2:
         alone = "single shots are not in the file"
         return [_measure(name, math.nan, alone) for name in ("drift_ppm", "rejected_percent")]
-    rejected = figures.get(OUTLIERS, {}).get("left_out")
-    shots, span = np.size(drift), float(np.ptp(drift, axis=-1).max())
-    count = len(rejected) if rejected is not None else 0
+    outliers = figures.get(OUTLIERS, {})
+    kept = np.broadcast_to(
+        outliers.get("keep", True), np.shape(drift)
+    )  # a spoiled shot says nothing of the drift
+    span = max(
+        float(np.ptp(row[good])) for row, good in zip(_rows(drift), _rows(kept), strict=True) if good.any()
+    )
+    shots, count = np.size(drift), len(outliers.get("left_out", ()))
     return [
         _measure("drift_ppm", span / spectrum.f0_hz * 1e6, f"{span:.2f} Hz"),
         _measure("rejected_percent", 100 * count / shots, f"{count} of {shots}"),
     ]
+
+
+def _rows(values: NDArray[Any]) -> NDArray[Any]:
+    return np.reshape(values, (-1, np.shape(values)[-1]))
 
 
 def _receiver(data: Transients) -> list[Measure]:

@@ -198,3 +198,13 @@ def test_the_verdict_is_in_what_recon_says(tmp_path):
     assert made["quality"]["verdict"] == "good"
     assert json.dumps(made["quality"]["flags"]) == "[]"
     assert [line for line in said if line.startswith("quality: good")]
+
+
+def test_a_spoiled_shot_is_no_drift():
+    def spoiled(shots):
+        shots[3] = np.roll(shots[3][::-1].conj(), 7)
+        return shots
+
+    found = judged(scan(spoiled))
+    assert found.get("rejected_percent").value > 0
+    assert found.get("drift_ppm").value * F0 * 1e-6 < 1.0
