@@ -32,7 +32,7 @@ class Chances:
     """Share of water that is left, with its phase; 0 in water references."""
     echo_rad: Real
     """Phase of the spurious echo at its centre."""
-    kind: tuple[str, ...]
+    corrupted: tuple[str, ...]
     """What motion does to the shot: a name of `KINDS`, empty where nothing."""
 
 
@@ -66,7 +66,7 @@ def draw_chances(readouts: Sequence[LabelledReadout], faults: Faults, seed: int)
         lipid=steady + burst,
         residual_water=_residual(n, faults, seed) * ~water,
         echo_rad=_echo(n, faults, seed),
-        kind=kind,
+        corrupted=kind,
     )
 
 

@@ -119,7 +119,7 @@ def truth_of(show: Performance, clipped: NDArray[np.int64]) -> Truth:
     if show.noise_variance > 0:
         noise = np.sqrt(setup.samples / 2 * show.noise_variance / show.coils.gain)
         single = show.parts.height / noise
-    spared = np.array([not kind for kind in chances.kind]) & ~setup.is_water
+    spared = np.array([not kind for kind in chances.corrupted]) & ~setup.is_water
     counts = np.array([np.count_nonzero(spared & (setup.condition == one)) for one in sorted(setup.bases)])
     return Truth(
         phantom=phantom.name,
@@ -133,14 +133,7 @@ def truth_of(show: Performance, clipped: NDArray[np.int64]) -> Truth:
         receiver_hz=np.array([readout.offset_hz for readout in setup.readouts]),
         is_water=setup.is_water,
         condition=setup.condition,
-        frequency_hz=chances.frequency_hz,
-        phase_rad=chances.phase_rad,
-        gain=chances.gain,
-        broadening_hz=chances.broadening_hz,
-        lipid=chances.lipid,
-        residual_water=chances.residual_water,
-        echo_rad=chances.echo_rad,
-        corrupted=chances.kind,
+        **vars(chances),
         clipped=clipped,
         sensitivities=show.coils.sensitivity,
         outside=show.coils.outside,

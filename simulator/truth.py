@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pulsespec.conventions import swap_sense
 from pulsespec.errors import DataError
 from pulsespec.files import attempt
+from pulsespec.simulator.chances import Chances
 from pulsespec.simulator.faults import Faults, as_json, from_json
 
 Real = NDArray[np.float64]
@@ -25,7 +26,7 @@ PARAMETER = "truth"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Truth:
+class Truth(Chances):
     """What a virtual scan was made of. Pulseq sense, as the raw data; `in_nifti_sense` turns it.
 
     A sample of a metabolite shot of condition c is, before noise, clipping and the receiver's first samples,
@@ -47,22 +48,6 @@ class Truth:
     """Whether each shot is a water reference; shape (n_shots,)."""
     condition: NDArray[np.int64]
     """Editing condition of each shot; shape (n_shots,)."""
-    frequency_hz: Real
-    """Frequency of all lines of each shot over nominal; shape (n_shots,)."""
-    phase_rad: Real
-    """Phase of each shot, jumps by motion included; shape (n_shots,)."""
-    gain: Real
-    """What motion leaves of the signal of each shot; shape (n_shots,)."""
-    broadening_hz: Real
-    """Lorentzian width that motion adds to each shot; shape (n_shots,)."""
-    lipid: Complex
-    """Height of lipid from outside over the reference peak in each shot, with its phase; shape (n_shots,)."""
-    residual_water: Complex
-    """Share of water that is left in each shot, with its phase; shape (n_shots,)."""
-    echo_rad: Real
-    """Phase of the spurious echo in each shot; shape (n_shots,)."""
-    corrupted: tuple[str, ...]
-    """What motion does to each shot: "loss", "phase", "lipid", "broadening", or empty where nothing."""
     clipped: NDArray[np.int64]
     """Samples that the ADC clipped in each shot, of all coils; shape (n_shots,)."""
     sensitivities: Complex
