@@ -298,7 +298,7 @@ def test_a_basis_with_relaxation_is_not_corrected_again(basis):
     found, size = fit(spectrum(basis), basis), 2 * 40000.0
     known = QuantifySettings(gm=1, wm=0)
     twice, once = (quantify(found, spectrum(basis), water_scan(size), one, known) for one in (basis, relaxed))
-    metabolite = np.exp(-0.03 / 0.20) * (1 - np.exp(-2.0 / 1.35))
+    metabolite = np.exp(-0.03 / 0.258) * (1 - np.exp(-2.0 / 1.47))
     ratio = twice.rows[0]["concentration_mM"] / once.rows[0]["concentration_mM"]
     assert ratio == pytest.approx(1 / metabolite, rel=1e-6)
     assert once.settings["basis_includes_relaxation"]
@@ -314,7 +314,7 @@ def test_water_that_a_basis_relaxed_is_not_corrected_again(basis):
         for table in ({"*": times}, {"*": times, "Water": times})
     )
     kept = metabolites.settings["visible_water_mm"] / water_too.settings["visible_water_mm"]
-    assert kept == pytest.approx(np.exp(-0.03 / 0.099) * (1 - np.exp(-2.0 / 1.82)), rel=0.02)
+    assert kept == pytest.approx(np.exp(-0.03 / 0.11) * (1 - np.exp(-2.0 / 1.331)), rel=1e-6)
 
 
 def test_relaxation_and_tissue_water_enter_as_gasparovic_has_them(basis):
@@ -324,8 +324,8 @@ def test_relaxation_and_tissue_water_enter_as_gasparovic_has_them(basis):
         found, spectrum(basis), water_scan(size), basis, QuantifySettings(gm=1, wm=0, relaxation=False)
     )
     full = quantify(found, spectrum(basis), water_scan(size), basis, QuantifySettings(gm=1, wm=0))
-    water = np.exp(-0.03 / 0.099) * (1 - np.exp(-2.0 / 1.820))
-    metabolite = np.exp(-0.03 / 0.20) * (1 - np.exp(-2.0 / 1.35))
+    water = np.exp(-0.03 / 0.11) * (1 - np.exp(-2.0 / 1.331))
+    metabolite = np.exp(-0.03 / 0.258) * (1 - np.exp(-2.0 / 1.47))
     ratio = full.rows[0]["concentration_mM"] / plain.rows[0]["concentration_mM"]
     assert ratio == pytest.approx(water / metabolite, rel=1e-6)
     assert plain.rows[0]["concentration_mM"] == pytest.approx(10.0 / 40000 * 0.78e6 / 18.015, rel=5e-3)
@@ -365,6 +365,7 @@ def test_the_table_survives_the_disk(basis, tmp_path):
     header = (tmp_path / "concentrations.tsv").read_text().splitlines()[0]
     assert header == (
         "metabolite\tamplitude\tsd\tcrlb_percent\tratio_tCr\tratio_tCr_sd\tconcentration_mM\tconcentration_mM_sd"
+        "\tconcentration_molal_mmol_per_kg\tconcentration_molal_mmol_per_kg_sd"
     )
     back = read_table(tmp_path / "concentrations.tsv")
     assert [row["metabolite"] for row in back] == [row["metabolite"] for row in rows]
