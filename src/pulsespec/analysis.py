@@ -447,6 +447,7 @@ def analyse(
     from pulsespec.recon.guard_basis import compare
     from pulsespec.recon.known import ASSUMED
     from pulsespec.recon.nifti import write_nifti
+    from pulsespec.recon.pdf_report import write_pdf
     from pulsespec.recon.quantify import quantify
     from pulsespec.recon.report import fit_report, write_report
     from pulsespec.recon.results import write_table
@@ -480,6 +481,7 @@ def analyse(
         found, spectrum, amounts.rows, title=title, warnings=warnings, provenance=facts, judged=judged
     )
     write_report(page, folder / "report.html")
+    write_pdf(page, folder / "report.pdf")
     result = {
         **facts,
         "warnings": warnings,
