@@ -23,13 +23,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from priors import settings_of
 from scipy.optimize import least_squares
 from scores import GROUPS, METABOLITES, Entry, group_mean, mean_error, read_csv, score, share_inside, table
 
 from pulsespec.conventions import ppm_axis
 from pulsespec.recon import floor
 from pulsespec.recon.first_points import repair_first_points
-from pulsespec.recon.fit import SUMS, FitResult, FitSettings, fit
+from pulsespec.recon.fit import SUMS, FitResult, fit
 from pulsespec.recon.known import Known
 from pulsespec.recon.pipeline import recon
 from pulsespec.recon.quantify import water_amplitude
@@ -89,11 +90,6 @@ def load_case(folder: Path, number: int) -> Case:
     scan = recon(replace(scan, metabolite=repair_first_points(scan.metabolite, 1)))
     assert scan.water is not None
     return Case(number, scan, MILLIMOLAR / (water_amplitude(scan.water)[0] / 2))
-
-
-def settings_of(priors: str) -> FitSettings:
-    """Return the settings of the fit with or without soft priors on amplitudes."""
-    return FitSettings() if priors == "on" else FitSettings(ratio_priors=())
 
 
 def rows_of(case: Case, found: FitResult) -> list[Entry]:

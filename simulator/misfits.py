@@ -1,8 +1,8 @@
 """What real spectra have and a fit's model has not: lines, shifts, macromolecules and baselines drawn otherwise.
 
 Nothing here is drawn from what a fit assumes. Lines are those of a field that varies over the voxel, with an eddy
-current on top, and every metabolite has its own T2: neither Lorentzian nor Gaussian, and not symmetric. Multiplets of
-one molecule shift by themselves, as temperature and pH move them. Macromolecules are published peaks, each with its
+current on top, and a T2 of each metabolite that varies: neither Lorentzian nor Gaussian, and not symmetric. Multiplets
+of one molecule shift by themselves, as temperature and pH move them. Macromolecules are published peaks, each with its
 own place, width and area. Baselines are broad humps of any phase, what water leaves, and an echo from elsewhere: no
 splines.
 """
@@ -46,7 +46,7 @@ class Misfits:
     baseline: float = 1.0
     """Humps, echo and residual water."""
     lineshape: float = 1.0
-    """Asymmetry, eddy currents and different T2; with 0 all metabolites share one Voigt line."""
+    """Asymmetry, eddy currents and how T2 varies; with 0 lines are Voigt, with the T2 of the tissue."""
     shifts: float = 1.0
     """Of molecules and multiplets."""
     macromolecules: float = 1.0

@@ -177,10 +177,8 @@ def _metabolites(
     width = scene.tissue.width(field_from_larmor(scene.f0_hz))
     fwhm_hz = float(cut_normal(rng.random(), np.array(width.gauss_hz), np.array(width.sd_hz)))
     line = field_line(rng, scene.time_s, fwhm_hz, size)
-    own = np.log(scene.t2_s) + stage.ranges.t2_relative_sd * rng.standard_normal(scene.t2_s.size)
-    common = np.median(np.log(scene.t2_s[: len(stage.names)]))
-    with np.errstate(invalid="ignore"):
-        t2_s = np.where(np.isinf(scene.t2_s), np.inf, np.exp(common + size * (own - common)))
+    spread = stage.ranges.t2_relative_sd * rng.standard_normal(scene.t2_s.size)
+    t2_s = scene.t2_s * np.where(scene.decays, np.exp(size * spread), 1.0)
     only = np.where(np.arange(amounts.size) < len(stage.names), amounts * scene.weights(scene.t2_s), 0.0)
     shifts = shifts_hz(rngs["shifts"], stage.of, scene.f0_hz, misfits.shifts)
     unit = replace(stage.pieces, te_s=0.0, tr_s=np.inf)  # weights are in the amplitudes already
