@@ -16,6 +16,7 @@ from pulsespec.conventions import ppm_to_hz, to_spectrum
 from pulsespec.errors import DataError, InputError
 from pulsespec.recon.fit_model import Problem, bins_in_range, chain, evaluate, unpack
 from pulsespec.recon.fit_start import Start, find_start
+from pulsespec.recon.fit_words import judged
 from pulsespec.recon.spline import Baseline, baseline
 from pulsespec.recon.transients import Transients
 from pulsespec.simulator.broad import ratio_priors
@@ -24,8 +25,6 @@ Real = NDArray[np.float64]
 
 STIFFNESSES = (0.5, 0.8, 1.3, 2.0, 3.2, 5.0)
 """Effective dimensions per ppm among which the baseline's is chosen by the Akaike criterion."""
-_LEAST_SNR = 6.0
-_MOST_UNEXPLAINED = 0.3
 SUMS: Mapping[str, tuple[str, ...]] = {
     "tNAA": ("NAA", "NAAG"),
     "tCr": ("Cr", "PCr"),
@@ -92,6 +91,13 @@ class FitResult:
         """Return value and standard deviation of a weighted sum of amplitudes."""
         w = np.array([weights.get(name, 0.0) for name in self.names])
         return float(w @ self.amplitudes), float(np.sqrt(max(w @ self.covariance @ w, 0.0)))
+
+    @property
+    def correlation(self) -> Real:
+        """Correlation of the amplitudes, from their covariance; shape (n, n)."""
+        sd = np.sqrt(np.diag(self.covariance))
+        sd = np.where(sd > 0, sd, 1.0)
+        return np.asarray(self.covariance / np.outer(sd, sd))
 
     def ratio(self, names: Sequence[str], to: Sequence[str]) -> tuple[float, float]:
         """Return the ratio of two sums of amplitudes and its standard deviation to first order."""
@@ -342,7 +348,6 @@ def _result(search: _Search, theta: Real, smooth: Baseline, outcome: _Outcome, s
     shape = unpack(problem, theta)
     shift_hz = start.shift_hz + theta[2]
     shift_ppm = -shift_hz / problem.f0_hz * 1e6
-    outcome = _judged(search, theta, outcome, float(shift_ppm), residual)
     parameters = {
         "phase0_deg": float((np.rad2deg(start.phase + theta[0]) + 180) % 360 - 180),
         "phase1_deg_per_ppm": float(np.rad2deg(theta[1])),
@@ -355,8 +360,9 @@ def _result(search: _Search, theta: Real, smooth: Baseline, outcome: _Outcome, s
         },
         "baseline_dimension_per_ppm": float(search.stiffness),
         "residual_over_noise": spread / search.noise_sd,
+        "at_bound": _at_bound(search, theta),
     }
-    return FitResult(
+    found = FitResult(
         problem.names,
         amplitudes,
         covariance,
@@ -369,39 +375,16 @@ def _result(search: _Search, theta: Real, smooth: Baseline, outcome: _Outcome, s
         search.noise_sd,
         outcome.converged,
         outcome.message,
-        _warnings(search, theta, amplitudes, outcome, float(shift_ppm), columns),
-        search.settings,
+        settings=search.settings,
     )
+    return judged(found)
 
 
-def _judged(search: _Search, theta: Real, outcome: _Outcome, shift_ppm: float, residual: Real) -> _Outcome:
-    """Return the outcome, not converged where the fit has nothing to stand on."""
-    height = float(np.abs(search.data - np.median(search.data)).max())
-    if height < _LEAST_SNR * search.noise_sd:
-        return _Outcome(False, f"no peak above {_LEAST_SNR:g} times the noise")
-    unexplained = float(np.std(residual) / np.std(search.data))
-    if unexplained > _MOST_UNEXPLAINED and np.std(residual) > 3 * search.noise_sd:
-        return _Outcome(False, f"the basis leaves {unexplained:.0%} of the signal unexplained")
-    largest = search.settings.largest_shift_ppm
-    if abs(shift_ppm) > largest or theta[2] <= search.lower[2] + 1e-6 or theta[2] >= search.upper[2] - 1e-6:
-        return _Outcome(False, f"no match with the basis within {largest} ppm of the reference")
-    return outcome
-
-
-def _warnings(
-    search: _Search, theta: Real, amplitudes: Real, outcome: _Outcome, shift_ppm: float, columns: Real
-) -> tuple[str, ...]:
-    found = []
-    if not outcome.converged:
-        found.append(f"the fit did not converge: {outcome.message}")
-    if abs(shift_ppm) > 0.05:
-        found.append(f"the spectrum was off the reference by {shift_ppm:+.3f} ppm; this was corrected")
-    at_bound = (theta <= search.lower + 1e-6) | (theta >= search.upper - 1e-6)
-    own = np.flatnonzero(at_bound[4 + search.problem.n_widths :])
-    if own.size:
-        found.append("own shift at its bound: " + ", ".join(search.problem.names[k] for k in own))
-    unit = columns / (np.linalg.norm(columns, axis=0) + 1e-300)
-    likeness = np.triu(unit.T @ unit, 1)
-    for i, k in zip(*np.nonzero(likeness > 0.98), strict=True):
-        found.append(f"{search.problem.names[i]} and {search.problem.names[k]} can hardly be told apart")
-    return tuple(found)
+def _at_bound(search: _Search, theta: Real) -> tuple[str, ...]:
+    """Return the names of the parameters that ended at a bound (no broadening is none)."""
+    n, names = search.problem.n_widths, search.problem.names
+    labels = ["phase", "first-order phase", "reference shift", "linewidth", *["linewidth"] * n]
+    labels += [f"own shift of {name}" for name in names]
+    at = (theta <= search.lower + 1e-6) | (theta >= search.upper - 1e-6)
+    at[3 : 4 + n] = theta[3 : 4 + n] >= search.upper[3 : 4 + n] - 1e-6
+    return tuple(dict.fromkeys(label for label, there in zip(labels, at, strict=True) if there))

@@ -58,7 +58,7 @@ def find_start(spectrum: Transients, problem: Problem, largest_shift_ppm: float)
         left = smooth.residual(columns / norm)
         for phase in np.arange(0.0, 2 * np.pi, _PHASE_STEP):
             right = smooth.residual((measured * np.exp(-1j * phase)).real)
-            score = nnls(left, right)[1] / np.linalg.norm(right)
+            score = nnls(left, right)[1] / (np.linalg.norm(right) + 1e-300)
             if best is None or score < best[0]:
                 best = (score, Start(shift, float(phase), width))
     assert best is not None
@@ -79,7 +79,7 @@ def _proposals(apodised: Complex, problem: Problem, largest_hz: float) -> list[t
             problem.spectrum(problem.basis[names] * np.exp(-np.pi * (width + _APODISATION_HZ) * t))
         ).T
         columns /= np.linalg.norm(columns, axis=0)
-        scores[row] = [nnls(columns, target)[1] / np.linalg.norm(target) for target in magnitude]
+        scores[row] = [nnls(columns, target)[1] / (np.linalg.norm(target) + 1e-300) for target in magnitude]
     by_shift, width_at = scores.min(axis=0), np.array(_WIDTHS_HZ)[scores.argmin(axis=0)]
     middle = int(np.argmin(np.abs(shifts)))
     chosen = [middle + int(np.argmin(by_shift[middle - 4 : middle + 5])) - 4]
