@@ -46,7 +46,7 @@ def significance(found: "FitResult") -> float:
         found.covariance / np.outer(scale, scale), rcond=1e-10, hermitian=True
     )
     size = found.amplitudes / scale
-    return float(np.sqrt(max(size @ inverse @ size, 0.0)))
+    return float(np.sqrt(max(float(size @ inverse @ size), 0.0)))
 
 
 def judged(found: "FitResult") -> "FitResult":

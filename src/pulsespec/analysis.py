@@ -415,7 +415,7 @@ def analyse(
     """
     from pulsespec.recon.editing import is_difference
     from pulsespec.recon.fit import fit
-    from pulsespec.recon.guard_basis import compare
+    from pulsespec.recon.guard_pair import matched
     from pulsespec.recon.nifti import write_nifti
     from pulsespec.recon.quantify import quantify
     from pulsespec.recon.report import fit_report, write_report
@@ -423,7 +423,8 @@ def analyse(
     from pulsespec.simulator.broad import broad_lines
 
     spectrum = one_spectrum(scan)
-    notices = list(compare(spectrum, basis))
+    spectrum, said = matched(spectrum, basis)
+    notices = list(said)
     if is_difference(spectrum.header) and not basis.broad:
         notices.append(
             "difference of editing conditions: macromolecules are not in the basis, so GABA is GABA+, and ratios to "
