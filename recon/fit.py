@@ -20,9 +20,10 @@ from pulsespec.recon import fit_known
 from pulsespec.recon.fit_baseline import choose_log_weight
 from pulsespec.recon.fit_model import Problem, named, problem_of
 from pulsespec.recon.fit_result import FitResult
-from pulsespec.recon.fit_search import MOST_STEPS, Found, Solved, Task, derivatives, search, solve
+from pulsespec.recon.fit_search import Found, Solved, Task, derivatives, search, solve
 from pulsespec.recon.fit_settings import SUMS, FitSettings
 from pulsespec.recon.fit_start import find_start
+from pulsespec.recon.fit_words import judged
 from pulsespec.recon.priors import metabolite_priors
 from pulsespec.recon.spline import Baseline, baseline
 from pulsespec.recon.transients import Transients
@@ -45,8 +46,6 @@ _MISFIT = 1.5
 """Chi square over points beyond which a line is not what it was taken for."""
 _LEAST_NOISE = 1e-6
 """Of the largest point: noise that is taken to be there at least."""
-_LEAST_SNR = 6.0
-_MOST_UNEXPLAINED = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +69,6 @@ class BatchResult:
     """Real spectra, with shift and phase of the start undone; shape (v, n_points)."""
     noise_sd: Real
     residual_over_noise: Real
-    unexplained: Real
-    """Standard deviation of the residual over that of the data; shape (v,)."""
     converged: NDArray[np.bool_]
     steps: NDArray[np.int64]
 
@@ -85,23 +82,6 @@ class BatchResult:
         """Shift of each spectrum against the basis; shape (v,)."""
         return (self.shift_hz + self.theta[:, self.problem.layout.shift]) * -1e6 / self.problem.f0_hz
 
-    def words(self, index: int) -> tuple[bool, str]:
-        """Return whether a fit converged to something that stands on data, and how it ended."""
-        height = float(np.abs(self.data[index] - np.median(self.data[index])).max())
-        if height < _LEAST_SNR * self.noise_sd[index]:
-            return False, f"no peak above {_LEAST_SNR:g} times the noise"
-        unexplained = float(self.unexplained[index])
-        if unexplained > _MOST_UNEXPLAINED and self.residual_over_noise[index] > 3:
-            return False, f"the basis leaves {unexplained:.0%} of the signal unexplained"
-        largest = self.settings.largest_shift_ppm
-        edge = 0.999 * fit_known.bounds(self.problem, self.settings)[1][self.problem.layout.shift]
-        moved = abs(float(self.theta[index, self.problem.layout.shift]))
-        if abs(self.shift_ppm[index]) > largest or moved > edge:
-            return False, f"no match with the basis within {largest} ppm of the reference"
-        if not self.converged[index]:
-            return False, f"stopped at the limit of {MOST_STEPS} steps"
-        return True, f"converged after {self.steps[index]} steps"
-
     def one(self, index: int) -> FitResult:
         """Return the result of one spectrum with its curves."""
         problem, smooth = self.problem, baseline(self.problem.ppm)
@@ -111,8 +91,8 @@ class BatchResult:
         explained = components.sum(axis=0)
         rest = (self.data[index] - explained) @ smooth.vectors
         drift = smooth.vectors @ (smooth.kept(self.log_weight[index]) * rest)
-        converged, message = self.words(index)
-        return FitResult(
+        ended = f"converged after {self.steps[index]} steps"
+        found = FitResult(
             problem.names,
             self.amplitudes[index],
             self.covariance[index],
@@ -123,11 +103,11 @@ class BatchResult:
             dict(zip(problem.names, components, strict=True)),
             self._parameters(index),
             float(self.noise_sd[index]),
-            converged,
-            message,
-            self._warnings(index, converged, message, columns),
-            self.settings,
+            bool(self.converged[index]),
+            ended if self.converged[index] else f"stopped after {self.steps[index]} steps",
+            settings=self.settings,
         )
+        return judged(found)
 
     def _parameters(self, index: int) -> dict[str, Any]:
         found = named(self.problem, self.theta[index])
@@ -138,23 +118,8 @@ class BatchResult:
             "shift_ppm": float(self.shift_ppm[index]),
             "baseline_dimension_per_ppm": float(dimension),
             "residual_over_noise": float(self.residual_over_noise[index]),
+            "at_bound": fit_known.at_bound(self.problem, self.settings, self.theta[index]),
         }
-
-    def _warnings(self, index: int, converged: bool, message: str, columns: Real) -> tuple[str, ...]:
-        found = [] if converged else [f"the fit did not converge: {message}"]
-        shift_ppm = float(self.shift_ppm[index])
-        if abs(shift_ppm) > 0.05:
-            found.append(f"the spectrum was off the reference by {shift_ppm:+.3f} ppm; this was corrected")
-        high = fit_known.bounds(self.problem, self.settings)[1]
-        own = self.problem.layout.own_shift
-        at_bound = np.abs(self.theta[index, own]) >= 0.999 * high[own]
-        if at_bound.any():
-            names = [name for name, here in zip(self.names, at_bound, strict=True) if here]
-            found.append("own shift at its bound: " + ", ".join(names))
-        unit = columns / (np.linalg.norm(columns, axis=1, keepdims=True) + 1e-300)
-        for i, k in zip(*np.nonzero(np.triu(unit @ unit.T, 1) > 0.98), strict=True):
-            found.append(f"{self.names[i]} and {self.names[k]} can hardly be told apart")
-        return tuple(found)
 
 
 def fit(spectrum: Transients, basis: Any, settings: FitSettings | None = None) -> FitResult:
@@ -355,7 +320,6 @@ def _fields(task: Task, found: Found, noise: Real) -> dict[str, Any]:
         "data": task.data * noise[:, None],
         "noise_sd": noise,
         "residual_over_noise": spread,
-        "unexplained": np.std(rest, axis=1) / np.std(task.data, axis=1),
         "converged": found.converged,
         "steps": found.steps,
     }

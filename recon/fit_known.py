@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsespec.conventions import field_from_larmor
-from pulsespec.recon.fit_model import Problem
+from pulsespec.recon.fit_model import ORDERS, Problem
 from pulsespec.recon.fit_settings import FitSettings, RatioPrior
 from pulsespec.simulator.basis_names import house_name
 from pulsespec.simulator.tissue_library import load_tissue
@@ -17,6 +17,8 @@ _BROAD_SHIFT = 2.5
 """Own shifts of broad components over those of metabolites: their peaks are known to 0.01 ppm."""
 _FIXED = 1e12
 """Precision of a parameter that does not move."""
+_HARDLY = 1e-4
+"""A bound below which a parameter does not move at all."""
 _WIDEST_HZ = 30.0
 _WIDEST_SHIFT_PPM = 0.1
 """What is left of the reference shift once it is found."""
@@ -71,6 +73,24 @@ def bounds(problem: Problem, settings: FitSettings) -> tuple[Real, Real]:
     high[at.gauss], low[at.gauss] = _WIDEST_HZ, 0.1
     high[at.width], low[at.width] = _WIDEST_HZ, 0.0
     return low, high
+
+
+def at_bound(problem: Problem, settings: FitSettings, theta: Real) -> tuple[str, ...]:
+    """Return the names of the parameters of one spectrum that ended at a bound (no broadening is none)."""
+    at = problem.layout
+    low, high = bounds(problem, settings)
+    there = (theta >= high - 1e-6 * np.abs(high)) | (theta <= low + 1e-6 * np.abs(low))
+    there &= high > _HARDLY
+    there[at.gauss : at.width.stop] = theta[at.gauss : at.width.stop] >= 0.999 * _WIDEST_HZ
+    labels = [
+        "phase",
+        "first-order phase",
+        "reference shift",
+        *["linewidth"] * 3,
+        *["lineshape"] * len(ORDERS),
+    ]
+    labels += [f"own {what} of {name}" for what in ("shift", "width") for name in problem.names]
+    return tuple(dict.fromkeys(label for label, here in zip(labels, there, strict=True) if here))
 
 
 def soft_ratios(

@@ -46,6 +46,13 @@ class FitResult:
         w = np.array([weights.get(name, 0.0) for name in self.names])
         return float(w @ self.amplitudes), float(np.sqrt(max(w @ self.covariance @ w, 0.0)))
 
+    @property
+    def correlation(self) -> Real:
+        """Correlation of the amplitudes, from their covariance; shape (n, n)."""
+        sd = np.sqrt(np.diag(self.covariance))
+        sd = np.where(sd > 0, sd, 1.0)
+        return np.asarray(self.covariance / np.outer(sd, sd))
+
     def ratio(self, names: Sequence[str], to: Sequence[str]) -> tuple[float, float]:
         """Return the ratio of two sums of amplitudes and its standard deviation to first order."""
         above, _ = self.combine(dict.fromkeys(names, 1.0))

@@ -446,7 +446,7 @@ def analyse(
     from pulsespec.recon.editing import is_difference
     from pulsespec.recon.fit import fit
     from pulsespec.recon.fit_nifti import write_fit
-    from pulsespec.recon.guard_basis import compare
+    from pulsespec.recon.guard_pair import matched
     from pulsespec.recon.known import ASSUMED
     from pulsespec.recon.nifti import write_nifti
     from pulsespec.recon.pdf_report import write_pdf
@@ -457,7 +457,8 @@ def analyse(
 
     spectrum = one_spectrum(scan)
     notices = [f"{spectrum.source}: {r.details}" for r in spectrum.records if r.method == ASSUMED]
-    notices += compare(spectrum, basis)
+    spectrum, said = matched(spectrum, basis)
+    notices += said
     if is_difference(spectrum.header) and not basis.broad:
         notices.append(
             "difference of editing conditions: macromolecules are not in the basis, so GABA is GABA+, and ratios to "
