@@ -106,6 +106,10 @@ class JointResult:
     """Of each component in each spectrum; shape (n_spectra, n_components)."""
     theta: Real
     """Nonlinear parameters of each spectrum; shape (n_spectra, n_theta)."""
+    free: Real
+    """Nonlinear parameters that were searched, see `Sharing`; shape (n_free,)."""
+    free_sd: Real
+    """Their standard deviations, all else marginalised; shape (n_free,)."""
     stiffness: tuple[float, ...]
     """Effective dimension per ppm of the baseline of each block."""
     noise_sd: Real
@@ -359,8 +363,8 @@ class _Search:
             scores[k] = ppm.size * np.log(np.sum(left**2, axis=1)) + 2 * dimension * np.ptp(ppm)
         return tuple(STIFFNESSES[int(best)] for best in scores.argmin(axis=0))
 
-    def _covariance(self, at: Real, spread: Real) -> Real:
-        """Return the covariance of unknowns and psi from the Fisher information of the whole model."""
+    def _covariance(self, at: Real, spread: Real) -> tuple[Real, Real]:
+        """Return the covariance of unknowns and psi, and the deviations of `free`, by the Fisher information of all."""
         state = self.state(at)
         rows = np.concatenate([state.left, self._slope(at)], axis=1)
         sizes = [smooth.penalty.shape[0] + self.stack.data.shape[1] for smooth in self.smooth]
@@ -372,7 +376,8 @@ class _Search:
         information = (design / scale).T @ (design / scale)
         inverse = np.linalg.pinv(information, rcond=1e-12, hermitian=True) / np.outer(scale, scale)
         kept = [*range(n), *range(n + self.n_free, n + at.size)]
-        return np.asarray(inverse[np.ix_(kept, kept)])
+        deviations = np.sqrt(np.maximum(np.diag(inverse)[n : n + self.n_free], 0.0))
+        return np.asarray(inverse[np.ix_(kept, kept)]), deviations
 
     def result(self, at: Real, converged: bool, message: str) -> JointResult:
         """Return what was found at the end of a search."""
@@ -385,10 +390,11 @@ class _Search:
         freedom = max(rest.shape[1] - (at.size + state.unknowns.size) / len(rest), 1)
         spread = np.sqrt(np.sum((rest - drift) ** 2, axis=1) / freedom)
         lines = np.linalg.solve(stack.blocks, drift)
+        covariance, free_sd = self._covariance(at, spread)
         return JointResult(
             (*self.links.names, *self.links.model_names),
             np.concatenate([state.unknowns, at[self.n_free :]]),
-            self._covariance(at, spread),
+            covariance,
             state.unknowns.size,
             stack.problems[0].ppm,
             stack.data,
@@ -397,6 +403,8 @@ class _Search:
             {name: curves[..., k] for k, name in enumerate(stack.problems[0].names)},
             amplitudes,
             self.theta(at),
+            at[: self.n_free],
+            free_sd,
             self.stiffness,
             stack.noise_sd,
             spread,

@@ -19,7 +19,15 @@ from pulsespec.recon.fit_model import evaluate
 from pulsespec.recon.joint import JointResult, Stack, joint_fit
 from pulsespec.recon.series_links import Plan, links_of, plan_of, start_of
 from pulsespec.recon.series_schema import SeriesModel
-from pulsespec.recon.series_stack import Place, member, place_of, sharing_of, stack_of
+from pulsespec.recon.series_stack import (
+    Nuisance,
+    Place,
+    member,
+    nuisances_of,
+    place_of,
+    sharing_of,
+    stack_of,
+)
 from pulsespec.recon.spline import baseline
 from pulsespec.recon.transients import Transients
 
@@ -70,6 +78,9 @@ class SeriesResult:
     place: Place
     alone: tuple[FitResult, ...]
     """Each spectrum fitted for itself; empty where signals may be inverted, as a single fit knows no sign."""
+    f0_hz: float
+    nuisances: tuple[Nuisance, ...]
+    """How nuisances follow the variable, where they do by a linear model."""
     released: Real
     """Amplitudes where each spectrum is free, at the nuisances of the joint fit; shape (n_spectra, n_components)."""
     verdict: Verdict
@@ -162,6 +173,8 @@ def series_fit(
         found,
         place,
         () if model.signed else tuple(alone),
+        spectra.f0_hz,
+        tuple(nuisances_of(stack.problems[0], model, x, design)),
         free,
         verdict,
         _warnings(plan, links.lower, links.upper, found, verdict),

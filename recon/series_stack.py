@@ -17,6 +17,7 @@ from pulsespec.recon.transients import Transients
 Real = NDArray[np.float64]
 
 _PHASE, _SHIFT, _GAUSS, _WIDTHS = 0, 2, 3, 4
+_COMMON = Linked(model="fixed")
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,53 @@ def stack_of(spectra: Transients, bases: Sequence[Any], place: Place, settings: 
     return Stack(of, data, noise, independent(noise))
 
 
+@dataclass(frozen=True)
+class Nuisance:
+    """One parameter of how a nuisance follows the variable, and where it stands among those that are searched."""
+
+    name: str
+    parameter: str
+    unit: str
+    at: int
+    factor: float
+    """From the unit of the search to `unit`."""
+
+
+def nuisances_of(problem: Problem, model: SeriesModel, x: Real, design: Mapping[str, Real]) -> list[Nuisance]:
+    """Return the parameters of all nuisances that follow the variable by a linear model, in the order of the search."""
+    to_ppm = -1e6 / problem.f0_hz
+    kinds = {
+        _PHASE: ("phase", "degrees", float(np.rad2deg(1.0))),
+        _SHIFT: ("shift", "ppm", to_ppm),
+        _GAUSS: ("gauss", "Hz", 1.0),
+        _narrow(problem): ("lorentz", "Hz", 1.0),
+    }
+    found, start = [], 0
+    for k in range(_WIDTHS + problem.n_widths + len(problem.names)):
+        rule = _rules(problem, model).get(k, _COMMON)
+        count = _columns(rule, x, design).shape[1]
+        if k in kinds and rule.model not in ("fixed", "free"):
+            name, unit, factor = kinds[k]
+            words = rule.regressors if rule.model == "glm" else [f"c{n}" for n in range(count)]
+            found += [Nuisance(name, word, unit, start + n, factor) for n, word in enumerate(words)]
+        start += count
+    return found
+
+
+def _narrow(problem: Problem) -> int:
+    """Return the place of the width of metabolites; that of broad components is common to all spectra."""
+    return _WIDTHS + int(problem.width_of.min())
+
+
+def _rules(problem: Problem, model: SeriesModel) -> dict[int, Linked]:
+    return {
+        _PHASE: model.phase,
+        _SHIFT: model.shift,
+        _GAUSS: model.gauss,
+        _narrow(problem): model.lorentz,
+    }
+
+
 def sharing_of(
     problem: Problem,
     count: int,
@@ -74,19 +122,16 @@ def sharing_of(
 ) -> Sharing:
     """Return nonlinear parameters that follow the variable as the model says; all others are common."""
     common = shared_parameters(problem, 1, place.width_hz, broad, settings)
-    narrow = _WIDTHS + int(problem.width_of.min())  # of metabolites; that of broad components is common
-    rules = {_PHASE: model.phase, _SHIFT: model.shift, _GAUSS: model.gauss, narrow: model.lorentz}
-    columns: list[Real] = []
+    rules = _rules(problem, model)
     places: list[tuple[int, Real, float, float, float]] = []
     for k, (low, high, start) in enumerate(zip(common.lower, common.upper, common.start, strict=True)):
-        made = _columns(rules.get(k, Linked(model="fixed")), x, design)
+        made = _columns(rules.get(k, _COMMON), x, design)
         first = made[:, 0].any() and np.ptp(made[:, 0]) == 0
         for n, column in enumerate(made.T):
             level = (first and n == 0) or np.array_equal(made, np.eye(count))
             begin = start if level else 0.0
             reach = high - low
             places.append((k, column, begin, low if level else -reach, high if level else reach))
-        columns += list(made.T)
     matrix = np.zeros((count, common.lower.size, len(places)))
     for n, (k, column, *_rest) in enumerate(places):
         matrix[:, k, n] = column

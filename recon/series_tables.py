@@ -114,8 +114,16 @@ def _at(expression: Expression, tree: Any, values: Mapping[str, float]) -> float
 
 def _nuisance_rows(found: SeriesResult) -> list[Row]:
     """Return what follows the variable by a linear model besides the concentrations."""
+    joint = found.joint
     return [
-        _row(one.name, one.parameter, one.value, one.sd, one.unit) for one in found.nuisances
+        _row(
+            one.name,
+            one.parameter,
+            float(one.factor * joint.free[one.at]),
+            float(abs(one.factor) * joint.free_sd[one.at]),
+            one.unit,
+        )
+        for one in found.nuisances
     ]
 
 

@@ -134,7 +134,7 @@ def test_what_does_not_fit_together_is_refused():
     with pytest.raises(InputError, match="2 parameters for 1 different values"):
         series_fit(spectra, [small_basis()], model, np.ones(4), settings=FIT)
     text = DIFFUSION.replace('"A * exp(-b * ADC)"', '"biexponential"').split("parameters")[0]
+    three = series_of(decayed(B[:3]), 0.5, np.random.default_rng(8))
     with pytest.raises(InputError, match=r"4 parameters for 3"):
-        three = series_of(decayed(B[:3]), 0.5, np.random.default_rng(8))
         series_fit(three, [small_basis()], parse_model(text, "plain"), B[:3], settings=FIT)
     assert spectra.samples == SAMPLES
