@@ -21,6 +21,10 @@ class Known:
     """Spectrometer frequency, where the format has none."""
     keep_identifiers: bool = False
     """Carry what names the person or the device, where a format has a place for it; else it is dropped."""
+    series: bool = False
+    """Keep a dimension along which spectra differ by design, where a format has one; else such data are refused."""
+    dimension: str | None = None
+    """What the format calls that dimension, where its header leaves it open."""
 
 
 _FLAGS = {"dwell time": "--dwell-s", "spectrometer frequency": "--f0-mhz"}

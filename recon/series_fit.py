@@ -24,8 +24,10 @@ from pulsespec.recon.series_stack import (
     Place,
     member,
     nuisances_of,
+    phase_deg,
     place_of,
     sharing_of,
+    shift_ppm,
     stack_of,
 )
 from pulsespec.recon.spline import baseline
@@ -85,6 +87,9 @@ class SeriesResult:
     """Amplitudes where each spectrum is free, at the nuisances of the joint fit; shape (n_spectra, n_components)."""
     verdict: Verdict
     warnings: tuple[str, ...]
+    reference: int
+    """Spectrum in which the signal is strong."""
+    settings: FitSettings
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -101,18 +106,53 @@ class SeriesResult:
         """Nonlinear parameters of all sets."""
         return self.joint.values[self.joint.n_unknowns :]
 
+    def one(self, index: int) -> FitResult:
+        """Return the joint fit as seen in one spectrum."""
+        joint = self.joint
+        theta = joint.theta
+        return FitResult(
+            self.names,
+            joint.amplitudes[index],
+            self._covariance(index),
+            joint.ppm,
+            joint.data[index],
+            joint.fit[index],
+            joint.baseline[index],
+            {name: joint.curves[name][index] for name in self.names},
+            {
+                "phase0_deg": float(phase_deg(self.place, theta)[index]),
+                "shift_ppm": float(shift_ppm(self.place, theta, self.f0_hz)[index]),
+                "baseline_dimension_per_ppm": float(joint.stiffness[index]),
+                "residual_over_noise": float(joint.residual_over_noise[index]),
+            },
+            float(joint.noise_sd[index]),
+            joint.converged,
+            joint.message,
+            (),
+            self.settings,
+        )
+
+    def _covariance(self, index: int) -> Real:
+        """Return the covariance of the linked amplitudes of one spectrum; shape (n_components, n_components)."""
+        gradient = self._gradient(np.eye(len(self.names)))[:, index]
+        return np.asarray(gradient @ self.joint.covariance @ gradient.T)
+
     def curve(self, weights: Mapping[int, float]) -> tuple[Real, Real]:
         """Return the course of a weighted sum of components and its standard deviation; shapes (n_spectra,)."""
-        links = links_of(self.plan, self.psi)
         row = np.array([weights.get(k, 0.0) for k in range(len(self.names))])
-        by_unknown = np.einsum("k,nku->nu", row, links.matrix(self.psi))
-        unknowns = self.joint.unknowns
-        by_psi = np.zeros((self.plan.x.size, self.psi.size))
-        if self.psi.size and links.slope is not None:
-            by_psi = np.einsum("k,pnku,u->np", row, links.slope(self.psi), unknowns)
-        gradient = np.concatenate([by_unknown, by_psi], axis=1)
+        gradient = self._gradient(row[np.newaxis])[0]
         variance = np.einsum("na,ab,nb->n", gradient, self.joint.covariance, gradient)
-        return by_unknown @ unknowns, np.sqrt(np.maximum(variance, 0.0))
+        return self.joint.amplitudes @ row, np.sqrt(np.maximum(variance, 0.0))
+
+    def _gradient(self, rows: Real) -> Real:
+        """Return the derivatives of sums of components by all values; shape (n_sums, n_spectra, n_values)."""
+        links = links_of(self.plan, self.psi)
+        by_unknown = np.einsum("sk,nku->snu", rows, links.matrix(self.psi))
+        by_psi = np.zeros((len(rows), self.plan.x.size, self.psi.size))
+        if self.psi.size and links.slope is not None:
+            moved = links.slope(self.psi) @ self.joint.unknowns
+            by_psi = np.einsum("sk,pnk->snp", rows, moved)
+        return np.concatenate([by_unknown, by_psi], axis=-1)
 
 
 def series_fit(
@@ -178,6 +218,8 @@ def series_fit(
         free,
         verdict,
         _warnings(plan, links.lower, links.upper, found, verdict),
+        reference,
+        settings,
     )
 
 

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +41,6 @@ class Order:
     """For the record."""
     rule: tuple[str, int] = ("", 0)
     """`cycle` or `block` and its length, where that is how shots follow each other."""
-    files: tuple[str, ...] = field(default=())
 
     @property
     def size(self) -> int:
@@ -200,12 +199,40 @@ def _checked(order: Order) -> Order:
     return order
 
 
+def of_dimension(n_members: int, n_shots: int, columns: Mapping[str, Real], table: Table | None) -> Order:
+    """Return the order of shots whose file counts the members of the series by a dimension of its own.
+
+    Values are those of the table where there is one, beside those of the header.
+
+    Raises
+    ------
+    InputError
+        The table has another number of rows.
+
+    """
+    if table is not None and table.rows != n_members:
+        raise InputError(f"{table.source}: {table.rows} rows of values for {n_members} spectra")
+    entry = np.repeat(np.arange(n_members), n_shots)
+    words = f"{n_members} spectra of {n_shots} shot{'s' if n_shots > 1 else ''} by a dimension of the file"
+    return Order(entry, dict(columns) | (dict(table.columns) if table else {}), words)
+
+
+def of_one(n_shots: int, columns: Mapping[str, Real]) -> Order:
+    """Return the order of a file that holds one member of a series."""
+    return Order(np.zeros(n_shots, dtype=np.int64), columns, "one spectrum of the series")
+
+
 def of_water(order: Order, n_water: int) -> Index | None:
     """Return the spectrum of the series that each shot of a water reference belongs to, or `None` for one of all."""
     name, length = order.rule
     if name == "cycle" and n_water % length == 0 and n_water > 1:
         return np.arange(n_water) % length
     return None
+
+
+def with_columns(order: Order, columns: Mapping[str, Real]) -> Order:
+    """Return an order of which more is known."""
+    return replace(order, columns={**order.columns, **columns})
 
 
 def joined(orders: Sequence[Order]) -> Order:

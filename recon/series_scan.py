@@ -93,6 +93,8 @@ def _checked(scan: Scan, order: Order) -> Scan:
         raise InputError(
             f"{data.source or 'data'}: is a series of edited spectra; series of one condition are fitted alone"
         )
+    if "series" in data.dims:
+        data = _flat(data)
     if "average" not in data.dims:
         data = replace(data, data=data.data[np.newaxis], dims=("average", *data.dims))
     if data.size("average") != order.entry.size:
@@ -104,6 +106,16 @@ def _checked(scan: Scan, order: Order) -> Scan:
             check(part)
     record = Record("Series", order.words, {"shots": order.counts.tolist()})
     return replace(scan, metabolite=replace(data, records=(*data.records, record)))
+
+
+def _flat(data: Transients) -> Transients:
+    """Return data with the members of the series and their shots as one dimension of shots."""
+    at = data.axis("series")
+    if "average" not in data.dims:
+        dims = tuple("average" if name == "series" else name for name in data.dims)
+        return replace(data, data=data.data, dims=dims)
+    shape = (*data.data.shape[:at], -1, *data.data.shape[at + 2 :])
+    return replace(data, data=data.data.reshape(shape), dims=tuple(d for d in data.dims if d != "series"))
 
 
 def _align(scan: Scan, settings: ReconSettings) -> Scan:
