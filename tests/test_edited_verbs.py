@@ -78,7 +78,7 @@ def test_run_goes_from_edited_data_to_one_table(raw, sequence, tmp_path):
     assert glutamate["ratio_tCr"] == pytest.approx(
         TRUTH["Glu"] / TRUTH["Cr"], abs=4 * glutamate["ratio_tCr_sd"]
     )
-    assert glutamate["ratio_tCr_sd"] < 0.05
+    assert glutamate["ratio_tCr_sd"] < 0.15
     result = json.loads((out / "result.json").read_text(encoding="utf-8"))
     assert result["settings"]["gaba_model"] == "soft"
     assert len(result["fit"]["condition_phase_deg"]) == 2
