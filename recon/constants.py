@@ -3,6 +3,7 @@
 Grey and white matter are the tissues of `simulator/tissues.toml`; CSF is in `quantification.toml`.
 """
 
+import difflib
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -16,8 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pulsespec.errors import InputError
 from pulsespec.files import atomic_path
+from pulsespec.simulator import list_metabolites
 from pulsespec.simulator.tissue import BROAD, DEFAULT, Relaxation, Tissue, nearest
 from pulsespec.simulator.tissue_library import load_tissue
+from pulsespec.simulator.tissue_lines import known_broad
 
 TISSUES = ("gm", "wm", "csf")
 """Order of the tissues wherever an array has an axis of them."""
@@ -175,12 +178,13 @@ def _of(stated: Stated, tissue: str) -> dict[str, StatedTimes]:
 
 def _refuse_unknown(stated: Stated, names: Sequence[str], tissue: Tissue) -> None:
     rows = {name for table in tissue.relaxation.values() for name in table} - {"water"}
-    known = {*names, *rows, *tissue.concentrations, *tissue.sums, DEFAULT, BROAD}
+    known = {*names, *rows, *list_metabolites(), *known_broad(), *tissue.sums, DEFAULT, BROAD}
     unknown = sorted(set(stated.metabolites) - known)
     if unknown:
+        near = [other for name in unknown for other in difflib.get_close_matches(name, known, n=1)]
         raise InputError(
-            f"constants: metabolites.{', metabolites.'.join(unknown)}: neither fitted nor in the tables, "
-            f"expected one of {', '.join(sorted(known))}"
+            f"constants: metabolites.{', metabolites.'.join(unknown)}: neither fitted nor known, expected names of "
+            f"metabolites, sums, {DEFAULT} or {BROAD}{f'; did you mean {near[0]!r}?' if near else ''}"
         )
 
 

@@ -16,6 +16,7 @@ from pulsespec.conventions import field_from_larmor
 from pulsespec.errors import InputError
 from pulsespec.recon.constants import TISSUES, Constants, Stated, constants_at
 from pulsespec.recon.fit import SUMS, FitResult
+from pulsespec.recon.segmentation import Source
 from pulsespec.recon.transients import Transients
 from pulsespec.recon.water_scaling import Acquisition, Factors, Timing, factors, scaled, weights
 from pulsespec.recon.water_size import water_amplitude
@@ -48,6 +49,10 @@ class QuantifySettings:
     """Signal at time zero of 1 mM of water in units of a basis that has no water: 2 where one proton gives 1."""
     fractions_from: str = ""
     """Where the fractions come from; empty where nobody said."""
+    segmentation: Source | None = None
+    """Images that the fractions are to be taken from (`in_the_voxel`)."""
+    voxel_mask: bool = False
+    """Whether the voxel is written on the grid of the segmentation."""
 
     def __post_init__(self) -> None:
         """Check that the fractions are those of a voxel, and that numbers are positive."""
@@ -59,6 +64,8 @@ class QuantifySettings:
         for name, value in (("water_mm", self.water_mm), ("basis_water", self.basis_water)):
             if value is not None and not 0 < value < float("inf"):
                 raise InputError(f"{name}: got {value}, expected a number above 0")
+        if self.voxel_mask and self.segmentation is None:
+            raise InputError("voxel_mask: is written on the grid of a segmentation, expected one")
         if not 0 <= self.fraction_sd < 1:
             raise InputError(f"fraction_sd: got {self.fraction_sd}, expected 0 or more, below 1")
 

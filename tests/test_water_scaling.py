@@ -206,7 +206,7 @@ def test_what_is_wrong_in_a_table_of_constants_is_named(tmp_path, text, words):
 
 
 def test_a_metabolite_that_nobody_knows_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"metabolites\.NNA"):
+    with pytest.raises(InputError, match=r"metabolites\.NNA.*did you mean 'NAA'"):
         shipped(stated(tmp_path, "[metabolites.NNA.gm]\nt1_s = 1.0"))
 
 

@@ -189,10 +189,11 @@ def fit(
     """Fit one processed spectrum with a basis set and write the results into the folder `output`."""
     inputs = [spectrum, *([water] if water else [])]
     if dry_run:
-        measured(load(inputs, known(None, dwell_s, f0_mhz), conjugate, notify))
+        _in_the_voxel(assumptions, measured(load(inputs, known(None, dwell_s, f0_mhz), conjugate, notify)))
         return {"inputs": [str(path) for path in inputs], "basis": str(basis), "output": str(output)}
     with atomic_directory(output, overwrite) as folder:
         scan = load(inputs, known(None, dwell_s, f0_mhz), conjugate, notify)
+        _in_the_voxel(assumptions, measured(scan))
         functions = read_basis(basis, notify)
         done = _processed(scan, notify, whole=False)
         judged = _judged(scan, done, notify)
@@ -230,10 +231,11 @@ def run(
     if len(given) != 1:
         raise InputError(f"got {', '.join(given) or 'none'}: expected one of --protocol, --seq and --basis")
     if dry_run:
-        measured(load(raws, known(sequence, dwell_s, f0_mhz), conjugate, notify))
+        _in_the_voxel(assumptions, measured(load(raws, known(sequence, dwell_s, f0_mhz), conjugate, notify)))
         return {"inputs": [str(path) for path in raws], "output": str(output)}
     with atomic_directory(output, overwrite) as folder:
         scan = load(raws, known(sequence, dwell_s, f0_mhz, keep_identifiers), conjugate, notify)
+        _in_the_voxel(assumptions, measured(scan))
         source = protocol or sequence
         path = None if source is None else _sequence_for(scan, folder, source, scanner, notify)
         done = _processed(scan, notify)
@@ -250,6 +252,14 @@ def run(
         return analyse(done, functions, folder, settings, notify, assumptions, judged) | {
             "output": str(output)
         }
+
+
+def _in_the_voxel(assumptions: "QuantifySettings | None", spectrum: "Transients") -> None:
+    """Raise where the segmentation that the assumptions name does not serve the spectrum."""
+    from pulsespec.recon.in_voxel import in_the_voxel
+
+    if assumptions is not None:
+        in_the_voxel(assumptions, spectrum)
 
 
 def _origins(protocol: str | None, sequence: Path | None, basis: Path | None) -> dict[str, Any]:
@@ -413,17 +423,20 @@ def analyse(
 
     Macromolecules and lipids are added to a basis that has none.
     """
+    from pulsespec.recon.constants import write_constants
     from pulsespec.recon.editing import is_difference
     from pulsespec.recon.fit import fit
     from pulsespec.recon.guard_basis import compare
+    from pulsespec.recon.in_voxel import in_the_voxel
     from pulsespec.recon.nifti import write_nifti
-    from pulsespec.recon.quantify import quantify
+    from pulsespec.recon.quantify import QuantifySettings, quantify
     from pulsespec.recon.report import fit_report, write_report
     from pulsespec.recon.results import write_table
     from pulsespec.simulator.broad import broad_lines
 
     spectrum = one_spectrum(scan)
-    notices = list(compare(spectrum, basis))
+    assumptions, words = in_the_voxel(assumptions or QuantifySettings(), spectrum, folder)
+    notices = [*compare(spectrum, basis), *words]
     if is_difference(spectrum.header) and not basis.broad:
         notices.append(
             "difference of editing conditions: macromolecules are not in the basis, so GABA is GABA+, and ratios to "
@@ -443,6 +456,8 @@ def analyse(
         "quantification": amounts.settings,
     }
     write_table(amounts.rows, folder / "concentrations.tsv")
+    if amounts.constants is not None:
+        write_constants(amounts.constants, folder / "constants.toml")
     write_nifti(spectrum, folder / "spectrum.nii.gz")
     title = spectrum.source or "spectrum"
     page = fit_report(
@@ -457,6 +472,7 @@ def analyse(
         "fit_settings": dataclasses.asdict(found.settings),
         "steps": [{"method": r.method, "details": r.details, "time": r.time} for r in spectrum.records],
         "concentrations": list(amounts.rows),
+        "ratios": amounts.ratios,
     }
     (folder / "result.json").write_text(to_json(result) + "\n", encoding="utf-8")
     for warning in warnings:
