@@ -9,15 +9,20 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from pulsespec.recon.constants import read_constants
+from pulsespec.recon.constants import constants_at, read_constants
 from pulsespec.recon.fit import FitResult
+from pulsespec.recon.fit import fit as run_fit
 from pulsespec.recon.in_voxel import in_the_voxel
 from pulsespec.recon.nifti import read_nifti, write_nifti
 from pulsespec.recon.quantify import QuantifySettings, quantify
+from pulsespec.recon.read import read
 from pulsespec.recon.results import read_table
 from pulsespec.recon.segmentation import Source
 from pulsespec.recon.transients import Geometry, Transients
+from pulsespec.recon.water_scaling import Acquisition, Timing, factors
+from pulsespec.recon.water_size import water_amplitude
 from pulsespec.simulator import Basis, Lines
+from pulsespec.simulator.basis_files import read_basis
 
 F0, DWELL, SAMPLES = 123.25e6, 5e-4, 1024
 TE_S, TR_S = 0.03, 2.0
@@ -270,3 +275,36 @@ def test_a_spectrum_without_a_place_cannot_be_segmented(files, pulsespec, tmp_pa
     code, _, words = pulsespec(*arguments, "-o", tmp_path / "out", "--segmentation", files / "labels.nii.gz")
     assert code == 2
     assert "no position" in words
+
+
+def challenge(tmp_path):
+    """Constants of the fitting challenge: T2 of water 110 and 80 ms, of metabolites 160 ms."""
+    text = "[water.gm]\nt2_s = 0.11\n[water.wm]\nt2_s = 0.08\n"
+    text += '[metabolites."*"]\ngm = { t2_s = 0.16 }\nwm = { t2_s = 0.16 }\n'
+    (tmp_path / "challenge.toml").write_text(text)
+    return read_constants(tmp_path / "challenge.toml")
+
+
+def test_the_scale_of_the_fitting_challenge_follows_from_its_constants(tmp_path):
+    """29697 mM of water seen and 1.2062 for metabolites were found in its data; six tenths of grey matter give them."""
+    constants, _ = constants_at(2.894, ["NAA"], challenge(tmp_path))
+    timed = Acquisition(Timing(0.03, 1e3), Timing(0.03, 1e3))
+    found = factors(constants, ["NAA"], np.array([0.6, 0.4, 0.0]), timed)
+    assert found.molar[0] == pytest.approx(29697 * 1.2062, rel=2e-4)
+
+
+def test_ten_millimolar_of_creatine_in_the_fitting_challenge(data_folder, tmp_path):
+    """Its test of water scaling: in its own unit the fitted amplitude, corrected for T2, is 10 mM."""
+    folder = data_folder / "fitting-challenge-2016"
+    files = [
+        folder / "Cr_water_scaling_JMRUI" / f"Cr_10mM_test_water_scaling_{kind}.txt" for kind in ("WS", "nWS")
+    ]
+    scan = read(files)
+    creatine = read_basis(folder / "basisset_JMRUI").basis.subset(["Cr"])
+    found = run_fit(scan.metabolite, creatine)
+    spectrum, water = (replace(part, te_s=0.03, tr_s=1e3) for part in (scan.metabolite, scan.water))
+    size = water_amplitude(water)[0]
+    seen = QuantifySettings(gm=0.6, wm=0.4, basis_water=2.0, constants=challenge(tmp_path))
+    row = quantify(found, spectrum, water, creatine, seen).rows[0]
+    assert size == pytest.approx(54865, rel=1e-4)
+    assert row["concentration_mM"] * (size / 2) / 29697 == pytest.approx(10.0, rel=2e-3)

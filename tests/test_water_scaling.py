@@ -241,3 +241,17 @@ def test_every_field_has_constants_that_tissue_can_have(field_t):
 
 def test_a_field_without_a_table_is_said():
     assert "7 T" in constants_at(9.4, ["NAA"])[1][0]
+
+
+def test_one_pair_of_times_for_all_metabolites(tmp_path):
+    """As programs do that know no times of single metabolites; macromolecules keep theirs."""
+    text = '[metabolites."*"]\ngm = { t2_s = 0.2 }\n[metabolites.tCr]\ngm = { t2_s = 0.15 }\n'
+    mine, plain = shipped(stated(tmp_path, text)), shipped()
+    assert [mine.metabolites[name]["gm"].t2_s for name in ("NAA", "NAAG", "Cr", "PCr")] == [
+        0.2,
+        0.2,
+        0.15,
+        0.15,
+    ]
+    assert mine.metabolites["MM09"] == plain.metabolites["MM09"]
+    assert mine.metabolites["NAA"]["wm"] == plain.metabolites["NAA"]["wm"]
