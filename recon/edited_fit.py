@@ -17,7 +17,16 @@ from scipy.signal import detrend
 from pulsespec.conventions import to_spectrum
 from pulsespec.errors import DataError
 from pulsespec.recon.edited import scheme_of
-from pulsespec.recon.edited_model import Components, check, components, held, links, problem, told
+from pulsespec.recon.edited_model import (
+    Components,
+    check,
+    components,
+    held,
+    links,
+    problem,
+    told,
+    without_macromolecule,
+)
 from pulsespec.recon.editing import combinations
 from pulsespec.recon.fit import FitResult, FitSettings
 from pulsespec.recon.fit_model import named
@@ -141,9 +150,10 @@ class _Run:
         sizes = np.linalg.norm(problem(self.model, fids, self.data, self.settings).spectrum(fids), axis=1)
         keep = np.flatnonzero(sizes > _LEAST_IN_DIFFERENCE * sizes.max())
         model = self.model.chosen(list(keep))
-        if MM3CO not in model.names and model.gaba == "fixed":
-            model = replace(model, gaba="free")
-        one = problem(model, fids[keep], self.data, self.settings)
+        if model.gaba == "gaba+" or MM3CO not in model.names:
+            model = without_macromolecule(model) if "GABA" in model.names else replace(model, gaba="free")
+        chosen = [self.model.names.index(name) for name in model.names]
+        one = problem(model, fids[chosen], self.data, self.settings)
         noise = np.sqrt([row**2 @ self.noise_sd**2])
         stack = Stack((one,), one.spectrum(row @ self.fids).real[None], noise, independent(noise))
         sharing = shared(one, 1, self.width_hz, self.settings)

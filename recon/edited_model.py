@@ -19,7 +19,7 @@ Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
 GABA_MODELS = {
-    "gaba+": "no macromolecule at 3.0 ppm: what is found there is GABA+",
+    "gaba+": "only the sum of GABA and macromolecule is told; in a difference alone GABA stands for both",
     "fixed": "as much area of macromolecule as of GABA in the difference",
     "soft": "the area of macromolecule is 0.9 +- 0.3 times that of GABA in the difference",
     "free": "macromolecule and GABA are free",
@@ -75,7 +75,7 @@ def components(
     """Return the components of all conditions and what must be said of GABA.
 
     One unit of the macromolecule `MM3co` has as much area at 3.0 ppm in the `difference` (factors of the conditions) as
-    one of GABA, so that GABA+ is their sum. It is left out where GABA is to be GABA+, or the sequence does not edit it.
+    one of GABA, so that GABA+ is their sum. It is left out where the sequence does not edit it.
     """
     names = settings.names or tuple(bases[0].names)
     t = np.arange(data.samples) * data.dwell_s
@@ -85,14 +85,19 @@ def components(
     found = Components(names, fids, broad, gaba_model)
     if "GABA" not in names:
         return replace(found, gaba="free"), ()
-    if MM3CO in names and gaba_model != "gaba+":
+    if MM3CO in names:
         area = {name: _area(data, difference @ fids[:, names.index(name)]) for name in ("GABA", MM3CO)}
         if area[MM3CO] > _LEAST_COEDITED * area["GABA"] > 0:
             fids[:, names.index(MM3CO)] *= area["GABA"] / area[MM3CO]
             return found, ()
-    keep = [k for k, name in enumerate(names) if name != MM3CO]
     words = "no macromolecule that is edited with GABA is fitted, so GABA+ is all that is found at its place"
-    return replace(found.chosen(keep), gaba="gaba+"), (words,)
+    return without_macromolecule(found), (words,)
+
+
+def without_macromolecule(model: Components) -> Components:
+    """Return a model in which GABA stands for what is at 3.0 ppm."""
+    keep = [k for k, name in enumerate(model.names) if name != MM3CO]
+    return replace(model.chosen(keep), gaba="gaba+")
 
 
 def _area(data: Transients, fid: Complex) -> float:
@@ -127,11 +132,17 @@ def links(model: Components, count: int) -> Links:
 def told(model: Components, unknowns: Sequence[str]) -> tuple[tuple[str, ...], Real]:
     """Return the names of a table and its rows in terms of the unknowns: GABA+ is GABA with its macromolecule."""
     rows = dict(zip(unknowns, np.eye(len(unknowns)), strict=True))
-    if model.gaba == "gaba+" and "GABA" in rows:
-        rows = {"GABA+" if name == "GABA" else name: row for name, row in rows.items()}
-    elif MM3CO in model.names and "GABA" in rows:
-        rows.setdefault(MM3CO, _FIXED_RATIO * rows["GABA"])
-        rows["GABA+"] = rows["GABA"] + rows[MM3CO]
+    if "GABA" in rows:
+        macromolecule = rows.get(
+            MM3CO, _FIXED_RATIO * rows["GABA"] if model.gaba == "fixed" else 0 * rows["GABA"]
+        )
+        both = rows["GABA"] + macromolecule
+        if model.gaba == "fixed":
+            rows[MM3CO] = macromolecule
+        if model.gaba == "gaba+":
+            rows = {name: row for name, row in rows.items() if name not in ("GABA", MM3CO)}
+        if model.gaba == "gaba+" or MM3CO in rows:
+            rows["GABA+"] = both
     return tuple(rows), np.array(list(rows.values()))
 
 

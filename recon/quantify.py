@@ -284,10 +284,11 @@ def _acquisition(
 def _timing(data: Transients, other: Transients) -> Timing | None:
     """Return when data were measured; what their header does not say is as in the `other`."""
     te_s, tr_s = data.te_s or other.te_s, data.tr_s or other.tr_s
-    tm_s = data.header.get("MixingTime") or other.header.get("MixingTime")
+    times = [part.header.get("timing_s") or {} for part in (data, other)]
+    tm_s = next((float(known["TM"]) for known in times if known.get("TM")), None)
     if te_s is None or tr_s is None:
         return None
-    return Timing(te_s, tr_s, float(tm_s) if isinstance(tm_s, (int, float)) and 0 < tm_s < tr_s else None)
+    return Timing(te_s, tr_s, tm_s if tm_s is not None and tm_s + te_s < tr_s else None)
 
 
 def _used(

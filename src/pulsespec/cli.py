@@ -60,6 +60,9 @@ DataF0Mhz = Annotated[
 ]
 Conjugate = Annotated[bool, typer.Option("--conjugate", help="The data have the opposite sign of frequency.")]
 
+GabaModel = Annotated[
+    str, typer.Option("--gaba-model", help="Macromolecule under edited GABA: gaba+, fixed, soft or free.")
+]
 
 app.add_typer(basis_cli.app, name="basis")
 app.add_typer(lcmodel_cli.app, name="lcmodel")
@@ -494,6 +497,7 @@ def run(
     no_relaxation: quantify_cli.NoRelaxation = False,
     conjugate: Conjugate = False,
     keep_identifiers: KeepIdentifiers = False,
+    gaba_model: GabaModel = "soft",
     dwell_s: DwellS = None,
     f0_mhz: DataF0Mhz = None,
     overwrite: Overwrite = False,
@@ -537,6 +541,7 @@ def run(
             jobs=jobs,
             assumptions=assumptions,
             keep_identifiers=keep_identifiers,
+            gaba_model=gaba_model,
             notify=notify,
         )
     _show(console, made, dry_run)
