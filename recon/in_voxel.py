@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pulsespec.errors import DataError
 from pulsespec.recon.constants import TISSUES
-from pulsespec.recon.quantify import QuantifySettings
+from pulsespec.recon.quantify_settings import QuantifySettings
 from pulsespec.recon.segmentation import read_segmentation
 from pulsespec.recon.transients import Transients
 from pulsespec.recon.voxel_fractions import fraction_warnings, voxel_fractions, write_mask
