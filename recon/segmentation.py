@@ -146,8 +146,10 @@ def _open(path: Path) -> Any:
         raise InputError(f"{path}: there is no such file")
     image: Any
     image, words = attempt(lambda: nibabel.load(path))
-    if image is None or not hasattr(image, "dataobj"):
-        raise DataError(f"{path}: cannot be read as NIfTI or MGH image ({words or 'no image'})")
+    if not isinstance(image, (nibabel.Nifti1Pair, nibabel.MGHImage)):  # others do not say where they lie
+        raise DataError(f"{path}: cannot be read as NIfTI or MGH image ({words or type(image).__name__})")
+    if np.dtype(image.get_data_dtype()).kind not in "biuf":
+        raise DataError(f"{path}: holds {image.get_data_dtype()}, expected one number a voxel")
     shape = image.shape
     if len(shape) < 3 or any(size != 1 for size in shape[3:]):
         raise DataError(f"{path}: has shape {shape}, expected one volume of three dimensions")
@@ -176,7 +178,10 @@ def _template(image: Any, path: Path) -> list[str]:
 
 
 def _part(image: Any, where: tuple[slice, slice, slice]) -> NDArray[Any]:
-    part = np.asarray(image.dataobj[where])
+    part, words = attempt(lambda: np.asarray(image.dataobj[where]))
+    if part is None:
+        name = Path(str(image.get_filename())).name
+        raise DataError(f"{name}: cannot be read, damaged or cut short ({words})")
     return part.reshape(part.shape[:3])
 
 

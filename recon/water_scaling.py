@@ -229,7 +229,7 @@ def scaled(
     """
     gain = parts * factor[..., np.newaxis, :]
     value = np.einsum("...rn,...n->...r", gain, amplitudes)
-    variance = np.einsum("...rn,...nm,...rm->...r", gain, covariance, gain)
+    variance = ((gain @ covariance) * gain).sum(axis=-1)
     for effect in effects:
         variance = variance + np.einsum("...rn,...n,...n->...r", gain, amplitudes, effect) ** 2
     variance = variance + (value * np.asarray(relative_sd)[..., np.newaxis]) ** 2

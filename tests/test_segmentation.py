@@ -7,6 +7,8 @@ from scipy.spatial import ConvexHull, HalfspaceIntersection
 from scipy.spatial.transform import Rotation
 
 from pulsespec.errors import DataError, InputError
+from pulsespec.recon.nifti import read_nifti
+from pulsespec.recon.sdat import read_sdat
 from pulsespec.recon.segmentation import Source, read_segmentation, schemes
 from pulsespec.recon.transients import Geometry
 from pulsespec.recon.voxel_fractions import fraction_warnings, voxel_fractions, write_mask
@@ -244,3 +246,50 @@ def test_shares_that_do_not_add_up_are_said(tmp_path):
         Geometry(affine_of((10, 10, 10))), read_segmentation(maps(tmp_path, gm, wm, csf, image_affine()))
     )
     assert fraction_warnings(sound, "s") == ()
+
+
+def test_freesurfers_own_format_lies_where_it_says(tmp_path):
+    data = np.zeros(SHAPE, dtype=np.int32)
+    data[:12], data[12:30], data[30:] = 3, 41, 4
+    nibabel.save(nibabel.MGHImage(data, image_affine().astype(np.float32)), tmp_path / "aseg.mgz")
+    found = fractions(Source(labels=tmp_path / "aseg.mgz"), WIDE)
+    assert found.whole[0, 0, 0] == pytest.approx(SHARES, abs=1e-4)
+
+
+def test_images_that_do_not_serve_are_refused(tmp_path):
+    nibabel.save(nibabel.Spm2AnalyzeImage(np.ones(SHAPE, np.int16), image_affine()), tmp_path / "old.img")
+    with pytest.raises(DataError, match="Analyze"):
+        read_segmentation(Source(labels=tmp_path / "old.img"))
+    colours = np.zeros(SHAPE, dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    with pytest.raises(DataError, match="one number a voxel"):
+        read_segmentation(Source(labels=save(tmp_path / "rgb.nii.gz", colours, image_affine())))
+    with pytest.raises(DataError, match="one volume"):
+        read_segmentation(
+            Source(labels=save(tmp_path / "4d.nii.gz", np.ones((*SHAPE, 2), np.int16), image_affine()))
+        )
+    rng = np.random.default_rng(2)
+    whole = save(
+        tmp_path / "whole.nii.gz", rng.integers(0, 4, SHAPE).astype(np.int16), image_affine()
+    ).read_bytes()
+    (tmp_path / "cut.nii.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"cut\.nii\.gz.*cut short"):
+        read_segmentation(Source(labels=tmp_path / "cut.nii.gz"))
+
+
+def test_the_voxel_of_a_vendors_file_lies_where_another_programs_nifti_has_it(data_folder, tmp_path):
+    """SDAT/SPAR as read here and the same scan as spec2nii wrote it, in one segmentation without symmetry."""
+    scan = data_folder / "philips-3t-press35" / "P1-S01" / "S01_PRESS_35_act"
+    ours, theirs = (
+        read_sdat(scan.with_suffix(".SDAT")).geometry,
+        read_nifti(scan.with_suffix(".nii.gz")).geometry,
+    )
+    image = np.diag([5.0, 5.0, 5.0, 1.0])
+    image[:3, 3] = ours.affine[:3, 3] - 5.0 * (np.array(SHAPE) - 1) / 2 + [3, -7, 4]
+    x, y, z = np.indices(SHAPE) / 200  # slopes that differ, so that each axis and its sign count
+    source = maps(tmp_path, x, 2 * y, 1 - x - 2 * y - z / 2, image)
+    found = [fractions(source, geometry).whole[0, 0, 0] for geometry in (ours, theirs)]
+    assert found[0] == pytest.approx(found[1], abs=2e-3)
+    swapped = Geometry(ours.affine * np.array([[1], [-1], [1], [1]]))
+    assert fractions(source, swapped).whole[0, 0, 0] != pytest.approx(found[1], abs=0.01), (
+        "the check can fail"
+    )

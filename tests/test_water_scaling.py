@@ -8,6 +8,7 @@ import pytest
 from pulsespec.errors import InputError
 from pulsespec.recon.constants import TISSUES, constants_at, read_constants, write_constants
 from pulsespec.recon.water_scaling import Acquisition, Timing, factors, scaled, weights
+from pulsespec.recon.water_size import water_sizes
 from pulsespec.simulator.tissue_library import load_tissue
 
 NAMES = ("NAA", "NAAG", "Cr", "PCr", "MM09")
@@ -255,3 +256,51 @@ def test_one_pair_of_times_for_all_metabolites(tmp_path):
     ]
     assert mine.metabolites["MM09"] == plain.metabolites["MM09"]
     assert mine.metabolites["NAA"]["wm"] == plain.metabolites["NAA"]["wm"]
+
+
+def test_water_of_many_voxels_is_that_of_each():
+    t, rng = np.arange(512) * 5e-4, np.random.default_rng(7)
+    sizes = np.array([[4000.0, 900.0], [15000.0, 0.0]])
+    fids = sizes[..., np.newaxis] * np.exp(-np.pi * 8 * t - (np.pi * 5 * t) ** 2 / (4 * np.log(2)))
+    fids = fids + rng.normal(size=(2, 2, 512)) + 1j * rng.normal(size=(2, 2, 512))
+    found, sd = water_sizes(fids)
+    assert np.isnan(found[1, 1])
+    assert np.isnan(sd[1, 1])
+    for at in ((0, 0), (0, 1), (1, 0)):
+        assert abs(found[at] - sizes[at]) < 4 * sd[at] < 0.02 * sizes[at]
+        assert [float(part) for part in water_sizes(fids[at])] == pytest.approx([found[at], sd[at]], rel=1e-9)
+
+
+def test_uncertainty_of_water_is_what_noise_makes_of_it():
+    t, rng = np.arange(256) * 5e-4, np.random.default_rng(9)
+    noise = rng.normal(0, 2.0, (4000, 256)) + 1j * rng.normal(0, 2.0, (4000, 256))
+    found, sd = water_sizes(800 * np.exp(-np.pi * 8 * t) + noise)
+    assert found.mean() == pytest.approx(800, rel=1e-3)
+    assert found.std() == pytest.approx(np.median(sd), rel=0.15)
+
+
+def test_concentrations_of_many_voxels_are_those_of_each():
+    rng = np.random.default_rng(11)
+    fractions, n = rng.dirichlet([3, 2, 1], size=(3, 2)), len(NAMES)
+    amplitudes = rng.uniform(1, 10, (3, 2, n))
+    roots = rng.normal(size=(3, 2, n, n))
+    covariance, water = roots @ np.swapaxes(roots, -1, -2), rng.uniform(1e4, 2e4, (3, 2))
+    found = factors(shipped(), NAMES, fractions, TIMED, fraction_sd=0.02)
+    parts = weights({"tNAA": ["NAA", "NAAG"], "tCr": ["Cr", "PCr"], "MM09": ["MM09"]}, NAMES)
+    value, sd = scaled(
+        amplitudes,
+        covariance,
+        found.molar / water[..., np.newaxis],
+        found.molar_effects,
+        parts,
+        0.01 * water / 2e4,
+    )
+    assert value.shape == sd.shape == (3, 2, 3)
+    for at in np.ndindex(3, 2):
+        one = factors(shipped(), NAMES, fractions[at], TIMED, fraction_sd=0.02)
+        relative = 0.01 * water[at] / 2e4
+        alone = scaled(
+            amplitudes[at], covariance[at], one.molar / water[at], one.molar_effects, parts, relative
+        )
+        np.testing.assert_allclose(value[at], alone[0])
+        np.testing.assert_allclose(sd[at], alone[1])
