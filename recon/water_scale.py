@@ -95,23 +95,43 @@ def _acquisition(
 ) -> tuple[Acquisition, tuple[str, ...], bool]:
     """Return the timings to correct with, a warning where one is not known, and whether the basis has relaxation."""
     times = getattr(basis, "provenance", {}).get("relaxation") or {}
-    mine, its = _timing(spectrum, water), _timing(water, spectrum)
-    if settings.relaxation and (mine is None or its is None):
-        words = "TE or TR is not known: concentrations are not corrected for relaxation"
-        return Acquisition(None, None), (words,), bool(times)
     if not settings.relaxation:
         return Acquisition(None, None), (), bool(times)
-    return Acquisition(None if WATER in times else its, None if times else mine), (), bool(times)
+    mine, its = _timing(spectrum, water), _timing(water, spectrum)
+    if mine is None or its is None:
+        words = "TE or TR is not known: concentrations are not corrected for relaxation"
+        return Acquisition(None, None), (words,), bool(times)
+    acquisition = Acquisition(None if WATER in times else its, None if times else mine)
+    return acquisition, _borrowed(spectrum, water), bool(times)
+
+
+def _borrowed(spectrum: Transients, water: Transients) -> tuple[str, ...]:
+    """Return a word on each time that one of the two files does not say and that is taken from the other."""
+    words = []
+    for key, name in (("te_s", "TE"), ("tr_s", "TR")):
+        silent = [
+            what for part, what in ((spectrum, "metabolites"), (water, "water")) if not getattr(part, key)
+        ]
+        if len(silent) == 1:
+            words.append(f"{name} of the {silent[0]} is not in the file: taken as that of the other")
+    return tuple(words)
 
 
 def _timing(data: Transients, other: Transients) -> Timing | None:
     """Return when data were measured; what their header does not say is as in the `other`."""
     te_s, tr_s = data.te_s or other.te_s, data.tr_s or other.tr_s
-    times = [part.header.get("timing_s") or {} for part in (data, other)]
-    tm_s = next((float(known["TM"]) for known in times if known.get("TM")), None)
     if te_s is None or tr_s is None:
         return None
-    return Timing(te_s, tr_s, tm_s if tm_s is not None and tm_s + te_s < tr_s else None)
+    times = [part.header.get("timing_s") or {} for part in (data, other)]
+    tm_s = next((float(known["TM"]) for known in times if known.get("TM")), None)
+    flip = data.header.get("ExcitationFlipAngle", other.header.get("ExcitationFlipAngle"))
+    flip_deg = float(flip) if isinstance(flip, (int, float)) and 0 < flip < 90 else 90.0
+    return Timing(
+        te_s,
+        tr_s,
+        tm_s if tm_s is not None and tm_s + te_s < tr_s else None,
+        flip_deg,
+    )
 
 
 def _used(
@@ -155,4 +175,4 @@ def _used(
 def _stated(timing: Timing | None) -> dict[str, float | None] | str:
     if timing is None:
         return "not corrected here"
-    return {"te_s": timing.te_s, "tr_s": timing.tr_s, "tm_s": timing.tm_s}
+    return {"te_s": timing.te_s, "tr_s": timing.tr_s, "tm_s": timing.tm_s, "flip_deg": timing.flip_deg}

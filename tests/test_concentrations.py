@@ -217,6 +217,17 @@ def test_the_mixing_time_of_a_stimulated_echo_is_taken_from_the_header(files, ba
     assert timing["water"]["tm_s"] == timing["metabolites"]["tm_s"] == 0.1
 
 
+def test_a_flip_angle_is_heeded_and_a_time_that_is_not_in_the_file_is_said(files, basis):
+    spectrum, water = (read_nifti(files / f"{name}.nii.gz") for name in ("metab", "water"))
+    shallow = replace(spectrum, header={**spectrum.header, "ExcitationFlipAngle": 30.0})
+    said = quantify(fitted(), shallow, replace(water, tr_s=None), basis)
+    assert said.settings["timing"]["metabolites"]["flip_deg"] == 30.0
+    assert said.settings["timing"]["water"]["tr_s"] == 2.0
+    assert any("TR of the water is not in the file" in words for words in said.warnings)
+    inverted = replace(spectrum, header={**spectrum.header, "ExcitationFlipAngle": 180.0})
+    assert quantify(fitted(), inverted, water, basis).settings["timing"]["metabolites"]["flip_deg"] == 90.0
+
+
 def test_sums_add_what_each_part_has_by_its_own_relaxation(files, basis):
     rows = {row["metabolite"]: row for row in amounts(files, basis, **segmented(files)).rows}
     assert rows["tNAA"] == rows["NAA"] | {"metabolite": "tNAA"}
