@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pulsespec.errors import InputError
 from pulsespec.files import atomic_path
 from pulsespec.simulator import list_metabolites
+from pulsespec.simulator.basis_names import house_name
 from pulsespec.simulator.relaxation import ANY
 from pulsespec.simulator.tissue import BROAD, DEFAULT, Relaxation, Tissue, nearest
 from pulsespec.simulator.tissue_library import load_tissue
@@ -26,6 +27,8 @@ from pulsespec.simulator.tissue_lines import known_broad
 TISSUES = ("gm", "wm", "csf")
 """Order of the tissues wherever an array has an axis of them."""
 _SHIPPED = {"gm": "grey-matter", "wm": "white-matter"}
+_ALSO = {"tCho": ("Cho",)}
+"""Names of bases that are part of a sum, or all of it, and that the tables do not have."""
 _FAR = 1.25
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -225,11 +228,17 @@ def _metabolite(
     metabolites (`*`), and that before the tables; his `default` and `broad` replace those of the tables alone.
     """
     rows = tissue.relaxation[tissue.at_field(field_t)]
-    sums = [total for total, parts in tissue.sums.items() if name in parts]
+    own = house_name(name)
+    sums = [total for total, parts in tissue.sums.items() if own in (*parts, *_ALSO.get(total, ()))]
     kind = BROAD if broad and BROAD in rows else DEFAULT
-    row = next((key for key in (name, *sums) if key in rows), kind)
+    row = next((key for key in (own, *sums) if key in rows), kind)
     times = _times(rows[row], tissue)
-    for key in (*([kind] if row == kind else []), *([] if broad else [ANY]), *sums, name):
+    for key in (
+        *([kind] if row == kind else []),
+        *([] if broad else [ANY]),
+        *sums,
+        *dict.fromkeys((own, name)),
+    ):
         times = _with(times, stated.get(key), f"metabolites.{key}")
     return times
 

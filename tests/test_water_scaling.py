@@ -319,3 +319,12 @@ def test_small_flip_angles_saturate_less_as_repeated_excitation_shows():
 
     expected = 0.78 * MOLAL * steady(1.331, 0.11) / steady(1.47, 0.258)
     assert found.molar[0] == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "like"), [("Cho", "GPC"), ("PCho", "PCh"), ("mI", "Ins"), ("sIns", "Scyllo")]
+)
+def test_other_names_of_a_metabolite_have_its_times(name, like):
+    found, _ = constants_at(3.0, [name, like])
+    assert found.metabolites[name] == found.metabolites[like]
+    assert found.metabolites[name] != constants_at(3.0, ["Ala"])[0].metabolites["Ala"]
