@@ -119,7 +119,8 @@ def _borrowed(spectrum: Transients, water: Transients) -> tuple[str, ...]:
 
 def _timing(data: Transients, other: Transients) -> Timing | None:
     """Return when data were measured; what their header does not say is as in the `other`."""
-    te_s, tr_s = data.te_s or other.te_s, data.tr_s or other.tr_s
+    te_s = data.te_s if data.te_s is not None else other.te_s
+    tr_s = data.tr_s if data.tr_s is not None else other.tr_s
     if te_s is None or tr_s is None:
         return None
     times = [part.header.get("timing_s") or {} for part in (data, other)]

@@ -224,6 +224,8 @@ def test_a_flip_angle_is_heeded_and_a_time_that_is_not_in_the_file_is_said(files
     assert said.settings["timing"]["metabolites"]["flip_deg"] == 30.0
     assert said.settings["timing"]["water"]["tr_s"] == 2.0
     assert any("TR of the water is not in the file" in words for words in said.warnings)
+    at_once = quantify(fitted(), replace(spectrum, te_s=0.0), replace(water, te_s=None), basis)
+    assert at_once.settings["timing"]["metabolites"]["te_s"] == 0.0
     inverted = replace(spectrum, header={**spectrum.header, "ExcitationFlipAngle": 180.0})
     assert quantify(fitted(), inverted, water, basis).settings["timing"]["metabolites"]["flip_deg"] == 90.0
 
