@@ -26,7 +26,8 @@ from pulsespec.simulator.tissue_lines import known_broad
 
 TISSUES = ("gm", "wm", "csf")
 """Order of the tissues wherever an array has an axis of them."""
-_SHIPPED = {"gm": "grey-matter", "wm": "white-matter"}
+BRAIN = {"gm": "grey-matter", "wm": "white-matter"}
+"""Names of the shipped tissues that grey and white matter are."""
 _ALSO = {"tCho": ("Cho",)}
 """Names of bases that are part of a sum, or all of it, and that the tables do not have."""
 _FAR = 1.25
@@ -151,7 +152,7 @@ def constants_at(
 
     """
     stated = stated or Stated()
-    tissues = {key: load_tissue(name) for key, name in _SHIPPED.items()}
+    tissues = {key: load_tissue(name) for key, name in BRAIN.items()}
     nominal = tissues["gm"].at_field(field_t)
     _refuse_unknown(stated, names, tissues["gm"])
     grams = stated.water_g_per_mol or float(_table()["molar_mass"]["water_g_per_mol"])

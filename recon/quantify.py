@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from pulsespec.recon.constants import Constants
+from pulsespec.recon.constants import BRAIN, Constants
+from pulsespec.recon.editing import is_difference
 from pulsespec.recon.fit import SUMS, FitResult
 from pulsespec.recon.in_voxel import in_the_voxel
 from pulsespec.recon.quantify_settings import QuantifySettings
@@ -19,6 +20,10 @@ from pulsespec.recon.transients import Transients
 from pulsespec.recon.water_scale import Scale, water_scale
 from pulsespec.recon.water_scaling import scaled, weights
 from pulsespec.recon.water_size import water_amplitude
+from pulsespec.simulator.tissue_library import load_tissue
+
+_FAR = 4.0
+"""Beyond so many times less or more creatine than healthy brain has, the scale is doubted."""
 
 __all__ = ["COLUMNS", "Amounts", "QuantifySettings", "parts_of", "quantify", "water_amplitude"]
 
@@ -73,9 +78,11 @@ def quantify(
             (*words, scale, *_inseparable(found)),
             ratios=_ratios(found, parts, None),
         )
+    rows = _rows(found, parts, scale)
+    doubts = () if is_difference(spectrum.header) else _implausible(rows, settings)
     return Amounts(
-        _rows(found, parts, scale),
-        (*words, *scale.warnings, *_inseparable(found)),
+        rows,
+        (*words, *scale.warnings, *doubts, *_inseparable(found)),
         scale.settings,
         _ratios(found, parts, scale),
         scale.constants,
@@ -142,6 +149,21 @@ def _ratios(
         )
         ratios["water"] = {name: (float(value[k]), float(sd[k])) for k, name in enumerate(parts)}
     return ratios
+
+
+def _implausible(rows: Sequence[Mapping[str, Any]], settings: QuantifySettings) -> tuple[str, ...]:
+    """Return a word where creatine is there but so far from a brain's that the scale of water must be another."""
+    total = next((row for row in rows if row["metabolite"] == "tCr"), None)
+    if total is None or settings.water_mm is not None or not total["amplitude"] > 5 * total["sd"]:
+        return ()
+    brain = [sum(load_tissue(name).concentrations[p].mm for p in ("Cr", "PCr")) for name in BRAIN.values()]
+    value, sd = total["concentration_mM"], total["concentration_mM_sd"]
+    if min(brain) / _FAR < value + 2 * sd and value - 2 * sd < max(brain) * _FAR:
+        return ()
+    return (
+        f"tCr is {value:.3g} mM, {min(brain):.3g} to {max(brain):.3g} in healthy brain: water and metabolites may have "
+        "been stored with different receiver gains or numbers of averages; ratios do not suffer from that",
+    )
 
 
 def _inseparable(found: FitResult) -> list[str]:

@@ -242,6 +242,16 @@ def test_assumed_fractions_and_a_phantom_with_times_of_brain_are_said(files, bas
     assert amounts(files, basis, water_mm=55000.0, relaxation=False).warnings == ()
 
 
+@pytest.mark.parametrize("gain", [1 / 64, 64])
+def test_water_on_another_scale_than_metabolites_is_said(files, basis, gain):
+    """As where one was summed over 64 shots and the other averaged."""
+    spectrum, water = (read_nifti(files / f"{name}.nii.gz") for name in ("metab", "water"))
+    settings = QuantifySettings(gm=0.5, wm=0.3, csf=0.2)
+    assert quantify(fitted(), spectrum, water, basis, settings).warnings == ()
+    said = quantify(fitted(), spectrum, replace(water, data=gain * water.data), basis, settings).warnings
+    assert "receiver gains or numbers of averages" in said[0]
+
+
 def test_a_basis_without_water_needs_the_word_of_the_user(files, basis):
     bare = replace(basis, water=None)
     without = amounts(files, bare, **segmented(files))
