@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from pulsespec.errors import DataError
+from pulsespec.errors import DataError, InputError
 from pulsespec.recon.constants import TISSUES
 from pulsespec.recon.quantify_settings import QuantifySettings
 from pulsespec.recon.segmentation import read_segmentation
@@ -24,6 +24,8 @@ def in_the_voxel(
 
     Raises
     ------
+    InputError
+        There are several voxels.
     DataError
         The spectrum has no position, or the segmentation does not cover it.
 
@@ -34,6 +36,12 @@ def in_the_voxel(
         raise DataError(
             f"{spectrum.source or 'spectrum'}: has no position in the scanner, so its tissue cannot be taken from a "
             "segmentation; expected fractions (--gm, --wm and --csf)"
+        )
+    grid = [spectrum.size(name) for name in ("x", "y", "z")]
+    if max(grid) > 1:
+        raise InputError(
+            f"{spectrum.source or 'spectrum'}: has {' x '.join(map(str, grid))} voxels, expected one: their fractions are "
+            "those of `voxel_fractions`"
         )
     segmentation = read_segmentation(settings.segmentation)
     found = voxel_fractions(spectrum.geometry, segmentation)

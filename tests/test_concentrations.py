@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from pulsespec.errors import InputError
 from pulsespec.recon.constants import constants_at, read_constants
 from pulsespec.recon.fit import FitResult
 from pulsespec.recon.fit import fit as run_fit
+from pulsespec.recon.in_voxel import in_the_voxel
 from pulsespec.recon.nifti import read_nifti, write_nifti
 from pulsespec.recon.quantify import QuantifySettings, quantify
 from pulsespec.recon.read import read
@@ -283,6 +285,13 @@ def test_contradictions_are_refused_before_anything_is_written(files, pulsespec,
         assert code == 2
         assert words in said
         assert not (tmp_path / "out").exists()
+
+
+def test_several_voxels_are_not_taken_for_one(files):
+    spectrum = read_nifti(files / "metab.nii.gz")
+    grid = replace(spectrum, data=np.stack([spectrum.data] * 4), dims=("x", "t"))
+    with pytest.raises(InputError, match="4 x 1 x 1 voxels"):
+        in_the_voxel(QuantifySettings(**segmented(files)), grid)
 
 
 def test_a_spectrum_without_a_place_cannot_be_segmented(files, pulsespec, tmp_path):
