@@ -40,8 +40,7 @@ def in_the_voxel(
     grid = [spectrum.size(name) for name in ("x", "y", "z")]
     if max(grid) > 1:
         raise InputError(
-            f"{spectrum.source or 'spectrum'}: has {' x '.join(map(str, grid))} voxels, expected one: their fractions are "
-            "those of `voxel_fractions`"
+            f"{spectrum.source or 'spectrum'}: has {' x '.join(map(str, grid))} voxels, expected one"
         )
     segmentation = read_segmentation(settings.segmentation)
     found = voxel_fractions(spectrum.geometry, segmentation)
