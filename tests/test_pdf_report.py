@@ -32,7 +32,11 @@ def report(components=30, warnings=("GPC and PCh trade against each other",), mo
         value = 1234567.0 if number == 1 else 3.2 * number
         rows.append(
             dict(
-                zip(COLUMNS, (name, value, 0.1, 2500.0 if number == 2 else 3.0, 0.5, 0.01, *mm), strict=True)
+                zip(
+                    COLUMNS,
+                    (name, value, 0.1, 2500.0 if number == 2 else 3.0, 0.5, 0.01, *mm, *mm),
+                    strict=True,
+                )
             )
         )
     return Report(
