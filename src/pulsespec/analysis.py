@@ -1,6 +1,7 @@
 """The verbs of the command line that take data apart: raw data in, concentrations and a report out."""
 
 import dataclasses
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -444,13 +445,14 @@ def analyse(
     """
     from pulsespec.recon.editing import is_difference
     from pulsespec.recon.fit import fit
+    from pulsespec.recon.fit_nifti import write_fit
     from pulsespec.recon.guard_basis import compare
     from pulsespec.recon.known import ASSUMED
     from pulsespec.recon.nifti import write_nifti
     from pulsespec.recon.pdf_report import write_pdf
     from pulsespec.recon.quantify import quantify
     from pulsespec.recon.report import fit_report, write_report
-    from pulsespec.recon.results import write_table
+    from pulsespec.recon.results import fit_facts, write_table
     from pulsespec.simulator.broad import broad_lines
 
     spectrum = one_spectrum(scan)
@@ -468,7 +470,7 @@ def analyse(
     amounts = quantify(found, spectrum, scan.water, basis, assumptions)
     warnings = list(dict.fromkeys([*notices, *amounts.warnings, *found.warnings]))
     facts: dict[str, Any] = {
-        "program": {"name": "pulsespec", "version": pulsespec.__version__},
+        "program": {"name": "pulsespec", "version": pulsespec.__version__, "with": _versions()},
         "settings": settings,
         "data": _facts(spectrum),
         "basis": commands.describe(basis) | {"provenance": dict(basis.provenance)},
@@ -476,6 +478,7 @@ def analyse(
     }
     write_table(amounts.rows, folder / "concentrations.tsv")
     write_nifti(spectrum, folder / "spectrum.nii.gz")
+    write_fit(found, spectrum, folder / "fit.nii.gz")
     title = spectrum.source or "spectrum"
     page = fit_report(
         found, spectrum, amounts.rows, title=title, warnings=warnings, provenance=facts, judged=judged
@@ -486,7 +489,7 @@ def analyse(
         **facts,
         "warnings": warnings,
         "quality": dict(page.quality) | (judged.as_dict() if judged else {}),
-        "fit": {"converged": found.converged, "message": found.message, **dict(found.parameters)},
+        "fit": fit_facts(found),
         "fit_settings": dataclasses.asdict(found.settings),
         "steps": [{"method": r.method, "details": r.details, "time": r.time} for r in spectrum.records],
         "concentrations": list(amounts.rows),
@@ -499,6 +502,13 @@ def analyse(
         "warnings": warnings,
         "quality": judged.as_dict() if judged else None,
     }
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of what numbers come from."""
+    from importlib.metadata import version
+
+    return {"python": platform.python_version()} | {name: version(name) for name in ("numpy", "scipy")}
 
 
 def _facts(data: "Transients") -> dict[str, Any]:
