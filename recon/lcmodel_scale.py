@@ -102,7 +102,10 @@ def _area(spectrum: NDArray[np.float64], top: int, step: float) -> float:
     reach, border = round(HALF_WIDTH_PPM / step), max(1, round(BORDER_PPM / step))
     left, right = spectrum[top - reach : top], spectrum[top + 1 : top + reach + 1]
     reach = max(reach - int(np.argmin(left)), 1 + int(np.argmin(right)))
-    outside = [spectrum[top - reach - border : top - reach], spectrum[top + reach + 1 : top + reach + 1 + border]]
+    outside = [
+        spectrum[top - reach - border : top - reach],
+        spectrum[top + reach + 1 : top + reach + 1 + border],
+    ]
     level = np.mean([part.mean() for part in outside])
     return float(step * (spectrum[top - reach : top + reach + 1] - level).sum())
 

@@ -19,6 +19,7 @@ from pulsespec.errors import DataError
 from pulsespec.files import atomic_path, attempt
 from pulsespec.recon import nifti_header
 from pulsespec.recon.edit_header import dynamic_header, read_editing, write_editing
+from pulsespec.recon.sequence_header import read_sequence, write_sequence
 from pulsespec.recon.transients import DIMENSIONS, Geometry, Record, Transients
 
 _TAGS = {
@@ -99,6 +100,7 @@ def read_nifti(path: Path, keep_identifiers: bool = False) -> Transients:
     }
     fids = fids if {"coil", "x", "y", "z"} & set(dims) else _widened(fids)
     facts |= read_editing(header, fids.shape[dims.index("edit")] if "edit" in dims else 1)
+    facts |= read_sequence(header)
     return Transients(
         data=fids,
         dims=dims,
@@ -264,6 +266,7 @@ def header_extension(data: Transients, tags: Sequence[str]) -> Any:
         if value is not None:
             header.set_standard_def(key, value)
     write_editing(data.header, header)
+    write_sequence(data.header, header)
     for key, value in (data.header.get("identifiers") or {}).items():
         if key in standard_defined:
             header.set_standard_def(key, value)

@@ -13,6 +13,7 @@ from pulsespec.recon.formats import Format, Known, format_of
 from pulsespec.recon.guard_centre import check_centre
 from pulsespec.recon.guards import check_sense, water_over_metabolites
 from pulsespec.recon.references import with_references
+from pulsespec.recon.sequence_header import sequence_facts
 from pulsespec.recon.sorting import SORTED, facts_of
 from pulsespec.recon.transients import Record, Scan, Transients
 from pulsespec.recon.voxel_check import check_voxel
@@ -32,7 +33,9 @@ _LARGEST = 1e15
 Kinds = tuple[Transients | None, Transients | None]
 
 
-def read(paths: Sequence[Path], *, conjugate: bool = False, known: Known | None = None) -> Scan:
+def read(
+    paths: Sequence[Path], *, conjugate: bool = False, known: Known | None = None, water: Path | None = None
+) -> Scan:
     """Read one scan from one or more files.
 
     Parameters
@@ -47,6 +50,9 @@ def read(paths: Sequence[Path], *, conjugate: bool = False, known: Known | None 
         Conjugate the data first, for files that are wrong about their sign.
     known
         What the user knows beside the files, such as the `.seq` that was played.
+    water
+        A further file that is the water reference whatever it looks like; then `paths` are metabolite data unless
+        their headers say otherwise.
 
     Raises
     ------
@@ -58,7 +64,10 @@ def read(paths: Sequence[Path], *, conjugate: bool = False, known: Known | None 
     known = known or Known()
     scans = _read_all([Path(path) for path in paths], known)
     kinds = [_kinds(scan) for scan in scans]
-    if len(kinds) == 2:
+    if water is not None:
+        kinds = [_as_named(one) for one in kinds]
+        kinds += [(None, scan.metabolite or scan.water) for scan in _read_all([Path(water)], known)]
+    elif len(kinds) == 2:
         kinds = _by_contrast(*kinds)
     metabolites = [m for m, _ in kinds if m is not None]
     waters = [w for _, w in kinds if w is not None]
@@ -141,7 +150,7 @@ def _timed(scan: Scan, sequence: Path | None) -> Scan:
     def timed(part: Transients | None, is_water: bool) -> Transients | None:
         if part is None:
             return None
-        part = replace(part, header={**part.header, **editing})
+        part = replace(part, header={**part.header, **editing, **sequence_facts(sequence, played)})
         if any(record.method == SORTED for record in part.records):
             return part
         known = replace(part, **facts_of(played, is_water, part.f0_hz, part.te_s, part.tr_s))
@@ -163,6 +172,15 @@ def _kinds(scan: Scan) -> tuple[Transients | None, Transients | None]:
         return None, data
     record = Record(_CHOICE, "no shot is water-suppressed; what is flagged as a reference is left out")
     return None, _noted(data, record)
+
+
+def _as_named(kinds: Kinds) -> Kinds:
+    """Return what looks like water, but whose header does not say so, as the metabolite data it was named as."""
+    metabolite, water = kinds
+    if metabolite is not None or water is None or water.header.get("water_suppressed") is not None:
+        return kinds
+    words = "looks like water, but another file was named as the water reference: taken for metabolite data"
+    return _noted(water, Record(_CHOICE, words)), None
 
 
 def _height(data: Transients) -> float:

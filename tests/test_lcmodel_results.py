@@ -8,6 +8,7 @@ import pytest
 from pulsespec.errors import DataError, InputError
 from pulsespec.recon.fit_beside import beside
 from pulsespec.recon.lcmodel_results import read_lcmodel_results
+from pulsespec.recon.quantify import COLUMNS
 from pulsespec.recon.results import write_table
 
 ROWS = [
@@ -157,8 +158,7 @@ def test_a_truncated_csv_is_refused(tmp_path):
 
 
 def our_row(name, ratio, sd):
-    columns = ("amplitude", "sd", "crlb_percent", "concentration_mM", "concentration_mM_sd")
-    return {"metabolite": name, "ratio_tCr": ratio, "ratio_tCr_sd": sd} | dict.fromkeys(columns, 1.0)
+    return dict.fromkeys(COLUMNS, 1.0) | {"metabolite": name, "ratio_tCr": ratio, "ratio_tCr_sd": sd}
 
 
 def test_two_fits_meet_by_name(tmp_path, curves, pulsespec):

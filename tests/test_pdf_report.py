@@ -30,11 +30,18 @@ def report(components=30, warnings=("GPC and PCh trade against each other",), mo
     for number, name in enumerate(names):
         mm = (number + 0.5, 0.1) if molar else (float("nan"), float("nan"))
         value = 1234567.0 if number == 1 else 3.2 * number
-        rows.append(
-            dict(
-                zip(COLUMNS, (name, value, 0.1, 2500.0 if number == 2 else 3.0, 0.5, 0.01, *mm), strict=True)
-            )
-        )
+        row = dict.fromkeys(COLUMNS, 0.5) | {
+            "metabolite": name,
+            "amplitude": value,
+            "sd": 0.1,
+            "ratio_tCr_sd": 0.01,
+        }
+        row |= {
+            "crlb_percent": 2500.0 if number == 2 else 3.0,
+            "concentration_mM": mm[0],
+            "concentration_mM_sd": mm[1],
+        }
+        rows.append(row)
     return Report(
         title="a $5 spectrum of a phantom",
         ppm=ppm,

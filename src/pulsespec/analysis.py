@@ -195,10 +195,10 @@ def fit(
     functions = read_basis(basis, notify, told)
     told = _with_readout(told, functions, basis)
     if dry_run:
-        measured(load(inputs, told, conjugate, notify))
+        measured(load([spectrum], told, conjugate, notify, water))
         return {"inputs": [str(path) for path in inputs], "basis": str(basis), "output": str(output)}
     with atomic_directory(output, overwrite) as folder:
-        scan = load(inputs, told, conjugate, notify)
+        scan = load([spectrum], told, conjugate, notify, water)
         done = _processed(scan, notify, whole=False)
         judged = _judged(scan, done, notify)
         return analyse(done, functions, folder, {"basis": str(basis)}, notify, assumptions, judged) | {
@@ -382,16 +382,26 @@ def known(
     return Known(sequence, dwell_s, None if f0_mhz is None else f0_mhz * 1e6, keep_identifiers)
 
 
-def load(raws: Sequence[Path], beside: "Known", conjugate: bool, notify: Notify = silent) -> "Scan":
-    """Return what all the files hold together: one metabolite scan and, where there is one, its water."""
+def load(
+    raws: Sequence[Path],
+    beside: "Known",
+    conjugate: bool,
+    notify: Notify = silent,
+    water: Path | None = None,
+) -> "Scan":
+    """Return what all the files hold together: one metabolite scan and, where there is one, its water.
+
+    `water` is a file that was named as the water reference; without it, content tells which of them is.
+    """
     from pulsespec.recon.read import read
 
-    for path in raws:
+    named = [*raws, *([water] if water else [])]
+    for path in named:
         commands.require_data(path)
     if beside.sequence:
         commands.require_file(beside.sequence)
-    notify(f"reading {', '.join(path.name for path in raws)}")
-    scan = read(raws, known=beside, conjugate=conjugate)
+    notify(f"reading {', '.join(path.name for path in named)}")
+    scan = read(raws, known=beside, conjugate=conjugate, water=water)
     parts = [part for part in (scan.metabolite, scan.water) if part is not None]
     for words in dict.fromkeys(
         f"{part.source}: {record.details}" for part in parts for record in part.records
@@ -446,7 +456,7 @@ def analyse(
     from pulsespec.recon.editing import is_difference
     from pulsespec.recon.fit import fit
     from pulsespec.recon.fit_nifti import write_fit
-    from pulsespec.recon.guard_basis import compare
+    from pulsespec.recon.guard_pair import matched
     from pulsespec.recon.known import ASSUMED
     from pulsespec.recon.nifti import write_nifti
     from pulsespec.recon.pdf_report import write_pdf
@@ -457,7 +467,8 @@ def analyse(
 
     spectrum = one_spectrum(scan)
     notices = [f"{spectrum.source}: {r.details}" for r in spectrum.records if r.method == ASSUMED]
-    notices += compare(spectrum, basis)
+    spectrum, said = matched(spectrum, basis)
+    notices += said
     if is_difference(spectrum.header) and not basis.broad:
         notices.append(
             "difference of editing conditions: macromolecules are not in the basis, so GABA is GABA+, and ratios to "
