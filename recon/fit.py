@@ -24,7 +24,6 @@ from pulsespec.recon.fit_search import Found, Solved, Task, derivatives, search,
 from pulsespec.recon.fit_settings import SUMS, FitSettings
 from pulsespec.recon.fit_start import find_start
 from pulsespec.recon.fit_words import judged
-from pulsespec.recon.priors import metabolite_priors
 from pulsespec.recon.spline import Baseline, baseline
 from pulsespec.recon.transients import Transients
 
@@ -172,7 +171,7 @@ def fit_batch(
     settings = settings or FitSettings()
     fids = spectra.data.reshape(-1, spectra.samples)
     _check(spectra, fids, basis, settings)
-    problem = _problem(spectra, basis, settings)
+    problem = problem_for(spectra, basis, settings)
     one_block = partial(_fit_block, problem, spectra.dwell_s, settings)
     blocks = map_blocks(one_block, _blocks(fids), jobs)
     arrays = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
@@ -194,7 +193,8 @@ def _check(spectra: Transients, fids: Complex, basis: Any, settings: FitSettings
         raise InputError(f"basis: has no component {', '.join(missing)}, only {', '.join(basis.names)}")
 
 
-def _problem(spectra: Transients, basis: Any, settings: FitSettings) -> Problem:
+def problem_for(spectra: Transients, basis: Any, settings: FitSettings) -> Problem:
+    """Return the problem of fitting spectra with a basis."""
     names = settings.names or tuple(basis.names)
     t = np.arange(spectra.samples) * spectra.dwell_s
     moved_hz = ppm_to_hz(basis.reference_ppm, spectra.f0_hz, spectra.reference_ppm)
@@ -277,7 +277,7 @@ def _best_attempt(of: NDArray[np.int64], cost: Real, n: int) -> NDArray[np.int64
 def _second(task: Task, theta: Real, settings: FitSettings) -> tuple[Task, Found]:
     """Search with soft ratios, the whole lineshape and the stiffness that the data ask for."""
     names = task.problem.names
-    ratios = (*settings.ratio_priors, *(metabolite_priors(names) if settings.metabolite_priors else ()))
+    ratios = (*settings.ratio_priors, *fit_known.expected(names, settings))
     low, high = fit_known.bounds(task.problem, settings)
     known = fit_known.precision(task.problem, settings)
     task = replace(task, precision=known, lower=low, upper=high)
