@@ -188,22 +188,34 @@ def fit(
     notify: Notify = silent,
 ) -> dict[str, Any]:
     """Fit one processed spectrum with a basis set and write the results into the folder `output`."""
-    inputs = [spectrum, *([water] if water else [])]
-    told = known(None, dwell_s, f0_mhz)
-    for path in inputs:
-        commands.require_data(path)
-    functions = read_basis(basis, notify, told)
-    told = _with_readout(told, functions, basis)
+    chosen = (spectrum, basis, water, conjugate, known(None, dwell_s, f0_mhz))
     if dry_run:
-        measured(load([spectrum], told, conjugate, notify, water))
+        measured(opened(*chosen, notify)[0])
+        inputs = [spectrum, *([water] if water else [])]
         return {"inputs": [str(path) for path in inputs], "basis": str(basis), "output": str(output)}
     with atomic_directory(output, overwrite) as folder:
-        scan = load([spectrum], told, conjugate, notify, water)
-        done = _processed(scan, notify, whole=False)
+        scan, functions = opened(*chosen, notify)
+        done = as_fitted(scan, notify)
         judged = _judged(scan, done, notify)
         return analyse(done, functions, folder, {"basis": str(basis)}, notify, assumptions, judged) | {
             "output": str(output)
         }
+
+
+def opened(
+    spectrum: Path, basis: Path, water: Path | None, conjugate: bool, told: "Known", notify: Notify = silent
+) -> "tuple[Scan, Basis | SampledBasis]":
+    """Return the scan and the basis that `fit` is asked to fit; what the data do not say, the basis may."""
+    for path in (spectrum, *([water] if water else [])):
+        commands.require_data(path)
+    functions = read_basis(basis, notify, told)
+    told = _with_readout(told, functions, basis)
+    return load([spectrum], told, conjugate, notify, water), functions
+
+
+def as_fitted(scan: "Scan", notify: Notify = silent) -> "Scan":
+    """Return a processed spectrum as it is fitted: what is still several is combined, residual water removed."""
+    return _processed(scan, notify, whole=False)
 
 
 def run(
