@@ -182,8 +182,8 @@ def _explained(functions: SampledBasis) -> tuple[str, ...]:
     broad = (
         "The basis has macromolecules or lipids, so LCModel simulates none (NSIMUL = 0)."
         if functions.broad
-        else "The basis has no macromolecules: those that LCModel simulates by default are left to it, whose peaks are "
-        "those that the fit here adds."
+        else "The basis has no macromolecules: those that LCModel simulates by default are left to it, as the fit here "
+        "adds its own."
     )
     return (
         f"Start LCModel in this folder:  lcmodel < {CONTROL}\n"

@@ -51,7 +51,8 @@ def report(components=30, warnings=("GPC and PCh trade against each other",), mo
         quality={"signal-to-noise ratio (NAA)": 40.0},
         judged=Assessment("usable", ("linewidth 0.09 ppm ± 0.01",), ()),
         warnings=warnings,
-        provenance={"data": {"te_ms": 35.0, "f0_mhz": 127.750912}, "fit": {"ppm_range": (0.2, 4.2)}},
+        provenance={"data": {"te_ms": 35.0, "f0_mhz": 127.750912}, "fit": {"ppm_range": (0.2, 4.2)}}
+        | {"quantification": {"fractions": {"gm": 0.6, "wm": 0.3, "csf": 0.1, "from": "a segmentation"}}},
         fit_range_ppm=(0.2, 4.2),
     )  # fmt: skip
 
@@ -88,6 +89,7 @@ def test_the_page_is_one_and_its_text_can_be_found(tmp_path):
         assert expected in text, expected
     assert any(line.startswith("quality: usable") for line in text)
     assert "frequency / MHz: 127.75091" in text
+    assert "tissue: gm 0.6, wm 0.3, csf 0.1 \\(a segmentation\\)" in text
     assert "a $5 spectrum of a phantom" in text
 
 
