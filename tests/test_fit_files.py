@@ -144,3 +144,5 @@ def test_the_folder_of_a_fit_is_complete(tmp_path, data, pulsespec):
     ):
         assert key in result
     assert "sequence_hash" in result["basis"]
+    assert result["settings"]["spectrum"] == "in.nii.gz"
+    assert "verdict" in result["quality"]

@@ -197,7 +197,15 @@ def fit(
         scan, functions = opened(*chosen, notify)
         done = as_fitted(scan, notify)
         judged = _judged(scan, done, notify)
-        return analyse(done, functions, folder, {"basis": str(basis)}, notify, assumptions, judged) | {
+        settings = {
+            "spectrum": spectrum.name,
+            "water": None if water is None else water.name,
+            "basis": str(basis),
+            "conjugate": conjugate,
+            "dwell_s": dwell_s,
+            "f0_mhz": f0_mhz,
+        }
+        return analyse(done, functions, folder, settings, notify, assumptions, judged) | {
             "output": str(output)
         }
 
