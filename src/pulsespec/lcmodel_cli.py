@@ -12,7 +12,7 @@ app = typer.Typer(
     help="Read what LCModel found, put it beside ours, write what it needs.", no_args_is_help=True
 )
 
-Theirs = Annotated[Path, typer.Argument(help="A .coord, .table or .csv of LCModel.")]
+Theirs = Annotated[Path, typer.Argument(help="A .coord, .table, .csv or .ps of LCModel.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def show(path: Path) -> list[dict[str, Any]]:
-    """Return what a `.coord`, `.table` or `.csv` of LCModel says, one entry a voxel."""
+    """Return what a `.coord`, `.table`, `.csv` or `.ps` of LCModel says, one entry a voxel."""
     from pulsespec.recon.lcmodel_results import read_lcmodel_results
 
     require_file(path)
