@@ -180,6 +180,8 @@ def _csv(path: Path, text: str) -> tuple[LCModelResult, ...]:
                 f"{path}: line {number} has {len(values)} numbers, expected {len(head)}: truncated"
             )
         rows = tuple(LCModelRow(head[k], *values[k : k + 3]) for k in range(2, len(head), 3))
+        if not np.isfinite(values[:2]).all():
+            raise DataError(f"{path}: line {number} does not say its row and column: damaged")
         voxel = (int(values[0]), int(values[1]))
         results.append(LCModelResult(rows=rows, ratio_to=ratio_to, source=path.name, voxel=voxel))
     if not results:

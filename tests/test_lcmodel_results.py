@@ -157,6 +157,14 @@ def test_a_truncated_csv_is_refused(tmp_path):
         read_lcmodel_results(path)
 
 
+@pytest.mark.parametrize("change", [("  1,   2,", "  ***,   2,"), ("NAA %SD", "NAA %"), ("24.68", "24.6x8")])
+def test_a_damaged_csv_is_refused(tmp_path, change):
+    path = tmp_path / "a.csv"
+    path.write_text(table_csv().replace(*change))
+    with pytest.raises(DataError, match="damaged"):
+        read_lcmodel_results(path)
+
+
 def our_row(name, ratio, sd):
     return dict.fromkeys(COLUMNS, 1.0) | {"metabolite": name, "ratio_tCr": ratio, "ratio_tCr_sd": sd}
 
