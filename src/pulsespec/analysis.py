@@ -188,23 +188,43 @@ def fit(
     notify: Notify = silent,
 ) -> dict[str, Any]:
     """Fit one processed spectrum with a basis set and write the results into the folder `output`."""
-    inputs = [spectrum, *([water] if water else [])]
-    told = known(None, dwell_s, f0_mhz)
-    for path in inputs:
+    chosen = (spectrum, basis, water, conjugate, known(None, dwell_s, f0_mhz))
+    if dry_run:
+        _in_the_voxel(assumptions, measured(opened(*chosen, notify)[0]))
+        inputs = [spectrum, *([water] if water else [])]
+        return {"inputs": [str(path) for path in inputs], "basis": str(basis), "output": str(output)}
+    with atomic_directory(output, overwrite) as folder:
+        scan, functions = opened(*chosen, notify)
+        _in_the_voxel(assumptions, measured(scan))
+        done = as_fitted(scan, notify)
+        judged = _judged(scan, done, notify)
+        settings = {
+            "spectrum": spectrum.name,
+            "water": None if water is None else water.name,
+            "basis": str(basis),
+            "conjugate": conjugate,
+            "dwell_s": dwell_s,
+            "f0_mhz": f0_mhz,
+        }
+        return analyse(done, functions, folder, settings, notify, assumptions, judged) | {
+            "output": str(output)
+        }
+
+
+def opened(
+    spectrum: Path, basis: Path, water: Path | None, conjugate: bool, told: "Known", notify: Notify = silent
+) -> "tuple[Scan, Basis | SampledBasis]":
+    """Return the scan and the basis that `fit` is asked to fit; what the data do not say, the basis may."""
+    for path in (spectrum, *([water] if water else [])):
         commands.require_data(path)
     functions = read_basis(basis, notify, told)
     told = _with_readout(told, functions, basis)
-    if dry_run:
-        _in_the_voxel(assumptions, measured(load(inputs, told, conjugate, notify)))
-        return {"inputs": [str(path) for path in inputs], "basis": str(basis), "output": str(output)}
-    with atomic_directory(output, overwrite) as folder:
-        scan = load(inputs, told, conjugate, notify)
-        _in_the_voxel(assumptions, measured(scan))
-        done = _processed(scan, notify, whole=False)
-        judged = _judged(scan, done, notify)
-        return analyse(done, functions, folder, {"basis": str(basis)}, notify, assumptions, judged) | {
-            "output": str(output)
-        }
+    return load([spectrum], told, conjugate, notify, water), functions
+
+
+def as_fitted(scan: "Scan", notify: Notify = silent) -> "Scan":
+    """Return a processed spectrum as it is fitted: what is still several is combined, residual water removed."""
+    return _processed(scan, notify, whole=False)
 
 
 def run(
@@ -407,16 +427,26 @@ def known(
     return Known(sequence, dwell_s, None if f0_mhz is None else f0_mhz * 1e6, keep_identifiers)
 
 
-def load(raws: Sequence[Path], beside: "Known", conjugate: bool, notify: Notify = silent) -> "Scan":
-    """Return what all the files hold together: one metabolite scan and, where there is one, its water."""
+def load(
+    raws: Sequence[Path],
+    beside: "Known",
+    conjugate: bool,
+    notify: Notify = silent,
+    water: Path | None = None,
+) -> "Scan":
+    """Return what all the files hold together: one metabolite scan and, where there is one, its water.
+
+    `water` is a file that was named as the water reference; without it, content tells which of them is.
+    """
     from pulsespec.recon.read import read
 
-    for path in raws:
+    named = [*raws, *([water] if water else [])]
+    for path in named:
         commands.require_data(path)
     if beside.sequence:
         commands.require_file(beside.sequence)
-    notify(f"reading {', '.join(path.name for path in raws)}")
-    scan = read(raws, known=beside, conjugate=conjugate)
+    notify(f"reading {', '.join(path.name for path in named)}")
+    scan = read(raws, known=beside, conjugate=conjugate, water=water)
     parts = [part for part in (scan.metabolite, scan.water) if part is not None]
     for words in dict.fromkeys(
         f"{part.source}: {record.details}" for part in parts for record in part.records

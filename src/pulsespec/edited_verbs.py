@@ -60,9 +60,11 @@ def analyse_edited(
     from pulsespec.recon.constants import write_constants
     from pulsespec.recon.edited import combined
     from pulsespec.recon.edited_fit import fit_edited
+    from pulsespec.recon.fit_nifti import write_fit
     from pulsespec.recon.in_voxel import in_the_voxel
     from pulsespec.recon.joint import settings_of
     from pulsespec.recon.nifti import write_nifti
+    from pulsespec.recon.pdf_report import write_pdf
     from pulsespec.recon.quantify import QuantifySettings, quantify
     from pulsespec.recon.report import fit_report, write_report
     from pulsespec.recon.results import write_table
@@ -105,6 +107,8 @@ def analyse_edited(
         )
         pages[name] = "report.html" if number == 0 else f"report_{name}.html"
         write_report(page, folder / pages[name])
+        write_pdf(page, (folder / pages[name]).with_suffix(".pdf"))
+        write_fit(view, parts[name], folder / f"fit_{name}.nii.gz")
     result = {
         **facts,
         "warnings": warnings,
