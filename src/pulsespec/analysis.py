@@ -500,7 +500,7 @@ def analyse(
     """
     from pulsespec.recon.constants import write_constants
     from pulsespec.recon.editing import is_difference
-    from pulsespec.recon.fit import fit
+    from pulsespec.recon.fit import FitSettings, fit
     from pulsespec.recon.fit_nifti import write_fit
     from pulsespec.recon.guard_pair import matched
     from pulsespec.recon.in_voxel import in_the_voxel
@@ -525,7 +525,8 @@ def analyse(
     elif not basis.broad:
         basis = basis.with_broad(fit_lines(basis.f0_hz, basis.reference_ppm))
     notify(f"fitting {len(basis.names)} components")
-    found = fit(spectrum, basis)
+    relaxed = assumptions is None or assumptions.relaxation
+    found = fit(spectrum, basis, FitSettings(t2_widths=relaxed))
     amounts = quantify(found, spectrum, scan.water, basis, assumptions)
     warnings = list(dict.fromkeys([*notices, *amounts.warnings, *found.warnings]))
     facts: dict[str, Any] = {

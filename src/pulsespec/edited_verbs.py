@@ -60,6 +60,7 @@ def analyse_edited(
     from pulsespec.recon.constants import write_constants
     from pulsespec.recon.edited import combined
     from pulsespec.recon.edited_fit import fit_edited
+    from pulsespec.recon.fit import FitSettings
     from pulsespec.recon.fit_nifti import write_fit
     from pulsespec.recon.in_voxel import in_the_voxel
     from pulsespec.recon.joint import settings_of
@@ -74,7 +75,8 @@ def analyse_edited(
     assumptions, words = in_the_voxel(assumptions or QuantifySettings(), data, folder)
     notices = [*_compared(data, bases), *words]
     notify(f"fitting {len(bases[0].names)} components to {len(bases)} conditions")
-    found = fit_edited(data, bases, gaba_model)
+    relaxed = assumptions is None or assumptions.relaxation
+    found = fit_edited(data, bases, gaba_model, FitSettings(t2_widths=relaxed))
     parts = combined(data)
     amounts = quantify(found.first, data, scan.water, bases[0], assumptions)
     warnings = list(dict.fromkeys([*notices, *amounts.warnings, *found.warnings]))
