@@ -210,11 +210,11 @@ def write(path: Path, snr: float, cause: str, found: Found) -> None:
                 writer.writerow((snr, cause, number, name, *(f"{value:.5g}" for value in values)))
 
 
-def basis_of(tissue_names: list[str]) -> Basis:
-    """Return the basis set of the sequence."""
+def basis_of(names: list[str], protocol: str = PROTOCOL, f0_hz: float = F0_HZ) -> Basis:
+    """Return the basis set of a shipped sequence."""
     with tempfile.TemporaryDirectory() as folder:
-        path = commands.sequence_of(PROTOCOL, Path(folder), SCANNER, F0_HZ)
-        basis = commands.basis_of(path, tissue_names, F0_HZ, 1)
+        path = commands.sequence_of(protocol, Path(folder), SCANNER, f0_hz)
+        basis = commands.basis_of(path, names, f0_hz, 1)
     assert isinstance(basis, Basis)
     return basis
 
