@@ -19,6 +19,7 @@ from pulsespec.errors import DataError
 from pulsespec.files import atomic_path, attempt
 from pulsespec.recon import nifti_header
 from pulsespec.recon.edit_header import dynamic_header, read_editing, write_editing
+from pulsespec.recon.sequence_header import read_sequence, write_sequence
 from pulsespec.recon.transients import DIMENSIONS, Geometry, Record, Transients
 
 _TAGS = {
@@ -99,6 +100,7 @@ def read_nifti(path: Path, keep_identifiers: bool = False) -> Transients:
     }
     fids = fids if {"coil", "x", "y", "z"} & set(dims) else _widened(fids)
     facts |= read_editing(header, fids.shape[dims.index("edit")] if "edit" in dims else 1)
+    facts |= read_sequence(header)
     return Transients(
         data=fids,
         dims=dims,
@@ -229,8 +231,8 @@ def write_nifti(data: Transients, path: Path, overwrite: bool = False) -> None:
     order = [0, 1, 2, shaped.ndim - 1, *range(3, shaped.ndim - 1)]
     shaped = np.transpose(shaped, order)
     shaped = shaped if shaped.dtype in (np.complex64, np.complex128) else shaped.astype(np.complex128)
-    affine = np.diag([_UNLOCALISED_MM] * 3 + [1.0]) if data.geometry is None else data.geometry.affine
-    image = gen_nifti_mrs_hdr_ext(shaped, data.dwell_s, _header(data, tags), affine=affine, no_conj=True)
+    header = header_extension(data, tags)
+    image = gen_nifti_mrs_hdr_ext(shaped, data.dwell_s, header, affine=place(data), no_conj=True)
     if data.geometry is None:
         for code in ("qform_code", "sform_code"):
             image.header[code] = 0
@@ -238,7 +240,13 @@ def write_nifti(data: Transients, path: Path, overwrite: bool = False) -> None:
         image.save(temporary)
 
 
-def _header(data: Transients, tags: Sequence[str]) -> Any:
+def place(data: Transients) -> Any:
+    """Return the affine that says where the voxel lies, sides of 10 m where that is not known; shape (4, 4)."""
+    return np.diag([_UNLOCALISED_MM] * 3 + [1.0]) if data.geometry is None else data.geometry.affine
+
+
+def header_extension(data: Transients, tags: Sequence[str]) -> Any:
+    """Return the header extension of data whose dimensions after time are `tags`, names of `DIMENSIONS`."""
     header = Hdr_Ext(data.f0_hz * 1e-6, data.nucleus)
     conditions = list(data.header.get("edit_conditions") or ())
     for number, name in enumerate(tags):
@@ -258,6 +266,7 @@ def _header(data: Transients, tags: Sequence[str]) -> Any:
         if value is not None:
             header.set_standard_def(key, value)
     write_editing(data.header, header)
+    write_sequence(data.header, header)
     for key, value in (data.header.get("identifiers") or {}).items():
         if key in standard_defined:
             header.set_standard_def(key, value)
