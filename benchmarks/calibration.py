@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from priors import settings_of
+from priors import add_options, settings_from
 from scores import table
 
 from pulsespec import commands
@@ -226,7 +226,7 @@ def main() -> None:
     parser.add_argument("--snr", type=float, nargs="+", default=[10.0, 20.0, 40.0, 80.0])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--priors", choices=("on", "off"), default="on")
+    add_options(parser)
     parser.add_argument("--causes", action="store_true", help="also with one cause switched off at a time")
     parser.add_argument(
         "--without", nargs="+", choices=CAUSES, default=[], help="causes that are off throughout"
@@ -238,7 +238,7 @@ def main() -> None:
     basis = basis_of(list(tissue.concentrations))
     stage = set_stage(basis, tissue, Ranges(broad_model=options.broad_model))
     whole = basis.with_broad(broad_lines(basis.f0_hz, reference_ppm=basis.reference_ppm))
-    settings = settings_of(options.priors)
+    settings = settings_from(options)
     everything = replace(Misfits(), **dict.fromkeys(options.without, 0.0))
     for snr in options.snr:
         variants = {"all": everything}
