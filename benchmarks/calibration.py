@@ -172,18 +172,23 @@ def report(found: Found, snr: float) -> None:
 
 
 def report_causes(by_cause: dict[str, Found], snr: float) -> None:
-    """Print biases over the bound of the whole, and what each cause adds."""
+    """Print bias and scatter over the bound of the whole, and what each cause adds."""
     every = {cause: {row[0]: row for row in figures(found)} for cause, found in by_cause.items()}
-    rows = [("metabolite", "bias / bound", *(f"by {cause}" for cause in CAUSES), "none", "inside % of none")]
     bound = {name: _bound(by_cause["all"], name) for name in every["all"]}
+    bias = [("metabolite", "bias / bound", *(f"by {cause}" for cause in CAUSES), "none")]
+    scatter = [
+        ("metabolite", "sd / bound", *(f"without {cause}" for cause in CAUSES), "none", "inside % of none")
+    ]
     for name in every["all"]:
         means = {cause: _mean_error(found, name) / bound[name] for cause, found in by_cause.items()}
         shares = [f"{means['all'] - means[cause]:+.2f}" for cause in CAUSES]
-        rows.append(
-            (name, f"{means['all']:+.2f}", *shares, f"{means['none']:+.2f}", f"{every['none'][name][2]:.0f}")
-        )
+        bias.append((name, f"{means['all']:+.2f}", *shares, f"{means['none']:+.2f}"))
+        spreads = [f"{every[cause][name][4]:.2f}" for cause in ("all", *CAUSES, "none")]
+        scatter.append((name, *spreads, f"{every['none'][name][2]:.0f}"))
     print(f"\nSNR {snr:g}: bias over bound, and by how much it is less without each cause")
-    print(table(rows), flush=True)
+    print(table(bias))
+    print(f"\nSNR {snr:g}: standard deviation of errors over bound, with everything and without each cause")
+    print(table(scatter), flush=True)
 
 
 def _mean_error(found: Found, name: str) -> float:
