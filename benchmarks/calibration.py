@@ -28,7 +28,7 @@ from scores import table
 
 from pulsespec import commands
 from pulsespec.executor import map_blocks
-from pulsespec.recon.fit import SUMS, FitSettings, fit
+from pulsespec.recon.fit import SUMS, FitSettings, fit_batch
 from pulsespec.recon.transients import Transients
 from pulsespec.recon.water_removal import remove_water
 from pulsespec.simulator.basis import Basis
@@ -41,7 +41,7 @@ Real = NDArray[np.float64]
 
 PROTOCOL, SCANNER, F0_HZ = "press-3t-te30", "siemens-prisma", 123.25e6
 LEAST_MM = 1.0
-BLOCK = 20
+BLOCK = 25
 NONE = Misfits(**dict.fromkeys(CAUSES, 0.0))
 
 
@@ -76,22 +76,13 @@ class Found:
 
 def measure(stage: Stage, basis: Basis, settings: FitSettings, task: Task) -> Found:
     """Make and fit a block of spectra."""
-    rows = [_fitted(stage, basis, settings, task, number) for number in range(task.start, task.stop)]
-    parts = [np.array([row[k] for row in rows], dtype=float) for k in range(5)]
-    return Found(tuple(_sums(stage.names)), *parts)
-
-
-def _sums(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    sums = {name: tuple(part for part in of if part in names) for name, of in SUMS.items()}
-    return {name: (name,) for name in names} | {name: of for name, of in sums.items() if len(of) > 1}
-
-
-def _fitted(stage: Stage, basis: Basis, settings: FitSettings, task: Task, number: int) -> tuple:
-    made = trial(stage, task.snr, task.seed, number, task.misfits)
+    made = [
+        trial(stage, task.snr, task.seed, number, task.misfits) for number in range(task.start, task.stop)
+    ]
     scene = stage.scene
     data = Transients(
-        data=made.fid,
-        dims=("t",),
+        data=np.array([one.fid for one in made]),
+        dims=("x", "t"),
         dwell_s=scene.dwell_s,
         f0_hz=scene.f0_hz,
         te_s=scene.te_s,
@@ -100,17 +91,25 @@ def _fitted(stage: Stage, basis: Basis, settings: FitSettings, task: Task, numbe
     )
     if task.misfits.baseline:
         data = remove_water(data)
-    found = fit(data, basis, settings)
-    of = _sums(stage.names).values()
-    weights = np.array([[float(name in parts) for name in stage.names] for parts in of])
-    pairs = np.array([found.combine(dict.fromkeys(parts, 1.0)) for parts in of])
-    return (
-        weights @ made.concentrations_mm,
-        weights @ made.amplitudes,
-        pairs[:, 0],
-        pairs[:, 1],
-        found.converged,
+    found = fit_batch(data, basis, settings)
+    of = sums(stage.names)
+    ours = np.array([[float(name in parts) for name in stage.names] for parts in of.values()])
+    theirs = np.array([[float(name in parts) for name in found.names] for parts in of.values()])
+    variance = np.einsum("nk,vkl,nl->vn", theirs, found.covariance, theirs)
+    return Found(
+        tuple(of),
+        np.array([one.concentrations_mm for one in made]) @ ours.T,
+        np.array([one.amplitudes for one in made]) @ ours.T,
+        found.amplitudes @ theirs.T,
+        np.sqrt(np.maximum(variance, 0.0)),
+        found.converged.astype(float),
     )
+
+
+def sums(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Return metabolites and those sums of which several parts are there, by name."""
+    of = {name: tuple(part for part in parts if part in names) for name, parts in SUMS.items()}
+    return {name: (name,) for name in names} | {name: parts for name, parts in of.items() if len(parts) > 1}
 
 
 def run(
