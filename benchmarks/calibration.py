@@ -10,7 +10,7 @@ of the fit are those that `fit` adds by itself. Only cases whose true concentrat
 `inside`: share of 95 % intervals that hold the truth. `bias / bound`: mean error over the root mean square of the
 stated standard deviations (the bound). `sd / bound`: how errors scatter, over the same. `--causes` repeats everything
 with one cause switched off at a time, with the same noise: what the bias then changes by is the share of that cause;
-`none` is a spectrum that the model can follow.
+`none` is a spectrum that the model can follow. `--broad-model` takes macromolecules that the fit does not have.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from pulsespec.recon.fit import SUMS, FitSettings, fit_batch
 from pulsespec.recon.transients import Transients
 from pulsespec.recon.water_removal import remove_water
 from pulsespec.simulator.basis import Basis
-from pulsespec.simulator.broad import broad_lines
+from pulsespec.simulator.broad import fit_lines
 from pulsespec.simulator.misfits import CAUSES, Misfits
 from pulsespec.simulator.tissue_library import load_tissue
 from pulsespec.simulator.trials import Ranges, Stage, set_stage, trial
@@ -241,7 +241,7 @@ def main() -> None:
     tissue = load_tissue("grey-matter")
     basis = basis_of(list(tissue.concentrations))
     stage = set_stage(basis, tissue, Ranges(broad_model=options.broad_model))
-    whole = basis.with_broad(broad_lines(basis.f0_hz, reference_ppm=basis.reference_ppm))
+    whole = basis.with_broad(fit_lines(basis.f0_hz, basis.reference_ppm))
     settings = settings_from(options)
     everything = replace(Misfits(), **dict.fromkeys(options.without, 0.0))
     for snr in options.snr:

@@ -34,7 +34,7 @@ from pulsespec.recon.quantify import quantify
 from pulsespec.recon.read import read
 from pulsespec.recon.transients import Scan, Transients
 from pulsespec.simulator.basis import Basis
-from pulsespec.simulator.broad import broad_lines
+from pulsespec.simulator.broad import fit_lines
 from pulsespec.simulator.expect import Quality, water_fid
 from pulsespec.simulator.tissue_library import load_tissue
 from pulsespec.simulator.trials import Stage, set_stage, trial
@@ -76,7 +76,7 @@ def simulated(stage: Stage, number: int) -> Scan:
 
 def one_scan(scan: Scan, basis: Basis, words: str) -> None:
     """Print the time of each step of one scan."""
-    whole = basis.with_broad(broad_lines(basis.f0_hz, reference_ppm=basis.reference_ppm))
+    whole = basis.with_broad(fit_lines(basis.f0_hz, basis.reference_ppm))
     done = recon(scan)
     assert done.metabolite is not None
     spectrum = done.metabolite
@@ -185,7 +185,7 @@ def worker(voxels: int, basis_path: Path) -> None:
     basis = Basis.read(basis_path)
     stage = set_stage(basis, load_tissue("grey-matter"))
     data = image(stage, voxels)
-    whole = basis.with_broad(broad_lines(basis.f0_hz, reference_ppm=basis.reference_ppm))
+    whole = basis.with_broad(fit_lines(basis.f0_hz, basis.reference_ppm))
     batch = getattr(fits, "fit_batch", None)
     fits.fit(data.with_data(data.data[0], drop=("x",)), whole)
     start = time.process_time()
