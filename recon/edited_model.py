@@ -31,7 +31,9 @@ regions, Shungu et al. 2016, NMR Biomed, PMC4909570, abstract), 1 (Zollner et al
 (55 %, in Gannet's quantification)."""
 _FIXED_RATIO = 1.0
 """The model `1to1GABA` of Zollner et al. 2022, doi:10.1002/nbm.4618."""
-_GABA_PPM = (2.8, 3.2)
+APART = "apart"
+"""GABA is not what is edited: nothing is said of the macromolecule beside it."""
+_GABA_PPM = (2.6, 3.4)
 _AREA_WIDTH_HZ = 5.0
 _LEAST_COEDITED = 0.1
 """Co-edited area over GABA's; below, the sequence is one that suppresses macromolecules."""
@@ -46,7 +48,7 @@ class Components:
     """NIfTI-MRS sense, about the reference of the data; shape (n_conditions, n_components, samples)."""
     broad: tuple[str, ...]
     gaba: str
-    """How GABA and the macromolecule are held: one of `GABA_MODELS`."""
+    """How GABA and the macromolecule are held: one of `GABA_MODELS`, or `APART`."""
 
     def chosen(self, keep: Sequence[int]) -> "Components":
         """Return some of the components."""
@@ -70,12 +72,13 @@ def check(data: Transients, bases: Sequence[Any], gaba_model: str) -> None:
 
 
 def components(
-    data: Transients, bases: Sequence[Any], gaba_model: str, difference: Real, settings: FitSettings
+    data: Transients, bases: Sequence[Any], gaba_model: str, difference: Real | None, settings: FitSettings
 ) -> tuple[Components, tuple[str, ...]]:
     """Return the components of all conditions and what must be said of GABA.
 
-    One unit of the macromolecule `MM3co` has as much area at 3.0 ppm in the `difference` (factors of the conditions) as
-    one of GABA, so that GABA+ is their sum. It is left out where the sequence does not edit it.
+    One unit of the macromolecule `MM3co` has as much area at 3.0 ppm in the `difference` (factors of the conditions
+    that edit GABA, `None` where GABA is not edited) as one of GABA, so that GABA+ is their sum. It is left out where
+    the sequence edits GABA but not it.
     """
     names = settings.names or tuple(bases[0].names)
     t = np.arange(data.samples) * data.dwell_s
@@ -83,8 +86,8 @@ def components(
     fids = np.array([[one.fid(name, data.samples, data.dwell_s) * move for name in names] for one in bases])
     broad = tuple(name for name in getattr(bases[0], "broad", ()) if name in names)
     found = Components(names, fids, broad, gaba_model)
-    if "GABA" not in names:
-        return replace(found, gaba="free"), ()
+    if "GABA" not in names or difference is None:
+        return replace(found, gaba=APART), ()
     if MM3CO in names:
         area = {name: _area(data, difference @ fids[:, names.index(name)]) for name in ("GABA", MM3CO)}
         if area[MM3CO] > _LEAST_COEDITED * area["GABA"] > 0:
@@ -135,7 +138,7 @@ def links(model: Components, count: int) -> Links:
 def told(model: Components, unknowns: Sequence[str]) -> tuple[tuple[str, ...], Real]:
     """Return the names of a table and its rows in terms of the unknowns: GABA+ is GABA with its macromolecule."""
     rows = dict(zip(unknowns, np.eye(len(unknowns)), strict=True))
-    if "GABA" in rows:
+    if "GABA" in rows and model.gaba != APART:
         macromolecule = rows.get(
             MM3CO, _FIXED_RATIO * rows["GABA"] if model.gaba == "fixed" else 0 * rows["GABA"]
         )

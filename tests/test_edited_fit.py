@@ -149,6 +149,15 @@ def test_without_a_macromolecule_to_edit_gaba_is_called_gaba_plus():
     assert "MM3co" not in suppressed.first.names
 
 
+def test_where_gaba_is_not_edited_nothing_is_said_of_its_macromolecule():
+    scheme = Scheme((Condition("ON", (4.56,)), Condition("OFF", (7.5,))), "the header")
+    found = fit_edited(scan(scheme), conditions(scheme), "soft", SETTINGS)
+    assert found.gaba_model == "apart"
+    assert "GABA+" not in found.first.names
+    assert list(found.alone["diff"].names) == ["GSH"]
+    assert found.first.combine({"GSH": 1.0})[0] == pytest.approx(1.5, abs=0.2)
+
+
 def test_four_conditions_are_one_fit():
     found = fit_edited(scan(HERMES), conditions(HERMES), "free", SETTINGS)
     assert list(found.views) == ["diff-gaba", "diff-gsh", "sum"]
