@@ -30,8 +30,8 @@ from pulsespec.recon.edited_model import (
 )
 from pulsespec.recon.editing import combinations
 from pulsespec.recon.fit import FitResult, FitSettings
-from pulsespec.recon.fit_model import unpack
-from pulsespec.recon.fit_start import Start, find_start
+from pulsespec.recon.fit_model import named
+from pulsespec.recon.fit_start import find_start
 from pulsespec.recon.joint import JointResult, Stack, independent, joint_fit, shared, whitened
 from pulsespec.recon.transients import Transients
 from pulsespec.simulator.coedited import MM3CO
@@ -128,9 +128,13 @@ class _Run:
     ) -> None:
         self.data, self.model, self.settings, self.rows = data, model, settings, rows
         whole = problem(model, model.fids.sum(axis=0), data, settings)
-        summed = data.with_data(data.data.sum(axis=0), drop=("edit",))
-        self.start: Start = find_start(summed, whole, settings.largest_shift_ppm)
-        self.fids = data.data * self.start.correction(data.dwell_s, data.samples)
+        summed = data.data.sum(axis=0, keepdims=True)
+        start = find_start(whole, summed, data.dwell_s, settings.largest_shift_ppm)
+        self.shift_hz, self.phase, self.width_hz = (
+            float(one[0, 0]) for one in (start.shift_hz, start.phase, start.width_hz)
+        )
+        t = np.arange(data.samples) * data.dwell_s
+        self.fids = data.data * np.exp(-2j * np.pi * self.shift_hz * t - 1j * self.phase)
         self.noise_sd = np.array([noise_of(fid) for fid in self.fids])
 
     def together(self) -> JointResult:
@@ -139,7 +143,7 @@ class _Run:
         problems = tuple(problem(model, own, self.data, self.settings) for own in model.fids)
         spectra = np.array([one.spectrum(fid).real for one, fid in zip(problems, self.fids, strict=True)])
         blocks = whitened(square(list(self.rows.values())), self.noise_sd)
-        sharing = shared(problems[0], count, self.start.width_hz, model.broad, self.settings)
+        sharing = shared(problems[0], count, self.width_hz, self.settings)
         stack = Stack(problems, spectra, self.noise_sd, blocks)
         return joint_fit(stack, links(model, count), sharing, self.settings)
 
@@ -157,7 +161,7 @@ class _Run:
         one = problem(model, fids[chosen], self.data, self.settings)
         noise = np.sqrt([row**2 @ self.noise_sd**2])
         stack = Stack((one,), one.spectrum(row @ self.fids).real[None], noise, independent(noise))
-        sharing = shared(one, 1, self.start.width_hz, model.broad, self.settings)
+        sharing = shared(one, 1, self.width_hz, self.settings)
         found = joint_fit(stack, links(model, 1), sharing, self.settings)
         words = () if found.converged else (f"the fit of the difference alone: {found.message}",)
         return self.view(found, model, np.ones(1), words)
@@ -187,18 +191,11 @@ class _Run:
     def parameters(self, found: JointResult, model: Components) -> dict[str, Any]:
         """Return the nonlinear parameters in units for people, means over conditions, and their differences."""
         theta = found.theta.mean(axis=0)
-        shape = unpack(problem(model, model.fids[0], self.data, self.settings), theta)
-        to_ppm = -1e6 / self.data.f0_hz
-        return {
-            "phase0_deg": float((np.rad2deg(self.start.phase + theta[0]) + 180) % 360 - 180),
-            "phase1_deg_per_ppm": float(np.rad2deg(theta[1])),
-            "shift_ppm": float((self.start.shift_hz + theta[2]) * to_ppm),
-            "gauss_hz": float(theta[3]),
-            "lorentz_hz": {name: float(w) for name, w in zip(model.names, shape.lorentz_hz, strict=True)},
-            "own_shift_ppm": {
-                name: float((hz - theta[2]) * to_ppm)
-                for name, hz in zip(model.names, shape.shift_hz, strict=True)
-            },
+        whole = problem(model, model.fids[0], self.data, self.settings)
+        shift_ppm = (self.shift_hz + theta[whole.layout.shift]) * -1e6 / self.data.f0_hz
+        return named(whole, theta) | {
+            "phase0_deg": float((np.rad2deg(self.phase + theta[0]) + 180) % 360 - 180),
+            "shift_ppm": float(shift_ppm),
             "condition_phase_deg": np.rad2deg(found.theta[:, 0] - theta[0]).tolist(),
             "condition_shift_hz": (found.theta[:, 2] - theta[2]).tolist(),
             "baseline_dimension_per_ppm": list(found.stiffness),
@@ -224,7 +221,7 @@ def _warnings(joint: JointResult, run: _Run) -> tuple[str, ...]:
         sound, words = judged(joint, row)
         if not sound:
             found.append(f"the fit did not converge ({name}): {words}")
-    shift_ppm = -(run.start.shift_hz + joint.theta[:, 2].mean()) / run.data.f0_hz * 1e6
+    shift_ppm = -(run.shift_hz + joint.theta[:, 2].mean()) / run.data.f0_hz * 1e6
     if abs(shift_ppm) > 0.05:
         found.append(f"the spectrum was off the reference by {shift_ppm:+.3f} ppm; this was corrected")
     names = joint.names[: joint.n_unknowns]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pulsespec.conventions import ppm_axis, ppm_to_hz, to_spectrum
 from pulsespec.errors import DataError, InputError
 from pulsespec.recon.fit import FitSettings
-from pulsespec.recon.fit_model import Problem, bins_in_range
+from pulsespec.recon.fit_model import Problem, problem_of
 from pulsespec.recon.joint import Links, identical
 from pulsespec.recon.transients import Transients
 from pulsespec.simulator.coedited import MM09CO, MM3CO
@@ -113,16 +113,13 @@ def _area(data: Transients, fid: Complex) -> float:
 
 def problem(model: Components, fids: Complex, data: Transients, settings: FitSettings) -> Problem:
     """Return the fixed parts of the model of one spectrum whose components are `fids` (n_components, samples)."""
-    low, high = settings.ppm_range
-    edges = [low, *[edge for cut in sorted(settings.exclude_ppm) for edge in cut], high]
-    ranges = list(zip(edges[::2], edges[1::2], strict=True))
-    keep = bins_in_range(data.samples, data.dwell_s, data.f0_hz, data.reference_ppm, ranges)
-    if keep.size < 4 * len(model.names):
-        count = len(model.names)
-        raise InputError(f"ppm_range: {settings.ppm_range} holds {keep.size} points, too few for {count}")
-    width_of = np.array([int(name in model.broad) for name in model.names])
-    width_of -= width_of.min()
-    return Problem(fids, model.names, data.dwell_s, data.f0_hz, data.reference_ppm, keep, width_of)
+    found = problem_of(
+        fids, model.names, model.broad, data.dwell_s, data.f0_hz, data.reference_ppm, settings.ranges
+    )
+    if found.ppm.size < 4 * len(model.names):
+        count, points = len(model.names), found.ppm.size
+        raise InputError(f"ppm_range: {settings.ppm_range} holds {points} points, too few for {count}")
+    return found
 
 
 def links(model: Components, count: int) -> Links:

@@ -15,14 +15,18 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares, nnls
 
 from pulsespec.errors import InputError
-from pulsespec.recon.fit import STIFFNESSES, FitSettings
-from pulsespec.recon.fit_model import Problem, chain, evaluate
-from pulsespec.recon.spline import Baseline, baseline
+from pulsespec.recon import fit_known
+from pulsespec.recon.fit_baseline import likely_log_weight
+from pulsespec.recon.fit_model import Problem, State, evaluate, slopes
+from pulsespec.recon.fit_settings import FitSettings
+from pulsespec.recon.spline import baseline
 
 Real = NDArray[np.float64]
 
 _FIRST_STIFFNESS = 1.3
 _EVALUATIONS = 60
+_KNOWS = 1e6
+"""A standard deviation beyond which nothing is known."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Sharing:
     """Nonlinear parameters of all spectra from those that are searched: theta_s = matrix[s] @ free."""
 
     matrix: Real
-    """Shape (n_spectra, n_theta, n_free); theta is that of `fit_model.unpack`."""
+    """Shape (n_spectra, n_theta, n_free); theta is that of `fit_model.Layout`."""
     start: Real
     lower: Real
     upper: Real
@@ -106,6 +110,10 @@ class JointResult:
     """Of each component in each spectrum; shape (n_spectra, n_components)."""
     theta: Real
     """Nonlinear parameters of each spectrum; shape (n_spectra, n_theta)."""
+    free: Real
+    """Nonlinear parameters that were searched, see `Sharing`; shape (n_free,)."""
+    free_sd: Real
+    """Their standard deviations, all else marginalised; shape (n_free,)."""
     stiffness: tuple[float, ...]
     """Effective dimension per ppm of the baseline of each block."""
     noise_sd: Real
@@ -164,7 +172,6 @@ def shared(
     problem: Problem,
     n_spectra: int,
     width_hz: float,
-    broad: Sequence[str] = (),
     settings: FitSettings | None = None,
     differences: Differences | None = None,
 ) -> Sharing:
@@ -174,28 +181,20 @@ def shared(
     basis lacks at the start.
     """
     settings, differences = settings or FitSettings(), differences or Differences()
-    n, count, f0 = problem.n_widths, len(problem.names), problem.f0_hz * 1e-6
-    is_broad = np.array([name in broad for name in problem.names])
-    own = np.where(is_broad, 2.5, 1.0) * settings.shift_sd_ppm * f0
-    lower = np.concatenate([[-np.pi, -0.5, -0.1 * f0, 0.0], np.zeros(n), -6 * own])
-    upper = np.concatenate([[np.pi, 0.5, 0.1 * f0, 30.0], np.full(n, 30.0), 6 * own])
-    start = np.concatenate([[0.0, 0.0, 0.0, 0.6 * width_hz], np.full(n, 0.4 * width_hz), np.zeros(count)])
-    sd = np.full(lower.size, np.inf)
-    sd[1] = np.deg2rad(settings.phase1_sd_deg_per_ppm)
-    for k in range(n):
-        if np.all(is_broad[problem.width_of == k]):
-            sd[4 + k] = settings.broad_width_sd_hz
-    sd[4 + n :] = own
+    at = problem.layout
+    lower, upper = fit_known.bounds(problem, settings)
+    start = np.zeros(at.size)
+    start[at.gauss], start[at.width] = 0.6 * width_hz, 0.4 * width_hz
+    sd = 1 / np.sqrt(np.maximum(fit_known.precision(problem, settings), 1e-300))
     spread = np.array([np.deg2rad(differences.phase_deg), differences.shift_hz, differences.width_hz])
     extra = np.tile(spread, n_spectra if n_spectra > 1 else 0)
     matrix = np.zeros((n_spectra, lower.size, lower.size + extra.size))
     matrix[:, :, : lower.size] = np.eye(lower.size)
-    narrow = 4 + int(np.min(problem.width_of))
     for s in range(n_spectra if n_spectra > 1 else 0):
-        for k, place in enumerate((0, 2, narrow)):
+        for k, place in enumerate((at.phase0, at.shift, at.width.start)):
             matrix[s, place, lower.size + 3 * s + k] = 1.0
     sd = np.concatenate([sd, extra])
-    finite = np.flatnonzero(np.isfinite(sd))
+    finite = np.flatnonzero(sd < _KNOWS)
     low, high = np.concatenate([lower, -6 * extra]), np.concatenate([upper, 6 * extra])
     start = np.concatenate([np.clip(start, lower + 1e-9, upper - 1e-9), np.zeros(extra.size)])
     return Sharing(matrix, start, low, high, np.eye(sd.size)[finite] / sd[finite, None])
@@ -216,6 +215,8 @@ def joint_fit(
 class _State:
     """One evaluation of the model."""
 
+    models: tuple[State, ...]
+    """Of each spectrum."""
     columns: Real
     """Shape (n_spectra, n_points, n_components)."""
     links: Real
@@ -232,8 +233,8 @@ class _Search:
         self.stack, self.links, self.sharing, self.settings = stack, links, sharing, settings
         self.n_free = sharing.start.size
         self.soft = np.zeros((0, len(links.names)))
-        self.smooth: tuple[Baseline, ...] = ()
-        self.stiffness: tuple[float, ...] = ()
+        self.smooth = baseline(stack.problems[0].ppm)
+        self.weights = np.zeros(len(stack.problems))
         self._seen: tuple[bytes, _State] | None = None
         sd = links.sd if links.sd.size else np.full(links.start.size, np.inf)
         known = np.flatnonzero(np.isfinite(sd))
@@ -246,18 +247,20 @@ class _Search:
         """Return the best parameters, whether the search converged, and how it ended in words."""
         at = np.concatenate([self.sharing.start, self.links.start])
         fixed = self.settings.stiffness
-        self._use((fixed or _FIRST_STIFFNESS,) * len(self.stack.problems))
+        self._use(np.full(len(self.stack.problems), self.smooth.log_weight(fixed or _FIRST_STIFFNESS)))
         at, *_ = self._minimise(at)
         self._set_soft(at)
         if fixed is None:
             self._use(self._choose_stiffness(at))
         return self._minimise(at)
 
-    def _use(self, stiffness: tuple[float, ...]) -> None:
-        self.stiffness, self._seen = stiffness, None
-        ppm = self.stack.problems[0].ppm
-        made = {one: baseline(ppm, one) for one in set(stiffness)}
-        self.smooth = tuple(made[one] for one in stiffness)
+    def _use(self, weights: Real) -> None:
+        self.weights, self._seen = weights, None
+
+    @property
+    def stiffness(self) -> tuple[float, ...]:
+        """Effective dimension per ppm of each baseline."""
+        return tuple(float(one) for one in self.smooth.dimension_per_ppm(self.weights))
 
     def theta(self, at: Real) -> Real:
         """Return the parameters of each spectrum; shape (n_spectra, n_theta)."""
@@ -267,7 +270,7 @@ class _Search:
         """Return what the baselines cannot explain of (n_spectra, n_points, ...), whitened; shape (n_rows, ...)."""
         mixed = np.tensordot(self.stack.blocks, values, 1)
         return np.concatenate(
-            [smooth.residual(block) for smooth, block in zip(self.smooth, mixed, strict=True)]
+            [self.smooth.residual(block, weight) for weight, block in zip(self.weights, mixed, strict=True)]
         )
 
     def state(self, at: Real) -> _State:
@@ -279,26 +282,26 @@ class _Search:
 
     def _solve(self, at: Real) -> _State:
         pairs = zip(self.stack.problems, self.theta(at), strict=True)
-        columns = np.array([evaluate(problem, theta)[0] for problem, theta in pairs])
+        models = tuple(evaluate(problem, theta[np.newaxis]) for problem, theta in pairs)
+        columns = np.array([model.columns[0].T for model in models])
         links = self.links.matrix(at[self.n_free :])
         left = np.concatenate([self._project(columns @ links), self.soft])
         right = np.concatenate([self._project(self.stack.data), np.zeros(len(self.soft))])
         scale = np.linalg.norm(left, axis=0) + 1e-300
         small = np.asarray(np.linalg.qr(np.concatenate([left / scale, right[:, None]], axis=1), mode="r"))
         unknowns = nnls(small[:, :-1], small[:, -1], maxiter=20 * left.shape[1])[0] / scale
-        return _State(columns, links, left, right - left @ unknowns, unknowns)
+        return _State(models, columns, links, left, right - left @ unknowns, unknowns)
 
     def _slope(self, at: Real) -> Real:
         """Return d(model)/d(parameters) at fixed unknowns, projected, soft rows included."""
         state, theta = self.state(at), self.theta(at)
         amplitudes = state.links @ state.unknowns
-        by_free = []
-        for problem, one, own, matrix in zip(
-            self.stack.problems, theta, amplitudes, self.sharing.matrix, strict=True
-        ):
-            derivatives = evaluate(problem, one, jacobian=True)[1]
-            assert derivatives is not None
-            by_free.append(chain(problem, derivatives, own) @ matrix)
+        by_free = [
+            slopes(problem, one[np.newaxis], model, own[np.newaxis])[0].T @ matrix
+            for problem, one, model, own, matrix in zip(
+                self.stack.problems, theta, state.models, amplitudes, self.sharing.matrix, strict=True
+            )
+        ]
         parts = [np.array(by_free)]
         if self.links.start.size:
             assert self.links.slope is not None
@@ -337,34 +340,23 @@ class _Search:
 
     def _set_soft(self, at: Real) -> None:
         """Turn ratio priors into rows, scaled by the amplitude that their reference has so far."""
-        unknowns, names, rows = self.state(at).unknowns, self.links.names, []
-        for name, references, ratio, sd in self.settings.ratio_priors:
-            against = np.array([float(other in references.split("+")) for other in names])
-            if name in names and against.any():
-                row = -ratio * against
-                row[names.index(name)] = 1.0
-                size = max(float(unknowns @ against), 0.05 * unknowns.max(initial=0.0), 1e-300)
-                rows.append(row / (sd * size))
-        self.soft, self._seen = np.array(rows).reshape(-1, len(names)), None
+        unknowns, names = self.state(at).unknowns, self.links.names
+        priors = (*self.settings.ratio_priors, *fit_known.expected(names, self.settings))
+        rows, weights = fit_known.ratio_rows(names, unknowns[np.newaxis], priors, tails=False)
+        self.soft, self._seen = rows * np.sqrt(weights[0])[:, None], None
 
-    def _choose_stiffness(self, at: Real) -> tuple[float, ...]:
-        """Return the effective dimension of each block's baseline with the least Akaike criterion."""
-        ppm = self.stack.problems[0].ppm
-        scores = np.empty((len(STIFFNESSES), len(self.stack.problems)))
-        for k, dimension in enumerate(STIFFNESSES):
-            self._use((dimension,) * len(self.stack.problems))
-            state = self.state(at)
-            rest = self.stack.data - np.einsum("snc,sc->sn", state.columns, state.links @ state.unknowns)
-            left = np.array([block - self.smooth[0].explain(block) for block in self.stack.blocks @ rest])
-            scores[k] = ppm.size * np.log(np.sum(left**2, axis=1)) + 2 * dimension * np.ptp(ppm)
-        return tuple(STIFFNESSES[int(best)] for best in scores.argmin(axis=0))
+    def _choose_stiffness(self, at: Real) -> Real:
+        """Return the most likely smoothing parameter of each block's baseline."""
+        state = self.state(at)
+        rest = self.stack.data - np.einsum("snc,sc->sn", state.columns, state.links @ state.unknowns)
+        return np.array([likely_log_weight(self.smooth, block) for block in self.stack.blocks @ rest])
 
-    def _covariance(self, at: Real, spread: Real) -> Real:
-        """Return the covariance of unknowns and psi from the Fisher information of the whole model."""
+    def _covariance(self, at: Real, spread: Real) -> tuple[Real, Real]:
+        """Return the covariance of unknowns and psi, and the deviations of `free`, by the Fisher information of all."""
         state = self.state(at)
         rows = np.concatenate([state.left, self._slope(at)], axis=1)
-        sizes = [smooth.penalty.shape[0] + self.stack.data.shape[1] for smooth in self.smooth]
-        rows[: sum(sizes)] /= np.repeat(np.maximum(spread, 1.0), sizes)[:, None]
+        count, points = self.stack.data.shape
+        rows[: count * points] /= np.repeat(np.maximum(spread, 1.0), points)[:, None]
         n = state.unknowns.size
         bottom = np.concatenate([np.zeros((len(self.priors), n)), self.priors], axis=1)
         design = np.concatenate([rows, bottom])
@@ -372,7 +364,8 @@ class _Search:
         information = (design / scale).T @ (design / scale)
         inverse = np.linalg.pinv(information, rcond=1e-12, hermitian=True) / np.outer(scale, scale)
         kept = [*range(n), *range(n + self.n_free, n + at.size)]
-        return np.asarray(inverse[np.ix_(kept, kept)])
+        deviations = np.sqrt(np.maximum(np.diag(inverse)[n : n + self.n_free], 0.0))
+        return np.asarray(inverse[np.ix_(kept, kept)]), deviations
 
     def result(self, at: Real, converged: bool, message: str) -> JointResult:
         """Return what was found at the end of a search."""
@@ -381,14 +374,17 @@ class _Search:
         curves = state.columns * amplitudes[:, None, :]
         explained = curves.sum(axis=-1)
         rest = stack.blocks @ (stack.data - explained)
-        drift = np.array([smooth.explain(one) for smooth, one in zip(self.smooth, rest, strict=True)])
+        drift = np.array(
+            [self.smooth.explain(one, weight) for weight, one in zip(self.weights, rest, strict=True)]
+        )
         freedom = max(rest.shape[1] - (at.size + state.unknowns.size) / len(rest), 1)
         spread = np.sqrt(np.sum((rest - drift) ** 2, axis=1) / freedom)
         lines = np.linalg.solve(stack.blocks, drift)
+        covariance, free_sd = self._covariance(at, spread)
         return JointResult(
             (*self.links.names, *self.links.model_names),
             np.concatenate([state.unknowns, at[self.n_free :]]),
-            self._covariance(at, spread),
+            covariance,
             state.unknowns.size,
             stack.problems[0].ppm,
             stack.data,
@@ -397,6 +393,8 @@ class _Search:
             {name: curves[..., k] for k, name in enumerate(stack.problems[0].names)},
             amplitudes,
             self.theta(at),
+            at[: self.n_free],
+            free_sd,
             self.stiffness,
             stack.noise_sd,
             spread,

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pulsespec import __version__, analysis, basis_cli, commands, expect_cli
+from pulsespec import __version__, analysis, basis_cli, commands, expect_cli, lcmodel_cli, series_cli
 from pulsespec import demo as virtual
 from pulsespec.console import Console
 from pulsespec.errors import InputError, PulsespecError
@@ -65,6 +65,7 @@ NoRelaxation = Annotated[bool, typer.Option("--no-relaxation", help="Do not corr
 
 
 app.add_typer(basis_cli.app, name="basis")
+app.add_typer(lcmodel_cli.app, name="lcmodel")
 
 
 def main() -> None:
@@ -512,6 +513,7 @@ def _show(console: Console, made: dict[str, Any], dry_run: bool) -> None:
         console.result(None, f"report: {Path(made['output']) / 'report.html'}")
 
 
+app.command()(series_cli.series)
 app.command()(expect_cli.expect)
 app.command()(expect_cli.tissues)
 
