@@ -161,8 +161,8 @@ class _Run:
         one = problem(model, fids[chosen], self.data, self.settings)
         noise = np.sqrt([row**2 @ self.noise_sd**2])
         stack = Stack((one,), one.spectrum(row @ self.fids).real[None], noise, independent(noise))
-        sharing = shared(one, 1, self.width_hz, self.settings)
-        found = joint_fit(stack, links(model, 1), sharing, self.settings)
+        settings = replace(self.settings, metabolite_priors=False)  # what they refer to, subtraction cancels
+        found = joint_fit(stack, links(model, 1), shared(one, 1, self.width_hz, settings), settings)
         words = () if found.converged else (f"the fit of the difference alone: {found.message}",)
         return self.view(found, model, np.ones(1), words)
 

@@ -124,13 +124,20 @@ def analyse_edited(
 
 
 def _compared(data: "Transients", bases: "Sequence[Basis]") -> list[str]:
-    """Compare each condition with its basis; return notices."""
+    """Compare each condition with its basis; return notices, on functions that are alike only where all have it."""
     from pulsespec.recon.guard_basis import compare
 
-    found: list[str] = []
-    for fid, basis in zip(data.data, bases, strict=True):
-        found += compare(data.with_data(fid, drop=("edit",)), basis)
-    return list(dict.fromkeys(found))
+    pairs = zip(data.data, bases, strict=True)
+    said = [compare(data.with_data(fid, drop=("edit",)), basis) for fid, basis in pairs]
+    heads = [{words.partition(" (correlation")[0] for words in one} for one in said]
+    everywhere = set.intersection(*heads)
+    found = [
+        words
+        for one in said
+        for words in one
+        if "(correlation" not in words or words.partition(" (correlation")[0] in everywhere
+    ]
+    return list({words.partition(" (correlation")[0]: words for words in found}.values())
 
 
 def _alone(
