@@ -12,6 +12,7 @@ from pulsespec.errors import DataError, InputError
 from pulsespec.recon.fit import FitSettings
 from pulsespec.recon.fit_model import Problem, problem_of
 from pulsespec.recon.joint import Links, identical
+from pulsespec.recon.natural_widths import natural_widths
 from pulsespec.recon.transients import Transients
 from pulsespec.simulator.coedited import MM09CO, MM3CO
 
@@ -90,6 +91,8 @@ def components(
     move = np.exp(2j * np.pi * ppm_to_hz(bases[0].reference_ppm, data.f0_hz, data.reference_ppm) * t)
     fids = np.array([[one.fid(name, data.samples, data.dwell_s) * move for name in names] for one in bases])
     broad = tuple(name for name in getattr(bases[0], "broad", ()) if name in names)
+    if settings.t2_widths:
+        fids *= np.exp(-np.pi * natural_widths(names, broad, bases[0], data.f0_hz)[:, None] * t)
     found = Components(names, fids, broad, gaba_model)
     if "GABA" not in names or difference is None:
         return replace(found, gaba=APART), ()

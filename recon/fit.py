@@ -24,6 +24,7 @@ from pulsespec.recon.fit_search import Found, Solved, Task, derivatives, search,
 from pulsespec.recon.fit_settings import SUMS, FitSettings
 from pulsespec.recon.fit_start import find_start
 from pulsespec.recon.fit_words import judged
+from pulsespec.recon.natural_widths import natural_widths
 from pulsespec.recon.spline import Baseline, baseline
 from pulsespec.recon.transients import Transients
 
@@ -201,6 +202,8 @@ def problem_for(spectra: Transients, basis: Any, settings: FitSettings) -> Probl
     move = np.exp(2j * np.pi * moved_hz * t)
     fids = np.array([basis.fid(name, spectra.samples, spectra.dwell_s) * move for name in names])
     broad = tuple(getattr(basis, "broad", ()))
+    if settings.t2_widths and spectra.nucleus == "1H":
+        fids *= np.exp(-np.pi * natural_widths(names, broad, basis, spectra.f0_hz)[:, None] * t)
     problem = problem_of(
         fids, names, broad, spectra.dwell_s, spectra.f0_hz, spectra.reference_ppm, settings.ranges
     )
@@ -224,9 +227,6 @@ def noise_sd(fids: Complex) -> Real:
 
 def _task(problem: Problem, smooth: Baseline, data: Real, settings: FitSettings, log_weight: Real) -> Task:
     k = len(problem.names)
-    mean = np.zeros(problem.layout.size)
-    if settings.t2_widths:
-        mean[problem.layout.own_width] = fit_known.t2_widths(problem)
     return Task(
         problem,
         smooth,
@@ -234,7 +234,6 @@ def _task(problem: Problem, smooth: Baseline, data: Real, settings: FitSettings,
         log_weight,
         np.zeros((len(data), k, k)),
         fit_known.precision(problem, settings),
-        mean,
         *fit_known.bounds(problem, settings),
     )
 

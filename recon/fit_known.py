@@ -5,12 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsespec.conventions import field_from_larmor
 from pulsespec.recon.fit_model import ORDERS, Problem
 from pulsespec.recon.fit_settings import FitSettings, RatioPrior
 from pulsespec.recon.priors import metabolite_priors
-from pulsespec.simulator.basis_names import house_name
-from pulsespec.simulator.tissue_library import load_tissue
 
 Real = NDArray[np.float64]
 
@@ -42,20 +39,6 @@ def precision(problem: Problem, settings: FitSettings) -> Real:
     if problem.broad.all():
         found[at.width.start] = _FIXED
     return found
-
-
-def t2_widths(problem: Problem) -> Real:
-    """Return by how much the natural width of each metabolite differs from their mean in Hz; shape (n_components,)."""
-    tissues = [load_tissue(name) for name in ("grey-matter", "white-matter")]
-    field_t = field_from_larmor(problem.f0_hz, "1H")
-    widths = np.zeros(len(problem.names))
-    for k, name in enumerate(problem.names):
-        if not problem.broad[k]:
-            times = [tissue.times(house_name(name), field_t) for tissue in tissues]
-            widths[k] = np.mean([1 / (np.pi * one.t2_s) for one in times])
-    if not problem.broad.all():
-        widths[~problem.broad] -= widths[~problem.broad].mean()
-    return widths
 
 
 def _of(sd: float) -> float:
