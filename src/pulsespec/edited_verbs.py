@@ -59,11 +59,13 @@ def analyse_edited(
     """Fit and quantify all conditions of one processed scan, write all results into `folder`, return the table."""
     from pulsespec.recon.edited import combined
     from pulsespec.recon.edited_fit import fit_edited
+    from pulsespec.recon.fit_nifti import write_fit
     from pulsespec.recon.joint import settings_of
     from pulsespec.recon.nifti import write_nifti
+    from pulsespec.recon.pdf_report import write_pdf
     from pulsespec.recon.quantify import quantify
     from pulsespec.recon.report import fit_report, write_report
-    from pulsespec.recon.results import write_table
+    from pulsespec.recon.results import fit_facts, write_table
 
     data = scan.metabolite
     assert data is not None
@@ -100,11 +102,14 @@ def analyse_edited(
         )
         pages[name] = "report.html" if number == 0 else f"report_{name}.html"
         write_report(page, folder / pages[name])
+        write_fit(view, parts[name], folder / f"fit_{name}.nii.gz")
+        if number == 0:
+            write_pdf(page, folder / "report.pdf")
     result = {
         **facts,
         "warnings": warnings,
         "quality": judged.as_dict() if judged else None,
-        "fit": settings_of(found.joint) | dict(found.first.parameters),
+        "fit": settings_of(found.joint) | fit_facts(found.first),
         "fit_settings": dataclasses.asdict(found.first.settings),
         "steps": [{"method": r.method, "details": r.details, "time": r.time} for r in data.records],
         "concentrations": list(amounts.rows),
