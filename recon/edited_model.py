@@ -32,6 +32,8 @@ regions, Shungu et al. 2016, NMR Biomed, PMC4909570, abstract), 1 (Zollner et al
 (55 %, in Gannet's quantification)."""
 _FIXED_RATIO = 1.0
 """The model `1to1GABA` of Zollner et al. 2022, doi:10.1002/nbm.4618."""
+_METHYL = ("MM09", "MM0.90", "MM0.95", "MM0.92")
+"""What M0.94 is called in models of macromolecules; others are measured by it."""
 _USUAL = 0.62
 """Area of a proton of M3.00 over that of one of GABA in the difference of the MEGA-PRESS that the ratios are from:
 14 ms pulses at 1.9 and 7.46 ppm, TE 68 ms, as this project simulates them (`mega-press-3t-gaba`)."""
@@ -162,8 +164,9 @@ def held(model: Components, settings: FitSettings) -> FitSettings:
     """Return settings with what is known of macromolecules: M0.94 is in two parts, and their share of GABA+."""
     priors = settings.ratio_priors
     if MM09CO in model.names:
-        both = f"MM09+{MM09CO}"
-        priors = tuple((of, both if to == "MM09" else to, ratio, sd) for of, to, ratio, sd in priors)
+        priors = tuple(
+            (of, f"{to}+{MM09CO}" if to in _METHYL else to, ratio, sd) for of, to, ratio, sd in priors
+        )
     if model.gaba == "soft" and MM3CO in model.names:
         priors = (*priors, (MM3CO, "GABA", _RATIO * model.editing, _RATIO_SD * model.editing))
     return replace(settings, ratio_priors=priors)
