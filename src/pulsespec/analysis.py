@@ -278,16 +278,11 @@ def run(
             "scanner": scanner,
             "conjugate": conjugate,
         }
-        if path is not None and "edit" in measured(done).dims:
-            names = list(metabolites or BRAIN_METABOLITES)
-            bases = edited_verbs.bases_for(measured(done), path, names, jobs, notify)
-            for number, one in enumerate(bases):
-                one.write(folder / f"basis_{number + 1}.h5")
-            _keep_sequence(path, folder)
+        if "edit" in measured(done).dims:
+            bases = _bases_for(done, folder, path, basis, metabolites, jobs, notify)
             return edited_verbs.analyse_edited(
                 done, bases, folder, settings, notify, assumptions, _judged(scan, done, notify), gaba_model
             ) | {"output": str(output)}
-        one_spectrum(done)
         functions = _basis_for(scan, folder, path, functions, metabolites, jobs, notify)
         settings["metabolites"] = list(functions.names)
         judged = _judged(scan, done, notify)
@@ -343,6 +338,28 @@ def _basis_for(
         chosen = dataclasses.replace(chosen, conditions=rows)
     made = commands.basis_of(path, names, data.f0_hz, jobs, conditions=chosen)
     made.write(folder / "basis.h5")
+    _keep_sequence(path, folder)
+    return made
+
+
+def _bases_for(
+    scan: "Scan",
+    folder: Path,
+    path: Path | None,
+    basis: Path | None,
+    metabolites: Sequence[str] | None,
+    jobs: int,
+    notify: Notify,
+) -> "Sequence[Basis | SampledBasis]":
+    """Return a basis of each editing condition, simulated or read; what was made is left in `folder`."""
+    data = measured(scan)
+    if path is None:
+        assert basis is not None
+        found = edited_verbs.split(read_basis(basis, notify), data)
+        return [one.subset(metabolites) for one in found] if metabolites else found
+    made = edited_verbs.bases_for(data, path, list(metabolites or BRAIN_METABOLITES), jobs, notify)
+    for number, one in enumerate(made):
+        one.write(folder / f"basis_{number + 1}.h5")
     _keep_sequence(path, folder)
     return made
 
