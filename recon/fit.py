@@ -172,7 +172,7 @@ def fit_batch(
     settings = settings or FitSettings()
     fids = spectra.data.reshape(-1, spectra.samples)
     _check(spectra, fids, basis, settings)
-    problem = _problem(spectra, basis, settings)
+    problem = problem_for(spectra, basis, settings)
     one_block = partial(_fit_block, problem, spectra.dwell_s, settings)
     blocks = map_blocks(one_block, _blocks(fids), jobs)
     arrays = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
@@ -194,7 +194,8 @@ def _check(spectra: Transients, fids: Complex, basis: Any, settings: FitSettings
         raise InputError(f"basis: has no component {', '.join(missing)}, only {', '.join(basis.names)}")
 
 
-def _problem(spectra: Transients, basis: Any, settings: FitSettings) -> Problem:
+def problem_for(spectra: Transients, basis: Any, settings: FitSettings) -> Problem:
+    """Return the problem of fitting spectra with a basis; `InputError` where there are too few points for it."""
     names = settings.names or tuple(basis.names)
     t = np.arange(spectra.samples) * spectra.dwell_s
     moved_hz = ppm_to_hz(basis.reference_ppm, spectra.f0_hz, spectra.reference_ppm)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pulsespec import __version__, analysis, basis_cli, commands, expect_cli, lcmodel_cli
+from pulsespec import __version__, analysis, basis_cli, commands, expect_cli, lcmodel_cli, series_cli
 from pulsespec import demo as virtual
 from pulsespec.console import Console
 from pulsespec.errors import InputError, PulsespecError
@@ -508,6 +508,7 @@ def _show(console: Console, made: dict[str, Any], dry_run: bool) -> None:
         console.result(None, f"report: {Path(made['output']) / 'report.html'}")
 
 
+app.command()(series_cli.series)
 app.command()(expect_cli.expect)
 app.command()(expect_cli.tissues)
 
