@@ -14,15 +14,17 @@ from pulsespec.recon.fit import FitResult
 from pulsespec.recon.quantify import COLUMNS
 
 
-def write_table(rows: Sequence[Mapping[str, Any]], path: Path, overwrite: bool = False) -> None:
-    """Write the table of concentrations as tab-separated text; what could not be had is an empty cell."""
+def write_table(
+    rows: Sequence[Mapping[str, Any]], path: Path, overwrite: bool = False, columns: Sequence[str] = COLUMNS
+) -> None:
+    """Write a table, by default that of concentrations, as tab-separated text; what could not be had is empty."""
     with (
         atomic_path(path, overwrite) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows([_cell(row[column]) for column in COLUMNS] for row in rows)
+        writer.writerow(columns)
+        writer.writerows([_cell(row[column]) for column in columns] for row in rows)
 
 
 def _cell(value: Any) -> str:

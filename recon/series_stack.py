@@ -108,7 +108,6 @@ def parts_of(
                     np.full(members.size, smooth.log_weight(settings.stiffness or 1.5)),
                     np.zeros((members.size, k, k)),
                     fit_known.precision(problem, settings),
-                    np.zeros(problem.layout.size),
                     *fit_known.bounds(problem, settings),
                 ),
             )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pulsespec
-from pulsespec import commands
+from pulsespec import commands, edited_verbs
 from pulsespec.console import Notify, silent, to_json
 from pulsespec.errors import DataError, InputError, PulsespecError
 from pulsespec.files import atomic_directory, refuse_existing
@@ -223,13 +223,15 @@ def run(
     jobs: int = 1,
     assumptions: "QuantifySettings | None" = None,
     keep_identifiers: bool = False,
+    gaba_model: str = "soft",
     notify: Notify = silent,
 ) -> dict[str, Any]:
     """Go from raw data to concentrations and a report in the folder `output`.
 
     Exactly one of `protocol`, `sequence` and `basis` says what the data were acquired with; for the first two
     the basis set is simulated at the exact frequency of the data and kept in `output`, of `metabolites` or
-    by default of `BRAIN_METABOLITES`.
+    by default of `BRAIN_METABOLITES`. All conditions of edited data are fitted together, with the macromolecule under
+    GABA held as `gaba_model` says (`pulsespec.recon.edited_model.GABA_MODELS`).
     """
     given = [name for name, value in _origins(protocol, sequence, basis).items() if value is not None]
     if len(given) != 1:
@@ -248,15 +250,24 @@ def run(
         source = protocol or sequence
         path = None if source is None else _sequence_for(scan, folder, source, scanner, notify)
         done = _processed(scan, notify)
-        one_spectrum(done)
-        functions = _basis_for(scan, folder, path, functions, metabolites, jobs, notify)
-        settings = {
+        settings: dict[str, Any] = {
             "inputs": [path.name for path in raws],
             **{name: str(value) for name, value in _origins(protocol, sequence, basis).items() if value},
             "scanner": scanner,
-            "metabolites": list(functions.names),
             "conjugate": conjugate,
         }
+        if path is not None and "edit" in measured(done).dims:
+            names = list(metabolites or BRAIN_METABOLITES)
+            bases = edited_verbs.bases_for(measured(done), path, names, jobs, notify)
+            for number, one in enumerate(bases):
+                one.write(folder / f"basis_{number + 1}.h5")
+            _keep_sequence(path, folder)
+            return edited_verbs.analyse_edited(
+                done, bases, folder, settings, notify, assumptions, _judged(scan, done, notify), gaba_model
+            ) | {"output": str(output)}
+        one_spectrum(done)
+        functions = _basis_for(scan, folder, path, functions, metabolites, jobs, notify)
+        settings["metabolites"] = list(functions.names)
         judged = _judged(scan, done, notify)
         return analyse(done, functions, folder, settings, notify, assumptions, judged) | {
             "output": str(output)
@@ -302,9 +313,13 @@ def _basis_for(
         chosen = dataclasses.replace(chosen, conditions=rows)
     made = commands.basis_of(path, names, data.f0_hz, jobs, conditions=chosen)
     made.write(folder / "basis.h5")
+    _keep_sequence(path, folder)
+    return made
+
+
+def _keep_sequence(path: Path, folder: Path) -> None:
     if path.parent != folder:
         (folder / "sequence.seq").write_bytes(path.read_bytes())
-    return made
 
 
 def _outline(path: Path, f0_hz: float) -> "Basis":
@@ -334,9 +349,9 @@ def one_spectrum(scan: "Scan") -> "Transients":
     data = measured(scan)
     if "edit" in data.dims:
         raise InputError(
-            f"{data.source or 'data'}: has {data.size('edit')} editing conditions, expected one spectrum: `recon` "
-            "writes their differences and sum; `run` one of these with the --seq, or `fit` it with a basis of "
-            "`simulate --conditions`"
+            f"{data.source or 'data'}: has {data.size('edit')} editing conditions, expected one spectrum: `run` with "
+            "--protocol or --seq fits all of them together; `recon` writes their differences and sum, which `fit` "
+            "takes with a basis of `simulate --conditions`"
         )
     return data
 

@@ -51,6 +51,9 @@ DataF0Mhz = Annotated[
 ]
 Conjugate = Annotated[bool, typer.Option("--conjugate", help="The data have the opposite sign of frequency.")]
 
+GabaModel = Annotated[
+    str, typer.Option("--gaba-model", help="Macromolecule under edited GABA: gaba+, fixed, soft or free.")
+]
 Gm = Annotated[float, typer.Option("--gm", help="Volume fraction of grey matter in the voxel.")]
 Wm = Annotated[float, typer.Option("--wm", help="Volume fraction of white matter.")]
 Csf = Annotated[float, typer.Option("--csf", help="Volume fraction of cerebrospinal fluid.")]
@@ -466,6 +469,7 @@ def run(
     no_relaxation: NoRelaxation = False,
     conjugate: Conjugate = False,
     keep_identifiers: KeepIdentifiers = False,
+    gaba_model: GabaModel = "soft",
     dwell_s: DwellS = None,
     f0_mhz: DataF0Mhz = None,
     overwrite: Overwrite = False,
@@ -493,6 +497,7 @@ def run(
             jobs=jobs,
             assumptions=_assumptions(gm, wm, csf, water_mm, no_relaxation),
             keep_identifiers=keep_identifiers,
+            gaba_model=gaba_model,
             notify=notify,
         )
     _show(console, made, dry_run)
