@@ -113,8 +113,8 @@ class Expression:
         }
 
 
-def parse(text: str, variable: str, where: str) -> Expression:
-    """Return the expression that `text` states; every name besides `variable` is a parameter.
+def parse(text: str, variable: str, where: str, constants: Mapping[str, float] | None = None) -> Expression:
+    """Return the expression that `text` states; every name besides `variable` and `constants` is a parameter.
 
     Parameters
     ----------
@@ -124,6 +124,8 @@ def parse(text: str, variable: str, where: str) -> Expression:
         Name of the independent variable.
     where
         What the error calls it.
+    constants
+        Names that stand for numbers, such as TR.
 
     Raises
     ------
@@ -138,38 +140,39 @@ def parse(text: str, variable: str, where: str) -> Expression:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise InputError(f"{where}: {text[:60]!r} is no arithmetic expression") from error
     names: list[str] = []
-    tree = _build(body, names, where)
+    tree = _build(body, names, where, _CONSTANTS | dict(constants or {}))
     parameters = tuple(dict.fromkeys(name for name in names if name != variable))
     if len(parameters) > _MOST_PARAMETERS:
         raise InputError(f"{where}: has {len(parameters)} parameters, expected at most {_MOST_PARAMETERS}")
     return Expression(text, variable, parameters, sympy.sympify(tree))
 
 
-def _build(node: ast.AST, names: list[str], where: str) -> Any:
+def _build(node: ast.AST, names: list[str], where: str, constants: Mapping[str, float]) -> Any:
     """Return the sympy expression of one node of the grammar; numbers are floats throughout."""
     if isinstance(node, ast.Constant) and type(node.value) in (int, float):
         return _finite(node.value, where)
     if isinstance(node, ast.Name):
-        if node.id in _CONSTANTS:
-            return _CONSTANTS[node.id]
+        if node.id in constants:
+            return _finite(constants[node.id], where)
         if node.id in _FUNCTIONS or node.id.startswith("_"):
             raise InputError(f"{where}: {node.id!r} cannot be the name of a parameter")
         names.append(node.id)
         return sympy.Symbol(node.id, real=True)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.UAdd | ast.USub):
-        inner = _build(node.operand, names, where)
+        inner = _build(node.operand, names, where, constants)
         return -inner if isinstance(node.op, ast.USub) else inner
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
-        return _power(_build(node.left, names, where), _build(node.right, names, where), where)
+        base, power = (_build(side, names, where, constants) for side in (node.left, node.right))
+        return _power(base, power, where)
     if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-        left, right = _build(node.left, names, where), _build(node.right, names, where)
+        left, right = (_build(side, names, where, constants) for side in (node.left, node.right))
         if isinstance(node.op, ast.Div) and not _is_symbolic(right) and right == 0:
             raise InputError(f"{where}: divides by zero")
         return _folded(_OPERATORS[type(node.op)](left, right), where)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS:
         if len(node.args) != 1 or node.keywords:
             raise InputError(f"{where}: {node.func.id} takes one argument")
-        return _called(node.func.id, _build(node.args[0], names, where), where)
+        return _called(node.func.id, _build(node.args[0], names, where, constants), where)
     raise InputError(
         f"{where}: has {type(node).__name__}, expected numbers, names, + - * / ** and {', '.join(_FUNCTIONS)}"
     )

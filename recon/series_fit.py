@@ -20,7 +20,6 @@ from pulsespec.recon.fit_model import named
 from pulsespec.recon.fit_search import solve
 from pulsespec.recon.fit_words import judged
 from pulsespec.recon.nonnegative import solve_nonnegative
-from pulsespec.recon.priors import metabolite_priors
 from pulsespec.recon.series_links import Plan, links_of, plan_of, start_of
 from pulsespec.recon.series_schema import SeriesModel
 from pulsespec.recon.series_search import Links, Part, Point, Search
@@ -34,6 +33,7 @@ from pulsespec.recon.series_stack import (
     problems_of,
     sharing_of,
 )
+from pulsespec.recon.series_values import constants_of
 from pulsespec.recon.transients import Transients
 
 Real = NDArray[np.float64]
@@ -219,7 +219,15 @@ def series_fit(
     _check(spectra, bases, x)
     names = settings.names or tuple(bases[0].names)
     reference = int(np.argmin(x) if model.reference == "smallest" else np.argmax(x))
-    plan = plan_of(model, names, tuple(getattr(bases[0], "broad", ())), x, design, reference)
+    plan = plan_of(
+        model,
+        names,
+        tuple(getattr(bases[0], "broad", ())),
+        x,
+        design,
+        reference,
+        constants_of(model, spectra),
+    )
     _identifiable(plan)
     which = np.array([reference]) if model.signed else np.arange(x.size)
     alone = fit_alone(spectra, bases, which, settings)
@@ -302,7 +310,7 @@ def _rounds(
     search: Search, start: Real, names: tuple[str, ...], reference: int, settings: FitSettings
 ) -> tuple[Point, bool, int]:
     """Search with soft ratios and stiffness that follow what has been found, as the fit of one spectrum does."""
-    ratios = (*settings.ratio_priors, *(metabolite_priors(names) if settings.metabolite_priors else ()))
+    ratios = (*settings.ratio_priors, *fit_known.expected(names, settings))
     point, total = search.point(start), 0
     for turn in range(_ROUNDS):
         amplitudes = point.amplitudes[[reference]]

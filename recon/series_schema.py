@@ -28,6 +28,21 @@ class Variable(_Section):
     """The mean time in s at which the shots of a spectrum were taken, from TR and their order."""
 
 
+class Constant(_Section):
+    """A number that expressions use by its name: stated, or from the header."""
+
+    value: Number | None = None
+    key: Literal["EchoTime", "RepetitionTime"] | None = None
+    factor: Number = 1.0
+    """From s to the unit of the model."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if (self.value is None) == (self.key is None):
+            raise ValueError("a constant has either a value or a key of the header")
+        return self
+
+
 class Parameter(_Section):
     """Start, bounds and unit of one parameter of an expression."""
 
@@ -147,6 +162,7 @@ class SeriesModel(_Section):
     reference: Literal["smallest", "largest"] = "smallest"
     """Value of the variable at which the signal is strong: that spectrum is fitted first."""
     regressors: Annotated[tuple[Regressor, ...], Field(strict=False)] = ()
+    constants: dict[Name, Constant] = {}
     concentrations: Course
     """Of every component that is in no group."""
     groups: Annotated[tuple[Group, ...], Field(strict=False)] = ()

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from pulsespec.errors import InputError
 from pulsespec.recon.series_design import mean_of, shot_times
 from pulsespec.recon.series_order import Order, Table, of_dimension, of_one, ordered
-from pulsespec.recon.series_schema import Variable
+from pulsespec.recon.series_schema import SeriesModel, Variable
 from pulsespec.recon.transients import Transients
 
 Real = NDArray[np.float64]
@@ -74,6 +74,20 @@ def values_of(order: Order, variable: Variable, tr_s: float | None) -> tuple[Rea
     if np.ptp(values) == 0:
         raise InputError(f"series: {variable.name} is {values[0]:g} in all spectra")
     return np.asarray(values, dtype=float), words
+
+
+def constants_of(model: SeriesModel, data: Transients) -> dict[str, float]:
+    """Return the constants of a model by name; `InputError` where the header does not say one."""
+    found = {}
+    for name, constant in model.constants.items():
+        stated = constant.value if constant.key is None else getattr(data, _TIMES[constant.key])
+        if stated is None:
+            raise InputError(
+                f"series: {data.source or 'the data'} do not say their {constant.key}, which model {model.name} needs "
+                f"as {name}; state it in a model of your own"
+            )
+        found[name] = float(stated) * (1.0 if constant.key is None else constant.factor)
+    return found
 
 
 def is_processed(data: Transients, order: Order) -> bool:

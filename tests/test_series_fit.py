@@ -1,5 +1,7 @@
 """Dynamic fits of synthetic series against the truth they were made from."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from series_for_tests import SAMPLES, series_of, small_basis
@@ -81,9 +83,14 @@ def test_a_model_that_does_not_hold_is_said():
 
 def test_inverted_signals_keep_their_sign():
     ti, t1 = np.array([100.0, 400.0, 900.0, 1800.0, 4000.0]), np.array([1300.0, 1400.0, 1100.0])
-    amounts = AMOUNTS * (1 - 2 * 0.95 * np.exp(-ti[:, None] / t1))
+    amounts = AMOUNTS * (1 - 1.9 * np.exp(-ti[:, None] / t1) + 0.9 * np.exp(-5000 / t1))
+    spectra = series_of(amounts, 0.5, np.random.default_rng(5), phases=np.full(5, 0.4))
+    with pytest.raises(InputError, match="RepetitionTime"):
+        series_fit(
+            replace(spectra, tr_s=None), [small_basis()], load_model("inversion-recovery"), ti, settings=FIT
+        )
     found = series_fit(
-        series_of(amounts, 0.5, np.random.default_rng(5), phases=np.full(5, 0.4)),
+        replace(spectra, tr_s=5.0),
         [small_basis()], load_model("inversion-recovery"), ti, settings=FIT,
     )  # fmt: skip
     rows = model_rows(found)
