@@ -233,6 +233,48 @@ def test_one_file_for_each_spectrum_in_order(folder, tmp_path):
     assert not (tmp_path / "no").exists()
 
 
+def test_functional_blocks_with_events_and_a_model_of_ones_own(folder, tmp_path):
+    rng, on = np.random.default_rng(11), np.repeat([0.0, 1.0, 0.0, 1.0], 4)
+    amounts = np.tile([10.0, 8.0, 6.0], (16, 1))
+    amounts[:, 1] *= 1 + 0.2 * on
+    data = series_of(amounts, 0.4, rng, hz=np.linspace(0, 3, 16))
+    data = replace(data, dims=("average", "t"), header={"water_suppressed": True})
+    write_nifti(data, tmp_path / "raw.nii.gz")
+    (tmp_path / "events.tsv").write_text("onset\tduration\ttrial_type\n8\t8\tsee\n24\t8\tsee\n")
+    (tmp_path / "mine.toml").write_text(
+        'name = "mine"\nalignment = "all"\nvariable = { name = "t", unit = "s", time = true }\n'
+        'regressors = [{ name = "rest", kind = "constant" }, { name = "see", kind = "events", trial_type = "see" }]\n'
+        'phase.model = "fixed"\n[concentrations]\nmodel = "glm"\nregressors = ["rest", "see"]\n'
+        'derived.percent = "100 * see / rest"\n[[groups]]\nname = "MM"\nmembers = ["broad"]\nmodel = "fixed"\n'
+    )
+    made = series_verbs.series(
+        [tmp_path / "raw.nii.gz"], [folder / "basis.h5"], tmp_path / "out", model=str(tmp_path / "mine.toml"),
+        shots=series_verbs.Shots(block=2, events=tmp_path / "events.tsv"),
+    )  # fmt: skip
+    rows = {(row["metabolite"], row["parameter"]): row for row in made["model"]}
+    for name, truth in (("NAA", 0.0), ("Cr", 20.0)):
+        row = rows[name, "percent"]
+        assert row["value"] == pytest.approx(truth, abs=4 * row["sd"])
+        assert row["sd"] < 3
+    with pytest.raises(InputError, match="--events"):
+        series_verbs.series(
+            [tmp_path / "raw.nii.gz"], [folder / "basis.h5"], tmp_path / "no", model=str(tmp_path / "mine.toml"),
+            shots=series_verbs.Shots(block=2),
+        )  # fmt: skip
+
+
+def test_edited_shots_and_water_alone_are_no_series():
+    data = shots(np.random.default_rng(12), repeats=2)
+    order = ordered(8, "b", read_values("0,1,2,4", "b"), cycle=4)
+    with pytest.raises(InputError, match="water reference alone"):
+        recon_series(Scan(None, data), order)
+    edited = replace(data, data=data.data[None], dims=("edit", "average", "t"))
+    with pytest.raises(InputError, match="edited"):
+        recon_series(Scan(edited), order)
+    with pytest.raises(DataError, match="8 shots, the series counts 6"):
+        recon_series(Scan(data), ordered(6, "b", read_values("0,1", "b"), cycle=2))
+
+
 def test_a_dry_run_says_the_values_and_writes_nothing(folder, tmp_path):
     made = series_verbs.series(
         [folder / "raw.nii.gz"], [folder / "basis.h5"], tmp_path / "out", model="diffusion", dry_run=True,
