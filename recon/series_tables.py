@@ -173,7 +173,7 @@ def spectrum_rows(found: SeriesResult) -> list[Row]:
             "spectrum": k + 1,
             found.model.variable.name: float(x),
             **{key: one[key] for key in ("phase0_deg", "shift_ppm", "gauss_hz", "residual_over_noise")},
-            "lorentz_hz": min(one["lorentz_hz"].values()),
+            "lorentz_hz": float(np.median(list(one["lorentz_hz"].values()))),
             "baseline_dimension_per_ppm": one["baseline_dimension_per_ppm"],
         }
         for k, (x, one) in enumerate(zip(found.plan.x, found.joint.parameters, strict=True))
