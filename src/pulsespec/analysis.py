@@ -468,7 +468,7 @@ def analyse(
     from pulsespec.recon.quantify import quantify
     from pulsespec.recon.report import fit_report, write_report
     from pulsespec.recon.results import fit_facts, write_table
-    from pulsespec.simulator.broad import broad_lines
+    from pulsespec.simulator.broad import fit_lines
 
     spectrum = one_spectrum(scan)
     notices = [f"{spectrum.source}: {r.details}" for r in spectrum.records if r.method == ASSUMED]
@@ -480,7 +480,7 @@ def analyse(
             "tCr are of what subtraction leaves of it: use those to water, or to tCr in the sum"
         )
     elif not basis.broad:
-        basis = basis.with_broad(broad_lines(basis.f0_hz, reference_ppm=basis.reference_ppm))
+        basis = basis.with_broad(fit_lines(basis.f0_hz, basis.reference_ppm))
     notify(f"fitting {len(basis.names)} components")
     found = fit(spectrum, basis)
     amounts = quantify(found, spectrum, scan.water, basis, assumptions)
