@@ -21,7 +21,7 @@ from pulsespec.recon.series_fit import series_fit
 from pulsespec.recon.series_models import load_model
 from pulsespec.recon.series_tables import model_rows
 from pulsespec.recon.transients import Transients
-from pulsespec.simulator.broad import broad_lines
+from pulsespec.simulator.broad import fit_lines
 from pulsespec.simulator.phantom import load_phantom
 
 SAMPLES, DWELL_S, TR_S = 2048, 5e-4, 7.0
@@ -40,7 +40,7 @@ def basis_of(folder):
     commands.export(DEMO_PROTOCOL, DEMO_SCANNER, sequence)
     names = [name for name in NAMES if name in voxel.concentrations_mm]
     basis = commands.basis_of(sequence, names, None)
-    return basis.with_broad(broad_lines(basis.f0_hz)), {k: voxel.concentrations_mm[k] for k in names}
+    return basis.with_broad(fit_lines(basis.f0_hz, basis.reference_ppm)), {k: voxel.concentrations_mm[k] for k in names}
 
 
 def made(basis, amounts, rng, phase_sd, hz_sd, width_sd):
