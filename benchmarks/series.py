@@ -40,7 +40,9 @@ def basis_of(folder):
     commands.export(DEMO_PROTOCOL, DEMO_SCANNER, sequence)
     names = [name for name in NAMES if name in voxel.concentrations_mm]
     basis = commands.basis_of(sequence, names, None)
-    return basis.with_broad(fit_lines(basis.f0_hz, basis.reference_ppm)), {k: voxel.concentrations_mm[k] for k in names}
+    return basis.with_broad(fit_lines(basis.f0_hz, basis.reference_ppm)), {
+        k: voxel.concentrations_mm[k] for k in names
+    }
 
 
 def made(basis, amounts, rng, phase_sd, hz_sd, width_sd):

@@ -231,7 +231,9 @@ def series_fit(
     _identifiable(plan)
     which = np.array([reference]) if model.signed else np.arange(x.size)
     alone = fit_alone(spectra, bases, which, settings)
-    place = place_of(alone, x.size, reference, model)
+    singles = [batch.one(k) for batch in alone.batches for k in range(len(batch.theta))]
+    sound = np.ones(x.size, dtype=bool) if model.signed else np.array([one.converged for one in singles])
+    place = place_of(alone, spectra, sound, reference, model)
     parts, noise = parts_of(spectra, problems_of(spectra, bases, settings), place, settings)
     sharing = sharing_of(parts[0].task, x, design, model, place, reference)
     links = links_of(plan, np.zeros(sum(len(one.course.nonlinear) for one in plan.sets)))
@@ -248,14 +250,11 @@ def series_fit(
     joint = _joint(search, point, noise, reference, place, settings, converged, steps)
     free, _, squares = released(point, model.signed)
     verdict = _verdict(point, squares, joint, plan)
-    singles = (
-        [] if model.signed else [batch.one(k) for batch in alone.batches for k in range(len(batch.theta))]
-    )
     found = SeriesResult(
         model,
         plan,
         joint,
-        tuple(singles),
+        () if model.signed else tuple(singles),
         tuple(nuisances_of(parts[0].task.problem, model, x, design)),
         free * noise[:, None],
         verdict,

@@ -17,7 +17,9 @@ from pulsespec.recon.spline import baseline
 from pulsespec.recon.transients import Transients
 
 Real = NDArray[np.float64]
+Bool = NDArray[np.bool_]
 
+_EARLY_S = 0.1
 _COMMON = Linked(model="fixed")
 
 
@@ -61,14 +63,23 @@ def fit_alone(
     return Alone(tuple(batches), tuple(groups))
 
 
-def place_of(alone: Alone, count: int, reference: int, model: SeriesModel) -> Place:
-    """Return shifts and phases from fits of single spectra; those of the reference where they are common to all."""
+def place_of(alone: Alone, spectra: Transients, sound: Bool, reference: int, model: SeriesModel) -> Place:
+    """Return shifts and phases from fits of single spectra; those of the reference where they are common to all.
+
+    A spectrum whose own fit stands on nothing (`sound`, shape (n_spectra,)) starts from the shift and widths of the
+    reference, at the phase at which it is most like it.
+    """
+    count = spectra.size("series")
     shift, phase, theta = (alone.gathered(name, count) for name in ("shift_hz", "phase", "theta"))
     at = alone.batches[0].problem.layout
     fitted = np.concatenate(alone.members)
     theta = theta.copy()
     if fitted.size < count:
         shift[:], phase[:], theta[:] = shift[fitted[0]], phase[fitted[0]], theta[fitted[0]]
+    else:
+        lost = np.flatnonzero(~sound & (np.arange(count) != reference))
+        shift[lost], theta[lost] = shift[reference], theta[reference]
+        phase[lost] = phase[reference] + _turned(spectra, reference)[lost]
     if model.phase.model != "free":
         common = phase[reference] + theta[reference, at.phase0]
         phase, theta[:, at.phase0] = np.full(count, common), 0.0
@@ -81,6 +92,12 @@ def place_of(alone: Alone, count: int, reference: int, model: SeriesModel) -> Pl
 def problems_of(spectra: Transients, bases: Sequence[Any], settings: FitSettings) -> list[Problem]:
     """Return the problem of each basis."""
     return [problem_for(spectra, basis, settings) for basis in bases]
+
+
+def _turned(spectra: Transients, reference: int) -> Real:
+    """Return the phase of each spectrum over that of the reference, by their first tenth of a second, in rad."""
+    early = spectra.data[:, : max(16, round(_EARLY_S / spectra.dwell_s))]
+    return np.asarray(np.angle(early @ early[reference].conj()))
 
 
 def parts_of(
