@@ -80,7 +80,7 @@ def follow(
     design: Mapping[str, Real],
     reference: int,
     where: str,
-    constants: Mapping[str, float] | None = None,
+    constants: Mapping[str, float | Real] | None = None,
 ) -> Follow:
     """Return a course at the values of a series.
 

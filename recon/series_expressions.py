@@ -7,7 +7,7 @@ and a short list of functions pass. Nothing of it is ever evaluated as code (sym
 import ast
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
 from typing import Any
@@ -54,6 +54,8 @@ class Expression:
     """Names in the order in which they first appear."""
     tree: Any
     """The same as a sympy expression of real symbols."""
+    known: Mapping[str, Real] = field(default_factory=dict)
+    """What else differs from spectrum to spectrum, by name; shape (n_x,) each."""
 
     @cached_property
     def linear(self) -> tuple[str, ...]:
@@ -78,18 +80,21 @@ class Expression:
     def _columns(self) -> list[Any]:
         return [self.derivative(name) for name in self.linear]
 
+    def _at(self, nonlinear: Sequence[float]) -> dict[str, float | Real]:
+        return {**self.known, **dict(zip(self.nonlinear, map(float, nonlinear), strict=True))}
+
     def derivative(self, name: str) -> Any:
         """Return the derivative by a parameter as a sympy expression."""
         return sympy.diff(self.tree, sympy.Symbol(name, real=True))
 
     def columns(self, x: Real, nonlinear: Sequence[float]) -> Real:
         """Return what the linear parameters are multiplied by; shape (n_x, n_linear)."""
-        at = dict(zip(self.nonlinear, nonlinear, strict=True))
+        at = self._at(nonlinear)
         return np.stack([evaluate(tree, self.variable, x, at) for tree in self._columns], axis=1)
 
     def slopes(self, x: Real, nonlinear: Sequence[float]) -> Real:
         """Return the derivatives of `columns` by each nonlinear parameter; shape (n_nonlinear, n_x, n_linear)."""
-        at = dict(zip(self.nonlinear, nonlinear, strict=True))
+        at = self._at(nonlinear)
         found = np.zeros((len(self.nonlinear), x.size, len(self.linear)))
         for row, name in enumerate(self.nonlinear):
             for column, tree in enumerate(self._slopes[name]):
@@ -113,7 +118,9 @@ class Expression:
         }
 
 
-def parse(text: str, variable: str, where: str, constants: Mapping[str, float] | None = None) -> Expression:
+def parse(
+    text: str, variable: str, where: str, constants: Mapping[str, float | Real] | None = None
+) -> Expression:
     """Return the expression that `text` states; every name besides `variable` and `constants` is a parameter.
 
     Parameters
@@ -125,7 +132,7 @@ def parse(text: str, variable: str, where: str, constants: Mapping[str, float] |
     where
         What the error calls it.
     constants
-        Names that stand for numbers, such as TR.
+        Names that stand for numbers, such as TR, or for one number for each spectrum.
 
     Raises
     ------
@@ -140,11 +147,13 @@ def parse(text: str, variable: str, where: str, constants: Mapping[str, float] |
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise InputError(f"{where}: {text[:60]!r} is no arithmetic expression") from error
     names: list[str] = []
-    tree = _build(body, names, where, _CONSTANTS | dict(constants or {}))
-    parameters = tuple(dict.fromkeys(name for name in names if name != variable))
+    known = {name: value for name, value in (constants or {}).items() if isinstance(value, np.ndarray)}
+    numbers = {name: float(value) for name, value in (constants or {}).items() if name not in known}
+    tree = _build(body, names, where, {**_CONSTANTS, **numbers})
+    parameters = tuple(dict.fromkeys(name for name in names if name != variable and name not in known))
     if len(parameters) > _MOST_PARAMETERS:
         raise InputError(f"{where}: has {len(parameters)} parameters, expected at most {_MOST_PARAMETERS}")
-    return Expression(text, variable, parameters, sympy.sympify(tree))
+    return Expression(text, variable, parameters, sympy.sympify(tree), known)
 
 
 def _build(node: ast.AST, names: list[str], where: str, constants: Mapping[str, float]) -> Any:
@@ -223,7 +232,7 @@ def _is_symbolic(value: Any) -> bool:
     return bool(getattr(value, "free_symbols", ()))
 
 
-def evaluate(tree: Any, variable: str, x: Real, values: Mapping[str, float]) -> Real:
+def evaluate(tree: Any, variable: str, x: Real, values: Mapping[str, float | Real]) -> Real:
     """Return a sympy expression at each x, by walking its tree; shape (n_x,). What is not finite becomes NaN."""
 
     def walk(node: Any) -> Any:

@@ -190,6 +190,7 @@ def series_fit(
     x: Real,
     design: Mapping[str, Real] | None = None,
     settings: FitSettings | None = None,
+    columns: Mapping[str, Real] | None = None,
 ) -> SeriesResult:
     """Fit all spectra of a series together.
 
@@ -208,6 +209,8 @@ def series_fit(
     settings
         Range, components, baseline and priors, as for one spectrum. Ratio priors hold in the spectrum in which the
         signal is strong.
+    columns
+        What else is known of each spectrum, by name, where the model uses it; shape (n_spectra,) each.
 
     Raises
     ------
@@ -226,7 +229,7 @@ def series_fit(
         x,
         design,
         reference,
-        constants_of(model, spectra),
+        constants_of(model, spectra, columns or {}),
     )
     _identifiable(plan)
     which = np.array([reference]) if model.signed else np.arange(x.size)
@@ -298,7 +301,8 @@ def _identifiable(plan: Plan) -> None:
             raise InputError(
                 f"{one.name}: columns {', '.join(one.course.linear)} of the design cannot be told apart"
             )
-        distinct = np.unique(plan.x).size
+        known = one.course.expression.known.values() if one.course.expression is not None else ()
+        distinct = np.unique(np.stack([plan.x, *known]), axis=1).shape[1]
         if columns is None and count > distinct:
             raise InputError(
                 f"{one.name}: {count} parameters for {distinct} different values of the variable"

@@ -91,7 +91,7 @@ def plan_of(
     x: Real,
     design: Mapping[str, Real],
     reference: int,
-    constants: Mapping[str, float] | None = None,
+    constants: Mapping[str, float | Real] | None = None,
 ) -> Plan:
     """Return which components follow which course; groups without a component in the basis are left out."""
     sets, taken = [], set()

@@ -29,17 +29,18 @@ class Variable(_Section):
 
 
 class Constant(_Section):
-    """A number that expressions use by its name: stated, or from the header."""
+    """A number that expressions use by its name: stated, from the header, or from a column of the table of values."""
 
     value: Number | None = None
     key: Literal["EchoTime", "RepetitionTime"] | None = None
+    column: Text | None = None
     factor: Number = 1.0
-    """From s to the unit of the model."""
+    """From s, or the unit of the column, to the unit of the model."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
-        if (self.value is None) == (self.key is None):
-            raise ValueError("a constant has either a value or a key of the header")
+        if [self.value, self.key, self.column].count(None) != 2:
+            raise ValueError("a constant has one of value, key (of the header) and column (of the table)")
         return self
 
 

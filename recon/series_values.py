@@ -1,5 +1,7 @@
 """Values of the variable of a series, from what was found first: the user's table, the header, or the time of shots."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -76,10 +78,20 @@ def values_of(order: Order, variable: Variable, tr_s: float | None) -> tuple[Rea
     return np.asarray(values, dtype=float), words
 
 
-def constants_of(model: SeriesModel, data: Transients) -> dict[str, float]:
-    """Return the constants of a model by name; `InputError` where the header does not say one."""
-    found = {}
+def constants_of(
+    model: SeriesModel, data: Transients, columns: Mapping[str, Real]
+) -> dict[str, float | Real]:
+    """Return the constants of a model by name; `InputError` where header or table do not say one."""
+    found: dict[str, float | Real] = {}
     for name, constant in model.constants.items():
+        if constant.column is not None:
+            if constant.column not in columns:
+                raise InputError(
+                    f"series: model {model.name} needs column {constant.column!r} of --values "
+                    f"({', '.join(columns) or 'none'})"
+                )
+            found[name] = constant.factor * columns[constant.column]
+            continue
         stated = constant.value if constant.key is None else getattr(data, _TIMES[constant.key])
         if stated is None:
             raise InputError(

@@ -140,6 +140,23 @@ def test_blocks_of_stimulation_and_what_they_change():
     assert value(rows, "lorentz", "bold")[0] == pytest.approx(-0.2, abs=4 * nuisance_sd)
 
 
+def test_columns_of_the_table_stand_in_expressions():
+    """One ADC along each of two directions, with one amplitude: the direction is a column."""
+    x, along = np.array([0.0, 1.0, 2.0, 4.0, 1.0, 2.0, 4.0]), np.array([0.0, 1, 1, 1, 0, 0, 0])
+    rate = np.where(along[:, None] > 0, 0.3, 0.1)
+    text = DIFFUSION.replace("ADC)", "(D1 * u + D2 * (1 - u)))").replace("parameters.ADC", "parameters.D1")
+    text += 'parameters.D2 = { lower = 0.0, upper = 3.0 }\n[constants]\nu = { column = "along" }\n'
+    spectra = series_of(AMOUNTS * np.exp(-x[:, None] * rate), 0.5, np.random.default_rng(13))
+    model = parse_model(text, "plain")
+    found = series_fit(spectra, [small_basis()], model, x, settings=FIT, columns={"along": along})
+    for parameter, truth in (("D1", 0.3), ("D2", 0.1)):
+        got, sd = value(model_rows(found), "Cr", parameter)
+        assert got == pytest.approx(truth, abs=4 * sd)
+        assert sd < 0.02
+    with pytest.raises(InputError, match="needs column 'along'"):
+        series_fit(spectra, [small_basis()], model, x, settings=FIT)
+
+
 def test_each_echo_time_can_have_a_basis_of_its_own():
     te, t2 = np.array([30.0, 60.0, 120.0, 240.0]), np.array([250.0, 160.0, 180.0])
     amounts = AMOUNTS * np.exp(-te[:, None] / t2)

@@ -100,7 +100,7 @@ def series(
         done = _processed(scans, orders, stated, notify)
         functions, notices = _bases(bases, done, x, metabolites, stated, notify)
         notify(f"fitting {len(functions[0].names)} components in {x.size} spectra")
-        found = series_fit(done.spectra, functions, stated, x, regressors)
+        found = series_fit(done.spectra, functions, stated, x, regressors, columns=done.order.columns)
         settings = {
             "spectra": [path.name for path in spectra],
             "basis": [str(path) for path in bases],
