@@ -210,8 +210,9 @@ def test_a_damaged_table_of_values_is_refused(tmp_path, text, words):
     path.write_text(text)
     with pytest.raises(DataError, match=words):
         read_values(str(path), "b")
-    with pytest.raises(InputError, match="neither a file nor numbers"):
-        read_values("0;1", "b")
+    for wrong in ("0;1", "0,nan", "", "1,,2"):
+        with pytest.raises(InputError, match="neither a file nor numbers"):
+            read_values(wrong, "b")
 
 
 def test_regressors_follow_the_events_of_the_scan(tmp_path):

@@ -91,6 +91,26 @@ def test_water_of_the_same_cycle_corrects_its_own_b_value():
         assert overlap > 0.99 * np.linalg.norm(got[:400]) * np.linalg.norm(truth[:400])
 
 
+def test_coils_are_combined_before_the_members_part(tmp_path):
+    """Written with a dimension of the series, shots and coils; weights are common, so that amplitudes compare."""
+    rng = np.random.default_rng(14)
+    data = shots(rng, repeats=4, phase_sd=0.3, hz_sd=0.5, sd=0.0)
+    sensitivity = np.array([1.0, 0.6j, -0.4])
+    noise = rng.normal(size=(16, 3, SAMPLES)) + 1j * rng.normal(size=(16, 3, SAMPLES))
+    coils = data.data[:, None] * sensitivity[:, None] + 0.3 * noise
+    fids = coils.reshape(4, 4, 3, SAMPLES).transpose(3, 1, 0, 2)[None, None, None]  # t, series, shot, coil
+    header = {"b_value": {"Value": [0, 1000, 2000, 4000], "Description": "s/mm2"}}
+    path = written(tmp_path / "a.nii.gz", fids, ["DIM_USER_0", "DIM_DYN", "DIM_COIL"], [header, None, None])
+    scan = read([path], known=Known(series=True))
+    assert scan.metabolite.dims == ("series", "average", "coil", "t")
+    variable = load_model("diffusion").variable
+    order = order_of(scan.metabolite, variable, None, None, None)
+    np.testing.assert_allclose(values_of(order, variable, None)[0], B)
+    done = recon_series(scan, order).spectra
+    height = np.abs(done.data[:, 2:20]).mean(axis=1)
+    np.testing.assert_allclose(np.log(height[0] / height[1:]) / B[1:], ADC, atol=0.03)
+
+
 def written(path, data, tags, headers, **more):
     """Write NIfTI-MRS with another program's writer; data (1, 1, 1, t, ...)."""
     header = Hdr_Ext(F0 * 1e-6, "1H")
