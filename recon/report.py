@@ -111,6 +111,7 @@ def fit_report(
         components=found.components,
         table=rows,
         quality=({"verdict": judged.verdict} if judged else {})
+        | ({} if found.converged else {"fit": "refused: no numbers are given"})
         | {
             "signal-to-noise ratio (NAA)": merit.snr,
             f"linewidth of {merit.linewidth_of} / Hz": merit.linewidth_hz,

@@ -251,7 +251,7 @@ def test_the_table_survives_the_disk(basis, tmp_path):
     write_table(rows, tmp_path / "concentrations.tsv")
     header = (tmp_path / "concentrations.tsv").read_text().splitlines()[0]
     assert header == (
-        "metabolite\tamplitude\tsd\tcrlb_percent\tratio_tCr\tratio_tCr_sd\tconcentration_mM\tconcentration_mM_sd"
+        "metabolite\tamplitude\tsd\tcrlb_percent\tratio_tCr\tratio_tCr_sd\tconcentration_mM\tconcentration_mM_sd\tflag"
     )
     back = read_table(tmp_path / "concentrations.tsv")
     assert [row["metabolite"] for row in back] == [row["metabolite"] for row in rows]

@@ -179,6 +179,7 @@ def fit(
     *,
     water: Path | None = None,
     assumptions: "QuantifySettings | None" = None,
+    spurious: Sequence[float] = (),
     conjugate: bool = False,
     dwell_s: float | None = None,
     f0_mhz: float | None = None,
@@ -196,7 +197,8 @@ def fit(
         functions = read_basis(basis, notify)
         done = _processed(scan, notify, whole=False)
         judged = _judged(scan, done, notify)
-        return analyse(done, functions, folder, {"basis": str(basis)}, notify, assumptions, judged) | {
+        settings = {"basis": str(basis), "spurious_ppm": list(spurious)}
+        return analyse(done, functions, folder, settings, notify, assumptions, judged, spurious) | {
             "output": str(output)
         }
 
@@ -217,6 +219,7 @@ def run(
     dry_run: bool = False,
     jobs: int = 1,
     assumptions: "QuantifySettings | None" = None,
+    spurious: Sequence[float] = (),
     keep_identifiers: bool = False,
     notify: Notify = silent,
 ) -> dict[str, Any]:
@@ -245,9 +248,10 @@ def run(
             "scanner": scanner,
             "metabolites": list(functions.names),
             "conjugate": conjugate,
+            "spurious_ppm": list(spurious),
         }
         judged = _judged(scan, done, notify)
-        return analyse(done, functions, folder, settings, notify, assumptions, judged) | {
+        return analyse(done, functions, folder, settings, notify, assumptions, judged, spurious) | {
             "output": str(output)
         }
 
@@ -408,10 +412,12 @@ def analyse(
     notify: Notify = silent,
     assumptions: "QuantifySettings | None" = None,
     judged: "Assessment | None" = None,
+    spurious: Sequence[float] = (),
 ) -> dict[str, Any]:
     """Fit and quantify one processed scan, write all results into `folder` and return the table.
 
-    Macromolecules and lipids are added to a basis that has none.
+    Macromolecules and lipids are added to a basis that has none, lipid of free phase where there is much of it, and
+    a burst of free phase at each chemical shift of `spurious`.
     """
     from pulsespec.recon.editing import is_difference
     from pulsespec.recon.fit import fit
@@ -420,6 +426,8 @@ def analyse(
     from pulsespec.recon.quantify import quantify
     from pulsespec.recon.report import fit_report, write_report
     from pulsespec.recon.results import write_table
+    from pulsespec.recon.stray import completed
+    from pulsespec.recon.table_flags import flagged
     from pulsespec.simulator.broad import broad_lines
 
     spectrum = one_spectrum(scan)
@@ -432,9 +440,13 @@ def analyse(
         )
     elif not basis.broad:
         basis = basis.with_broad(broad_lines(basis.f0_hz, reference_ppm=basis.reference_ppm))
-    notify(f"fitting {len(basis.names)} components")
-    found = fit(spectrum, basis)
+    fitted, more = completed(basis, spectrum, judged, spurious)
+    notices += more
+    notify(f"fitting {len(fitted.names)} components")
+    found = fit(spectrum, fitted)
     amounts = quantify(found, spectrum, scan.water, basis, assumptions)
+    as_fitted = list(amounts.rows)
+    amounts = dataclasses.replace(amounts, rows=flagged(as_fitted, found, judged))
     warnings = list(dict.fromkeys([*notices, *amounts.warnings, *found.warnings]))
     facts: dict[str, Any] = {
         "program": {"name": "pulsespec", "version": pulsespec.__version__},
@@ -458,6 +470,7 @@ def analyse(
         "fit_settings": dataclasses.asdict(found.settings),
         "steps": [{"method": r.method, "details": r.details, "time": r.time} for r in spectrum.records],
         "concentrations": list(amounts.rows),
+        "refused": None if found.converged else as_fitted,
     }
     (folder / "result.json").write_text(to_json(result) + "\n", encoding="utf-8")
     for warning in warnings:
@@ -466,6 +479,7 @@ def analyse(
         "concentrations": list(amounts.rows),
         "warnings": warnings,
         "quality": judged.as_dict() if judged else None,
+        "converged": found.converged,
     }
 
 

@@ -2,7 +2,8 @@
 
 Exit codes: 0 done; 1 a sequence that a scanner cannot play (`check`), or a fault of the program, with its
 traceback; 2 wrong usage or input, with one line that
-says what to change.
+says what to change; 3 a fit that cannot be believed (`fit`, `run`): its files are written and say why, its table has
+no numbers.
 """
 
 import sys
@@ -50,6 +51,10 @@ DataF0Mhz = Annotated[
     float | None, typer.Option("--f0-mhz", help="Spectrometer frequency, where the file does not say it.")
 ]
 Conjugate = Annotated[bool, typer.Option("--conjugate", help="The data have the opposite sign of frequency.")]
+Spurious = Annotated[
+    str | None,
+    typer.Option("--spurious", help="Chemical shifts in ppm of spurious signal to fit, separated by commas."),
+]
 
 Gm = Annotated[float, typer.Option("--gm", help="Volume fraction of grey matter in the voxel.")]
 Wm = Annotated[float, typer.Option("--wm", help="Volume fraction of white matter.")]
@@ -79,6 +84,14 @@ def _assumptions(gm: float, wm: float, csf: float, water_mm: float | None, no_re
     from pulsespec.recon.quantify import QuantifySettings
 
     return QuantifySettings(gm=gm, wm=wm, csf=csf, water_mm=water_mm, relaxation=not no_relaxation)
+
+
+def _listed(flag: str, text: str | None) -> tuple[float, ...]:
+    """Return the numbers of a list separated by commas; `InputError` where one is none."""
+    try:
+        return tuple(float(one) for one in text.split(",")) if text else ()
+    except ValueError as error:
+        raise InputError(f"{flag}: got {text!r}, expected numbers separated by commas") from error
 
 
 def _version(wanted: bool) -> None:
@@ -420,6 +433,7 @@ def fit(
     csf: Csf = 0.0,
     water_mm: WaterMm = None,
     no_relaxation: NoRelaxation = False,
+    spurious: Spurious = None,
     conjugate: Conjugate = False,
     dwell_s: DwellS = None,
     f0_mhz: DataF0Mhz = None,
@@ -437,6 +451,7 @@ def fit(
             output,
             water=water,
             assumptions=_assumptions(gm, wm, csf, water_mm, no_relaxation),
+            spurious=_listed("--spurious", spurious),
             conjugate=conjugate,
             dwell_s=dwell_s,
             f0_mhz=f0_mhz,
@@ -463,6 +478,7 @@ def run(
     csf: Csf = 0.0,
     water_mm: WaterMm = None,
     no_relaxation: NoRelaxation = False,
+    spurious: Spurious = None,
     conjugate: Conjugate = False,
     keep_identifiers: KeepIdentifiers = False,
     dwell_s: DwellS = None,
@@ -491,10 +507,14 @@ def run(
             dry_run=dry_run,
             jobs=jobs,
             assumptions=_assumptions(gm, wm, csf, water_mm, no_relaxation),
+            spurious=_listed("--spurious", spurious),
             keep_identifiers=keep_identifiers,
             notify=notify,
         )
     _show(console, made, dry_run)
+
+
+_REFUSED = 3
 
 
 def _show(console: Console, made: dict[str, Any], dry_run: bool) -> None:
@@ -505,6 +525,8 @@ def _show(console: Console, made: dict[str, Any], dry_run: bool) -> None:
     console.table(made["concentrations"], made)
     if not console.as_json:
         console.result(None, f"report: {Path(made['output']) / 'report.html'}")
+    if not made.get("converged", True):
+        raise typer.Exit(_REFUSED)
 
 
 app.command()(expect_cli.expect)
