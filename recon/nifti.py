@@ -231,8 +231,8 @@ def write_nifti(data: Transients, path: Path, overwrite: bool = False) -> None:
     order = [0, 1, 2, shaped.ndim - 1, *range(3, shaped.ndim - 1)]
     shaped = np.transpose(shaped, order)
     shaped = shaped if shaped.dtype in (np.complex64, np.complex128) else shaped.astype(np.complex128)
-    affine = np.diag([_UNLOCALISED_MM] * 3 + [1.0]) if data.geometry is None else data.geometry.affine
-    image = gen_nifti_mrs_hdr_ext(shaped, data.dwell_s, _header(data, tags), affine=affine, no_conj=True)
+    header = header_extension(data, tags)
+    image = gen_nifti_mrs_hdr_ext(shaped, data.dwell_s, header, affine=place(data), no_conj=True)
     if data.geometry is None:
         for code in ("qform_code", "sform_code"):
             image.header[code] = 0
@@ -240,7 +240,13 @@ def write_nifti(data: Transients, path: Path, overwrite: bool = False) -> None:
         image.save(temporary)
 
 
-def _header(data: Transients, tags: Sequence[str]) -> Any:
+def place(data: Transients) -> Any:
+    """Return the affine that says where the voxel lies, sides of 10 m where that is not known; shape (4, 4)."""
+    return np.diag([_UNLOCALISED_MM] * 3 + [1.0]) if data.geometry is None else data.geometry.affine
+
+
+def header_extension(data: Transients, tags: Sequence[str]) -> Any:
+    """Return the header extension of data whose dimensions after time are `tags`, names of `DIMENSIONS`."""
     header = Hdr_Ext(data.f0_hz * 1e-6, data.nucleus)
     conditions = list(data.header.get("edit_conditions") or ())
     for number, name in enumerate(tags):

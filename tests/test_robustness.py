@@ -239,12 +239,15 @@ def test_the_table_says_that_data_are_poor(basis, basis_file, pulsespec, tmp_pat
 
 
 def test_lipid_of_free_phase_takes_the_bias_away(basis):
-    data = spectrum(basis, {"added": lipid(5, phase=1.2)})
-    biased, free = (
-        fit(data, one).combine({"Cr": 1.0, "PCr": 1.0}) for one in (basis, with_stray_lipid(basis))
-    )
-    assert abs(biased[0] - 8.5) > 3 * biased[1]  # else the case would show nothing
-    assert abs(free[0] - 8.5) < 2 * free[1]
+    found = {False: [], True: []}
+    for seed in range(3):
+        data = spectrum(basis, {"added": lipid(5, phase=1.2)}, seed)
+        for free in found:
+            one = fit(data, with_stray_lipid(basis) if free else basis)
+            found[free].append(one.combine({"Cr": 1.0, "PCr": 1.0}))
+    biased, free = (np.mean(found[key], axis=0) for key in (False, True))
+    assert abs(biased[0] - 8.5) > 3 * abs(free[0] - 8.5)
+    assert abs(free[0] - 8.5) < free[1]
     assert free[1] < 0.1 * free[0]
 
 

@@ -1,6 +1,7 @@
 """The verbs of the command line that take data apart: raw data in, concentrations and a report out."""
 
 import dataclasses
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -189,12 +190,16 @@ def fit(
 ) -> dict[str, Any]:
     """Fit one processed spectrum with a basis set and write the results into the folder `output`."""
     inputs = [spectrum, *([water] if water else [])]
+    told = known(None, dwell_s, f0_mhz)
+    for path in inputs:
+        commands.require_data(path)
+    functions = read_basis(basis, notify, told)
+    told = _with_readout(told, functions, basis)
     if dry_run:
-        measured(load(inputs, known(None, dwell_s, f0_mhz), conjugate, notify))
+        measured(load(inputs, told, conjugate, notify))
         return {"inputs": [str(path) for path in inputs], "basis": str(basis), "output": str(output)}
     with atomic_directory(output, overwrite) as folder:
-        scan = load(inputs, known(None, dwell_s, f0_mhz), conjugate, notify)
-        functions = read_basis(basis, notify)
+        scan = load(inputs, told, conjugate, notify)
         done = _processed(scan, notify, whole=False)
         judged = _judged(scan, done, notify)
         settings = {"basis": str(basis), "spurious_ppm": list(spurious)}
@@ -232,16 +237,22 @@ def run(
     given = [name for name, value in _origins(protocol, sequence, basis).items() if value is not None]
     if len(given) != 1:
         raise InputError(f"got {', '.join(given) or 'none'}: expected one of --protocol, --seq and --basis")
+    told = known(sequence, dwell_s, f0_mhz, keep_identifiers)
+    for raw in raws:
+        commands.require_data(raw)
+    functions = None if basis is None else read_basis(basis, notify, told)
+    if basis is not None and functions is not None:
+        told = _with_readout(told, functions, basis)
     if dry_run:
-        measured(load(raws, known(sequence, dwell_s, f0_mhz), conjugate, notify))
+        measured(load(raws, told, conjugate, notify))
         return {"inputs": [str(path) for path in raws], "output": str(output)}
     with atomic_directory(output, overwrite) as folder:
-        scan = load(raws, known(sequence, dwell_s, f0_mhz, keep_identifiers), conjugate, notify)
+        scan = load(raws, told, conjugate, notify)
         source = protocol or sequence
         path = None if source is None else _sequence_for(scan, folder, source, scanner, notify)
         done = _processed(scan, notify)
         one_spectrum(done)
-        functions = _basis_for(scan, folder, path, basis, metabolites, jobs, notify)
+        functions = _basis_for(scan, folder, path, functions, metabolites, jobs, notify)
         settings = {
             "inputs": [path.name for path in raws],
             **{name: str(value) for name, value in _origins(protocol, sequence, basis).items() if value},
@@ -276,16 +287,15 @@ def _basis_for(
     scan: "Scan",
     folder: Path,
     path: Path | None,
-    basis: Path | None,
+    basis: "Basis | SampledBasis | None",
     metabolites: Sequence[str] | None,
     jobs: int,
     notify: Notify,
 ) -> "Basis | SampledBasis":
-    """Return the basis set that belongs to the scan, read or simulated; what was made is left in `folder`."""
+    """Return the basis set that belongs to the scan, as read or simulated; what was made is left in `folder`."""
     data = measured(scan)
     if basis is not None:
-        found = read_basis(basis, notify)
-        return found.subset(metabolites) if metabolites else found
+        return basis.subset(metabolites) if metabolites else basis
     assert path is not None
     notify(f"simulating the basis set at {data.f0_hz * 1e-6:.4f} MHz")
     names = list(metabolites or BRAIN_METABOLITES)
@@ -394,14 +404,34 @@ def load(raws: Sequence[Path], beside: "Known", conjugate: bool, notify: Notify 
     return scan
 
 
-def read_basis(path: Path, notify: Notify = silent) -> "Basis | SampledBasis":
-    """Return the basis set in `path`, a file or folder of any format that `pulsespec basis` reads."""
+def read_basis(path: Path, notify: Notify = silent, told: "Known | None" = None) -> "Basis | SampledBasis":
+    """Return the basis set in `path`, a file or folder of any format that `pulsespec basis` reads.
+
+    Where the format leaves dwell time or frequency out (LCModel RAW), those that the user told of the data serve.
+    """
+    from pulsespec.simulator.basis_facts import Given
     from pulsespec.simulator.basis_files import read_basis
 
-    found = read_basis(path)
+    try:
+        found = read_basis(path)
+    except DataError:
+        if told is None or told.dwell_s is None or told.f0_hz is None:
+            raise
+        found = read_basis(path, Given(f0_hz=told.f0_hz, dwell_s=told.dwell_s, only_missing=True))
+        notify("basis: leaves dwell time or frequency out, so those of --dwell-s and --f0-mhz are taken")
     for notice in found.notices:
         notify(f"basis: {notice}")
     return found.basis
+
+
+def _with_readout(told: "Known", basis: "Basis | SampledBasis", path: Path) -> "Known":
+    """Return what is known with the readout of the basis as the last resort."""
+    from pulsespec.recon.known import Readout
+    from pulsespec.simulator.sampled import SampledBasis
+
+    sampled = isinstance(basis, SampledBasis)
+    dwell_s, samples = (basis.dwell_s, basis.samples) if sampled else (None, None)
+    return dataclasses.replace(told, basis=Readout(path.name, basis.f0_hz, dwell_s, samples))
 
 
 def analyse(
@@ -421,18 +451,22 @@ def analyse(
     """
     from pulsespec.recon.editing import is_difference
     from pulsespec.recon.fit import fit
+    from pulsespec.recon.fit_nifti import write_fit
     from pulsespec.recon.guard_pair import matched
+    from pulsespec.recon.known import ASSUMED
     from pulsespec.recon.nifti import write_nifti
+    from pulsespec.recon.pdf_report import write_pdf
     from pulsespec.recon.quantify import quantify
     from pulsespec.recon.report import fit_report, write_report
-    from pulsespec.recon.results import write_table
+    from pulsespec.recon.results import fit_facts, write_table
     from pulsespec.recon.stray import completed
     from pulsespec.recon.table_flags import flagged
     from pulsespec.simulator.broad import broad_lines
 
     spectrum = one_spectrum(scan)
+    notices = [f"{spectrum.source}: {r.details}" for r in spectrum.records if r.method == ASSUMED]
     spectrum, said = matched(spectrum, basis)
-    notices = list(said)
+    notices += said
     if is_difference(spectrum.header) and not basis.broad:
         notices.append(
             "difference of editing conditions: macromolecules are not in the basis, so GABA is GABA+, and ratios to "
@@ -449,7 +483,7 @@ def analyse(
     amounts = dataclasses.replace(amounts, rows=flagged(as_fitted, found, judged))
     warnings = list(dict.fromkeys([*notices, *amounts.warnings, *found.warnings]))
     facts: dict[str, Any] = {
-        "program": {"name": "pulsespec", "version": pulsespec.__version__},
+        "program": {"name": "pulsespec", "version": pulsespec.__version__, "with": _versions()},
         "settings": settings,
         "data": _facts(spectrum),
         "basis": commands.describe(basis) | {"provenance": dict(basis.provenance)},
@@ -457,16 +491,18 @@ def analyse(
     }
     write_table(amounts.rows, folder / "concentrations.tsv")
     write_nifti(spectrum, folder / "spectrum.nii.gz")
+    write_fit(found, spectrum, folder / "fit.nii.gz")
     title = spectrum.source or "spectrum"
     page = fit_report(
         found, spectrum, amounts.rows, title=title, warnings=warnings, provenance=facts, judged=judged
     )
     write_report(page, folder / "report.html")
+    write_pdf(page, folder / "report.pdf")
     result = {
         **facts,
         "warnings": warnings,
         "quality": dict(page.quality) | (judged.as_dict() if judged else {}),
-        "fit": {"converged": found.converged, "message": found.message, **dict(found.parameters)},
+        "fit": fit_facts(found),
         "fit_settings": dataclasses.asdict(found.settings),
         "steps": [{"method": r.method, "details": r.details, "time": r.time} for r in spectrum.records],
         "concentrations": list(amounts.rows),
@@ -481,6 +517,13 @@ def analyse(
         "quality": judged.as_dict() if judged else None,
         "converged": found.converged,
     }
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of what numbers come from."""
+    from importlib.metadata import version
+
+    return {"python": platform.python_version()} | {name: version(name) for name in ("numpy", "scipy")}
 
 
 def _facts(data: "Transients") -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pulsespec import __version__, analysis, basis_cli, commands, expect_cli
+from pulsespec import __version__, analysis, basis_cli, commands, expect_cli, lcmodel_cli
 from pulsespec import demo as virtual
 from pulsespec.console import Console
 from pulsespec.errors import InputError, PulsespecError
@@ -67,6 +67,7 @@ NoRelaxation = Annotated[bool, typer.Option("--no-relaxation", help="Do not corr
 
 
 app.add_typer(basis_cli.app, name="basis")
+app.add_typer(lcmodel_cli.app, name="lcmodel")
 
 
 def main() -> None:
