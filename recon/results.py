@@ -50,6 +50,17 @@ def read_table(path: Path) -> list[dict[str, Any]]:
         ]
 
 
+def write_posterior(rows: Sequence[Mapping[str, Any]], path: Path, overwrite: bool = False) -> None:
+    """Write `Posterior.rows` as tab-separated text."""
+    with (
+        atomic_path(path, overwrite) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer.writerow(rows[0])
+        writer.writerows([_cell(value) for value in row.values()] for row in rows)
+
+
 def fit_facts(found: FitResult) -> dict[str, Any]:
     """Return everything that a fit found but its curves: amplitudes and how they hang together, parameters, words.
 

@@ -13,6 +13,7 @@ from pulsespec.errors import DataError, InputError, PulsespecError
 from pulsespec.files import atomic_directory, refuse_existing
 
 if TYPE_CHECKING:
+    from pulsespec.recon.fit import BatchResult
     from pulsespec.recon.formats import Known
     from pulsespec.recon.pipeline import ReconSettings
     from pulsespec.recon.quantify import QuantifySettings
@@ -181,6 +182,7 @@ def fit(
     water: Path | None = None,
     assumptions: "QuantifySettings | None" = None,
     spurious: Sequence[float] = (),
+    posterior: int = 0,
     conjugate: bool = False,
     dwell_s: float | None = None,
     f0_mhz: float | None = None,
@@ -202,10 +204,10 @@ def fit(
         scan = load(inputs, told, conjugate, notify)
         done = _processed(scan, notify, whole=False)
         judged = _judged(scan, done, notify)
-        settings = {"basis": str(basis), "spurious_ppm": list(spurious)}
-        return analyse(done, functions, folder, settings, notify, assumptions, judged, spurious) | {
-            "output": str(output)
-        }
+        settings = {"basis": str(basis), "spurious_ppm": list(spurious), "posterior": posterior}
+        return analyse(
+            done, functions, folder, settings, notify, assumptions, judged, spurious, posterior
+        ) | {"output": str(output)}
 
 
 def run(
@@ -225,6 +227,7 @@ def run(
     jobs: int = 1,
     assumptions: "QuantifySettings | None" = None,
     spurious: Sequence[float] = (),
+    posterior: int = 0,
     keep_identifiers: bool = False,
     notify: Notify = silent,
 ) -> dict[str, Any]:
@@ -260,11 +263,12 @@ def run(
             "metabolites": list(functions.names),
             "conjugate": conjugate,
             "spurious_ppm": list(spurious),
+            "posterior": posterior,
         }
         judged = _judged(scan, done, notify)
-        return analyse(done, functions, folder, settings, notify, assumptions, judged, spurious) | {
-            "output": str(output)
-        }
+        return analyse(
+            done, functions, folder, settings, notify, assumptions, judged, spurious, posterior
+        ) | {"output": str(output)}
 
 
 def _origins(protocol: str | None, sequence: Path | None, basis: Path | None) -> dict[str, Any]:
@@ -443,14 +447,16 @@ def analyse(
     assumptions: "QuantifySettings | None" = None,
     judged: "Assessment | None" = None,
     spurious: Sequence[float] = (),
+    posterior: int = 0,
 ) -> dict[str, Any]:
     """Fit and quantify one processed scan, write all results into `folder` and return the table.
 
     Macromolecules and lipids are added to a basis that has none, lipid of free phase where there is much of it, and
-    a burst of free phase at each chemical shift of `spurious`.
+    a burst of free phase at each chemical shift of `spurious`. With `posterior`, so many samples of the posterior are
+    drawn and summarised in `posterior.tsv`.
     """
     from pulsespec.recon.editing import is_difference
-    from pulsespec.recon.fit import fit
+    from pulsespec.recon.fit import fit_batch
     from pulsespec.recon.fit_nifti import write_fit
     from pulsespec.recon.guard_pair import matched
     from pulsespec.recon.known import ASSUMED
@@ -477,11 +483,13 @@ def analyse(
     fitted, more = completed(basis, spectrum, judged, spurious)
     notices += more
     notify(f"fitting {len(fitted.names)} components")
-    found = fit(spectrum, fitted)
+    batch = fit_batch(spectrum, fitted)
+    found = batch.one(0)
     amounts = quantify(found, spectrum, scan.water, basis, assumptions)
     as_fitted = list(amounts.rows)
     amounts = dataclasses.replace(amounts, rows=flagged(as_fitted, found, judged))
-    warnings = list(dict.fromkeys([*notices, *amounts.warnings, *found.warnings]))
+    drawn, doubts = _posterior(batch, posterior, found.converged, folder, notify)
+    warnings = list(dict.fromkeys([*notices, *amounts.warnings, *found.warnings, *doubts]))
     facts: dict[str, Any] = {
         "program": {"name": "pulsespec", "version": pulsespec.__version__, "with": _versions()},
         "settings": settings,
@@ -507,6 +515,7 @@ def analyse(
         "steps": [{"method": r.method, "details": r.details, "time": r.time} for r in spectrum.records],
         "concentrations": list(amounts.rows),
         "refused": None if found.converged else as_fitted,
+        "posterior": drawn,
     }
     (folder / "result.json").write_text(to_json(result) + "\n", encoding="utf-8")
     for warning in warnings:
@@ -517,6 +526,32 @@ def analyse(
         "quality": judged.as_dict() if judged else None,
         "converged": found.converged,
     }
+
+
+def _posterior(
+    batch: "BatchResult", draws: int, converged: bool, folder: Path, notify: Notify
+) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+    """Return what `result.json` says of the posterior, and warnings; the table is written into `folder`."""
+    if not draws:
+        return None, ()
+    if not converged:
+        return None, ("posterior: not drawn, for the fit was refused",)
+    from pulsespec.recon.posterior import sample_posterior
+    from pulsespec.recon.results import write_posterior
+
+    notify(f"drawing {draws} samples of the posterior")
+    drawn = sample_posterior(batch, 0, draws)
+    rows = drawn.rows()
+    write_posterior(rows, folder / "posterior.tsv")
+    facts = {
+        "draws": len(drawn.samples),
+        "chains": drawn.n_chains,
+        "diverged": drawn.diverged,
+        "rows": rows,
+        "components": list(drawn.names),
+        "correlation": drawn.correlation,
+    }
+    return facts, drawn.warnings
 
 
 def _versions() -> dict[str, str]:

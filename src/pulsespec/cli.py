@@ -51,6 +51,9 @@ DataF0Mhz = Annotated[
     float | None, typer.Option("--f0-mhz", help="Spectrometer frequency, where the file does not say it.")
 ]
 Conjugate = Annotated[bool, typer.Option("--conjugate", help="The data have the opposite sign of frequency.")]
+PosteriorDraws = Annotated[
+    int, typer.Option("--posterior", min=0, help="Draw so many samples of the posterior (extra: mcmc).")
+]
 Spurious = Annotated[
     str | None,
     typer.Option("--spurious", help="Chemical shifts in ppm of spurious signal to fit, separated by commas."),
@@ -435,6 +438,7 @@ def fit(
     water_mm: WaterMm = None,
     no_relaxation: NoRelaxation = False,
     spurious: Spurious = None,
+    posterior: PosteriorDraws = 0,
     conjugate: Conjugate = False,
     dwell_s: DwellS = None,
     f0_mhz: DataF0Mhz = None,
@@ -453,6 +457,7 @@ def fit(
             water=water,
             assumptions=_assumptions(gm, wm, csf, water_mm, no_relaxation),
             spurious=_listed("--spurious", spurious),
+            posterior=posterior,
             conjugate=conjugate,
             dwell_s=dwell_s,
             f0_mhz=f0_mhz,
@@ -480,6 +485,7 @@ def run(
     water_mm: WaterMm = None,
     no_relaxation: NoRelaxation = False,
     spurious: Spurious = None,
+    posterior: PosteriorDraws = 0,
     conjugate: Conjugate = False,
     keep_identifiers: KeepIdentifiers = False,
     dwell_s: DwellS = None,
@@ -509,6 +515,7 @@ def run(
             jobs=jobs,
             assumptions=_assumptions(gm, wm, csf, water_mm, no_relaxation),
             spurious=_listed("--spurious", spurious),
+            posterior=posterior,
             keep_identifiers=keep_identifiers,
             notify=notify,
         )
