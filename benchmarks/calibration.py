@@ -32,7 +32,7 @@ from pulsespec.recon.fit import SUMS, FitSettings, fit
 from pulsespec.recon.transients import Transients
 from pulsespec.recon.water_removal import remove_water
 from pulsespec.simulator.basis import Basis
-from pulsespec.simulator.broad import broad_lines
+from pulsespec.simulator.broad import fit_lines
 from pulsespec.simulator.misfits import CAUSES, Misfits
 from pulsespec.simulator.tissue_library import load_tissue
 from pulsespec.simulator.trials import Ranges, Stage, set_stage, trial
@@ -237,7 +237,7 @@ def main() -> None:
     tissue = load_tissue("grey-matter")
     basis = basis_of(list(tissue.concentrations))
     stage = set_stage(basis, tissue, Ranges(broad_model=options.broad_model))
-    whole = basis.with_broad(broad_lines(basis.f0_hz, reference_ppm=basis.reference_ppm))
+    whole = basis.with_broad(fit_lines(basis.f0_hz, basis.reference_ppm))
     settings = settings_of(options.priors)
     everything = replace(Misfits(), **dict.fromkeys(options.without, 0.0))
     for snr in options.snr:

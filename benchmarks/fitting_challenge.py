@@ -38,7 +38,7 @@ from pulsespec.recon.read import read
 from pulsespec.recon.transients import Scan, Transients
 from pulsespec.simulator.basis_facts import Given
 from pulsespec.simulator.basis_files import read_basis
-from pulsespec.simulator.broad import broad_lines
+from pulsespec.simulator.broad import fit_lines
 from pulsespec.simulator.sampled import SampledBasis
 
 Real = NDArray[np.float64]
@@ -77,7 +77,7 @@ def load_basis(folder: Path, macromolecules: str) -> SampledBasis:
     dropped = {"Ace"} | (set() if macromolecules == "supplied" else {"Mac"})
     basis = basis.subset([name for name in basis.names if name not in dropped])
     if macromolecules == "own":
-        basis = basis.with_broad(broad_lines(basis.f0_hz, reference_ppm=basis.reference_ppm))
+        basis = basis.with_broad(fit_lines(basis.f0_hz, basis.reference_ppm))
     return basis
 
 

@@ -27,7 +27,7 @@ from pulsespec.recon.quantify import water_amplitude
 from pulsespec.recon.text_data import read_lcmodel_raw
 from pulsespec.recon.transients import Scan, Transients
 from pulsespec.simulator.basis_files import read_basis
-from pulsespec.simulator.broad import broad_lines
+from pulsespec.simulator.broad import fit_lines
 from pulsespec.simulator.sampled import SampledBasis, at_reference
 
 Real = NDArray[np.float64]
@@ -119,7 +119,7 @@ def main() -> None:
     basis = read_basis(folder / "sim_se_csi_te16.basis").basis
     assert isinstance(basis, SampledBasis)
     basis = resampled(basis, data.samples, data.dwell_s)
-    basis = basis.with_broad(broad_lines(basis.f0_hz, reference_ppm=basis.reference_ppm))
+    basis = basis.with_broad(fit_lines(basis.f0_hz, basis.reference_ppm))
     settings = settings_of(options.priors)
     for words, chosen in (("same", replace(settings, ppm_range=(1.9, 4.0))), ("own", settings)):
         found = [_fitted(scan, basis, chosen) for scan in scans]

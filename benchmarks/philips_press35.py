@@ -21,7 +21,7 @@ from pulsespec import analysis, commands
 from pulsespec.recon.fit import SUMS, FitSettings, fit
 from pulsespec.recon.pipeline import recon
 from pulsespec.recon.read import read
-from pulsespec.simulator.broad import broad_lines
+from pulsespec.simulator.broad import fit_lines
 
 Real = NDArray[np.float64]
 
@@ -45,7 +45,7 @@ def ratios(
         path = commands.sequence_of(PROTOCOL, folder, None, data.f0_hz)
     chosen = commands.Conditions(cached=True)
     basis = commands.basis_of(path, list(analysis.BRAIN_METABOLITES), data.f0_hz, 1, conditions=chosen)
-    found = fit(data, basis.with_broad(broad_lines(basis.f0_hz, reference_ppm=basis.reference_ppm)), settings)
+    found = fit(data, basis.with_broad(fit_lines(basis.f0_hz, basis.reference_ppm)), settings)
     stiffness = found.parameters.get("baseline_dimension_per_ppm", float("nan"))
     rest = found.parameters.get("residual_over_noise", float("nan"))
     said = f"residual over noise {rest:.2f}, baseline {stiffness:.2f} / ppm"

@@ -24,7 +24,7 @@ from pulsespec.recon.fit_search import Found, Solved, Task, derivatives, search,
 from pulsespec.recon.fit_settings import SUMS, FitSettings
 from pulsespec.recon.fit_start import find_start
 from pulsespec.recon.fit_words import judged
-from pulsespec.recon.priors import metabolite_priors
+from pulsespec.recon.natural_widths import natural_widths
 from pulsespec.recon.spline import Baseline, baseline
 from pulsespec.recon.transients import Transients
 
@@ -172,7 +172,7 @@ def fit_batch(
     settings = settings or FitSettings()
     fids = spectra.data.reshape(-1, spectra.samples)
     _check(spectra, fids, basis, settings)
-    problem = _problem(spectra, basis, settings)
+    problem = problem_for(spectra, basis, settings)
     one_block = partial(_fit_block, problem, spectra.dwell_s, settings)
     blocks = map_blocks(one_block, _blocks(fids), jobs)
     arrays = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
@@ -194,13 +194,16 @@ def _check(spectra: Transients, fids: Complex, basis: Any, settings: FitSettings
         raise InputError(f"basis: has no component {', '.join(missing)}, only {', '.join(basis.names)}")
 
 
-def _problem(spectra: Transients, basis: Any, settings: FitSettings) -> Problem:
+def problem_for(spectra: Transients, basis: Any, settings: FitSettings) -> Problem:
+    """Return the problem of fitting spectra with a basis."""
     names = settings.names or tuple(basis.names)
     t = np.arange(spectra.samples) * spectra.dwell_s
     moved_hz = ppm_to_hz(basis.reference_ppm, spectra.f0_hz, spectra.reference_ppm)
     move = np.exp(2j * np.pi * moved_hz * t)
     fids = np.array([basis.fid(name, spectra.samples, spectra.dwell_s) * move for name in names])
     broad = tuple(getattr(basis, "broad", ()))
+    if settings.t2_widths and spectra.nucleus == "1H":
+        fids *= np.exp(-np.pi * natural_widths(names, broad, basis, spectra.f0_hz)[:, None] * t)
     problem = problem_of(
         fids, names, broad, spectra.dwell_s, spectra.f0_hz, spectra.reference_ppm, settings.ranges
     )
@@ -224,9 +227,6 @@ def noise_sd(fids: Complex) -> Real:
 
 def _task(problem: Problem, smooth: Baseline, data: Real, settings: FitSettings, log_weight: Real) -> Task:
     k = len(problem.names)
-    mean = np.zeros(problem.layout.size)
-    if settings.t2_widths:
-        mean[problem.layout.own_width] = fit_known.t2_widths(problem)
     return Task(
         problem,
         smooth,
@@ -234,7 +234,6 @@ def _task(problem: Problem, smooth: Baseline, data: Real, settings: FitSettings,
         log_weight,
         np.zeros((len(data), k, k)),
         fit_known.precision(problem, settings),
-        mean,
         *fit_known.bounds(problem, settings),
     )
 
@@ -278,7 +277,7 @@ def _best_attempt(of: NDArray[np.int64], cost: Real, n: int) -> NDArray[np.int64
 def _second(task: Task, theta: Real, settings: FitSettings) -> tuple[Task, Found]:
     """Search with soft ratios, the whole lineshape and the stiffness that the data ask for."""
     names = task.problem.names
-    ratios = (*settings.ratio_priors, *(metabolite_priors(names) if settings.metabolite_priors else ()))
+    ratios = (*settings.ratio_priors, *fit_known.expected(names, settings))
     low, high = fit_known.bounds(task.problem, settings)
     known = fit_known.precision(task.problem, settings)
     task = replace(task, precision=known, lower=low, upper=high)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsespec.recon.fit_search import Solved, Task
+from pulsespec.recon.spline import Baseline
 
 Real = NDArray[np.float64]
 
@@ -21,6 +22,18 @@ def choose_log_weight(task: Task, solved: Solved) -> Real:
     grid = np.array([task.smooth.log_weight(one) for one in _DIMENSIONS_PER_PPM])
     scores = np.stack([_score(task, solved, float(one)) for one in grid], axis=1)
     return np.asarray(grid[np.argmin(scores, axis=1)])
+
+
+def likely_log_weight(smooth: Baseline, rest: Real) -> float:
+    """Return the most likely smoothing parameter of a baseline that is all there is but noise; shape (n_points,)."""
+    rough = smooth.roughness[smooth.roughness > 0]
+    curves = rest @ smooth.vectors
+    scores = []
+    for log_weight in (grid := [smooth.log_weight(one) for one in _DIMENSIONS_PER_PPM]):
+        squares = float(rest @ rest - curves**2 @ smooth.kept(np.asarray(log_weight)))
+        spread = float(np.sum(np.log1p(np.exp(-log_weight) / rough)))
+        scores.append((rest.size - 2) * np.log(max(squares, 1e-300)) + spread)
+    return grid[int(np.argmin(scores))]
 
 
 def _score(task: Task, solved: Solved, log_weight: float) -> Real:

@@ -5,11 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsespec.conventions import field_from_larmor
 from pulsespec.recon.fit_model import ORDERS, Problem
 from pulsespec.recon.fit_settings import FitSettings, RatioPrior
-from pulsespec.simulator.basis_names import house_name
-from pulsespec.simulator.tissue_library import load_tissue
+from pulsespec.recon.priors import metabolite_priors
 
 Real = NDArray[np.float64]
 
@@ -41,20 +39,6 @@ def precision(problem: Problem, settings: FitSettings) -> Real:
     if problem.broad.all():
         found[at.width.start] = _FIXED
     return found
-
-
-def t2_widths(problem: Problem) -> Real:
-    """Return by how much the natural width of each metabolite differs from their mean in Hz; shape (n_components,)."""
-    tissues = [load_tissue(name) for name in ("grey-matter", "white-matter")]
-    field_t = field_from_larmor(problem.f0_hz, "1H")
-    widths = np.zeros(len(problem.names))
-    for k, name in enumerate(problem.names):
-        if not problem.broad[k]:
-            times = [tissue.times(house_name(name), field_t) for tissue in tissues]
-            widths[k] = np.mean([1 / (np.pi * one.t2_s) for one in times])
-    if not problem.broad.all():
-        widths[~problem.broad] -= widths[~problem.broad].mean()
-    return widths
 
 
 def _of(sd: float) -> float:
@@ -118,9 +102,19 @@ def soft_ratios(
     Shape (v, k, k).
 
     """
-    n, k = amplitudes.shape
-    found = np.zeros((n, k, k))
+    rows, weights = ratio_rows(names, amplitudes, priors, tails)
+    return np.asarray(np.einsum("vr,rk,rl->vkl", weights, rows, rows))
+
+
+def ratio_rows(
+    names: Sequence[str], amplitudes: Real, priors: Sequence[RatioPrior], tails: bool = True
+) -> tuple[Real, Real]:
+    """Return priors as sums of amplitudes that are zero, and the precision of each; as for `soft_ratios`.
+
+    Shapes (n_priors, k) and (v, n_priors).
+    """
     least = _LEAST_SHARE * amplitudes.max(axis=1, initial=0.0) + 1e-300
+    rows, weights = [], []
     for name, references, ratio, sd in priors:
         against = _weights(names, references)
         if name in names and against.any():
@@ -128,9 +122,15 @@ def soft_ratios(
             row[list(names).index(name)] += 1.0
             size = np.maximum(amplitudes @ against, least)
             away = amplitudes @ row / (sd * size)
-            weight = (_FREEDOM + 1) / (_FREEDOM + away**2) if tails else np.ones(n)
-            found += np.outer(row, row) * (weight / (sd * size) ** 2)[:, None, None]
-    return found
+            weight = (_FREEDOM + 1) / (_FREEDOM + away**2) if tails else np.ones(len(amplitudes))
+            rows.append(row)
+            weights.append(weight / (sd * size) ** 2)
+    return np.array(rows).reshape(-1, len(names)), np.array(weights).T.reshape(len(amplitudes), -1)
+
+
+def expected(names: Sequence[str], settings: FitSettings) -> tuple[RatioPrior, ...]:
+    """Return the soft ratios of metabolites that a fit of these components uses."""
+    return metabolite_priors(names) if settings.metabolite_priors else ()
 
 
 def _weights(names: Sequence[str], references: str) -> Real:

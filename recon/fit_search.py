@@ -41,9 +41,7 @@ class Task:
     soft: Real
     """Precision of soft constraints on amplitudes; shape (v, k, k)."""
     precision: Real
-    """Of the priors of the parameters; shape (n_parameters,)."""
-    mean: Real
-    """Of the priors of the parameters; shape (n_parameters,)."""
+    """Of the priors of the parameters, whose mean is zero; shape (n_parameters,)."""
     lower: Real
     upper: Real
 
@@ -95,7 +93,7 @@ def solve(task: Task, theta: Real, free: Bool | None = None) -> Solved:
     amplitudes, free = solve_nonnegative(gram, right, free)
     squares = np.einsum("vn,vn->v", task.data, task.data) - np.einsum("vs,vs->v", held, data_curves**2)
     fitted = np.einsum("vk,vk->v", amplitudes, np.einsum("vkl,vl->vk", gram, amplitudes) - 2 * right)
-    prior = ((theta - task.mean) ** 2) @ task.precision
+    prior = theta**2 @ task.precision
     return Solved(state, gram, curves, amplitudes, free, squares + fitted + prior)
 
 
@@ -162,7 +160,7 @@ def _projected(task: Task, theta: Real, solved: Solved) -> tuple[Real, Real]:
     itself = itself - crossed @ np.linalg.solve(gram, crossed.transpose(0, 2, 1))
     diagonal = np.arange(itself.shape[1])
     itself[:, diagonal, diagonal] += task.precision
-    return itself, against - task.precision * (theta - task.mean)
+    return itself, against - task.precision * theta
 
 
 def _step(task: Task, theta: Real, information: Real, gradient: Real, damping: Real) -> tuple[Real, Real]:

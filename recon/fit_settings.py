@@ -34,8 +34,9 @@ class FitSettings:
     """Prior standard deviation of a component's own shift (LCModel's default, Provencher 1993)."""
     width_sd_hz: float = 0.13
     """Prior standard deviation of a metabolite's own Lorentzian width (LCModel's default of 0.4 / s, recalled)."""
-    t2_widths: bool = False
-    """Whether widths are expected to differ by what T2 in brain says; a basis with relaxation has that already."""
+    t2_widths: bool = True
+    """Whether lines of metabolites differ in width as T2 in brain does, where the basis has no relaxation: turn it off
+    for phantoms, or simulate the basis with the relaxation of the sample."""
     broad_width_sd_hz: float = 3.0
     """Prior standard deviation of the width added to macromolecules and lipids."""
     lineshape_sd: float = 0.15

@@ -38,6 +38,10 @@ class Known:
     """Carry what names the person or the device, where a format has a place for it; else it is dropped."""
     basis: Readout | None = None
     """The basis that will be fitted: the last resort, used with a notice."""
+    series: bool = False
+    """Keep a dimension along which spectra differ by design, where a format has one; else such data are refused."""
+    dimension: str | None = None
+    """What the format calls that dimension, where its header leaves it open."""
 
 
 _FLAGS = {"dwell time": "--dwell-s", "spectrometer frequency": "--f0-mhz"}

@@ -13,7 +13,6 @@ from scipy.special import expit, log_expit
 from pulsespec.recon import fit_known
 from pulsespec.recon.fit import BatchResult
 from pulsespec.recon.fit_model import Problem, evaluate, slopes
-from pulsespec.recon.priors import metabolite_priors
 from pulsespec.recon.spline import baseline
 
 Real = NDArray[np.float64]
@@ -35,7 +34,6 @@ class Density:
     """In units of the noise; shape (n_points,)."""
     soft: Real
     precision: Real
-    mean: Real
     theta: Real
     """Of the fit: what does not move stays there."""
     moves: NDArray[np.int64]
@@ -71,9 +69,9 @@ class Density:
         rest = self.data - amplitudes @ state.columns[0]
         left = rest - self.vectors @ (self.held * (rest @ self.vectors))
         by_theta = slopes(self.problem, theta[None], state, amplitudes[None])[0][self.moves]
-        pull = self.precision * (theta - self.mean)
+        pull = self.precision * theta
         value = 0.5 * (rest @ left / self.variance + amplitudes @ self.soft @ amplitudes)
-        value += 0.5 * float(pull @ (theta - self.mean))
+        value += 0.5 * float(pull @ theta)
         by_amplitude = -state.columns[0] @ left / self.variance + self.soft @ amplitudes
         return np.concatenate([by_amplitude, -by_theta @ left / self.variance + pull[self.moves]]), float(
             value
@@ -107,7 +105,7 @@ def density_of(fits: BatchResult, index: int) -> Density:
     metric += np.diag(np.where(positive, inner * (1 - inner), 0.0) / sd**2 + 1e-9 * np.diag(metric))
     data = fits.data[index] / noise
     return Density(
-        problem, smooth.vectors, held, data, soft, precision, _mean(fits), theta, moves, variance,
+        problem, smooth.vectors, held, data, soft, precision, theta, moves, variance,
         positive, floor, sd, start, metric,
     )  # fmt: skip
 
@@ -115,16 +113,8 @@ def density_of(fits: BatchResult, index: int) -> Density:
 def _soft(fits: BatchResult, amplitudes: Real) -> Real:
     """Return the precision of the soft ratios as the last round of the fit had it; shape (k, k)."""
     names, settings = fits.problem.names, fits.settings
-    priors = (*settings.ratio_priors, *(metabolite_priors(names) if settings.metabolite_priors else ()))
+    priors = (*settings.ratio_priors, *fit_known.expected(names, settings))
     return np.asarray(fit_known.soft_ratios(names, amplitudes[None], priors)[0])
-
-
-def _mean(fits: BatchResult) -> Real:
-    """Return where the priors of the parameters have their middle; shape (n_parameters,)."""
-    mean = np.zeros(fits.problem.layout.size)
-    if fits.settings.t2_widths:
-        mean[fits.problem.layout.own_width] = fit_known.t2_widths(fits.problem)
-    return mean
 
 
 def _information(

@@ -13,16 +13,18 @@ from pulsespec.files import atomic_path
 from pulsespec.recon.fit import FitResult
 from pulsespec.recon.quantify import COLUMNS
 
-_FLAG = "flag"
-_WORDS = ("metabolite", _FLAG)
+TABLE = (*COLUMNS, "flag")
+"""Columns of `concentrations.tsv`."""
+_WORDS = ("metabolite", "flag")
 
 
-def write_table(rows: Sequence[Mapping[str, Any]], path: Path, overwrite: bool = False) -> None:
-    """Write the table of concentrations as tab-separated text; what could not be had is an empty cell.
+def write_table(
+    rows: Sequence[Mapping[str, Any]], path: Path, overwrite: bool = False, columns: Sequence[str] = TABLE
+) -> None:
+    """Write a table, by default that of concentrations, as tab-separated text; what could not be had is empty.
 
-    The last column, `flag`, is what `table_flags` says of the row.
+    The last column of concentrations, `flag`, is what `table_flags` says of the row.
     """
-    columns = (*COLUMNS, _FLAG)
     with (
         atomic_path(path, overwrite) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
@@ -42,23 +44,12 @@ def read_table(path: Path) -> list[dict[str, Any]]:
     """Read a table that `write_table` wrote; empty cells become NaN."""
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file, delimiter="\t")
-        if tuple(reader.fieldnames or ()) != (*COLUMNS, _FLAG):
-            raise DataError(f"{path}: columns {reader.fieldnames}, expected {[*COLUMNS, _FLAG]}")
+        if tuple(reader.fieldnames or ()) != TABLE:
+            raise DataError(f"{path}: columns {reader.fieldnames}, expected {list(TABLE)}")
         return [
             {key: cell if key in _WORDS else float(cell or "nan") for key, cell in row.items()}
             for row in reader
         ]
-
-
-def write_posterior(rows: Sequence[Mapping[str, Any]], path: Path, overwrite: bool = False) -> None:
-    """Write `Posterior.rows` as tab-separated text."""
-    with (
-        atomic_path(path, overwrite) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(rows[0])
-        writer.writerows([_cell(value) for value in row.values()] for row in rows)
 
 
 def fit_facts(found: FitResult) -> dict[str, Any]:

@@ -80,7 +80,7 @@ SOUND = {
     "a spurious echo": {"added": echo()},
     "few metabolites, narrow": {
         "amounts": {"NAA": 12.5, "Cr": 10.0, "PCh": 3.0, "Ins": 7.5, "Glu": 12.5, "Lac": 5.0},
-        "macromolecules": {}, "width_hz": 1.5, "gauss_hz": 1.0,
+        "macromolecules": {}, "width_hz": 1.5, "gauss_hz": 1.0, "is_tissue": False,
     },
 }  # fmt: skip
 """Faults of `brain_for_tests.brain` that must end in a sound result."""

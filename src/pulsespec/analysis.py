@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pulsespec
-from pulsespec import commands
+from pulsespec import commands, edited_verbs
 from pulsespec.console import Notify, silent, to_json
 from pulsespec.errors import DataError, InputError, PulsespecError
 from pulsespec.files import atomic_directory, refuse_existing
@@ -183,6 +183,7 @@ def fit(
     assumptions: "QuantifySettings | None" = None,
     spurious: Sequence[float] = (),
     posterior: int = 0,
+    phantom: bool = False,
     conjugate: bool = False,
     dwell_s: float | None = None,
     f0_mhz: float | None = None,
@@ -204,9 +205,14 @@ def fit(
         scan = load(inputs, told, conjugate, notify)
         done = _processed(scan, notify, whole=False)
         judged = _judged(scan, done, notify)
-        settings = {"basis": str(basis), "spurious_ppm": list(spurious), "posterior": posterior}
+        settings = {
+            "basis": str(basis),
+            "spurious_ppm": list(spurious),
+            "posterior": posterior,
+            "phantom": phantom,
+        }
         return analyse(
-            done, functions, folder, settings, notify, assumptions, judged, spurious, posterior
+            done, functions, folder, settings, notify, assumptions, judged, spurious, posterior, phantom
         ) | {"output": str(output)}
 
 
@@ -228,14 +234,17 @@ def run(
     assumptions: "QuantifySettings | None" = None,
     spurious: Sequence[float] = (),
     posterior: int = 0,
+    phantom: bool = False,
     keep_identifiers: bool = False,
+    gaba_model: str = "soft",
     notify: Notify = silent,
 ) -> dict[str, Any]:
     """Go from raw data to concentrations and a report in the folder `output`.
 
     Exactly one of `protocol`, `sequence` and `basis` says what the data were acquired with; for the first two
     the basis set is simulated at the exact frequency of the data and kept in `output`, of `metabolites` or
-    by default of `BRAIN_METABOLITES`.
+    by default of `BRAIN_METABOLITES`. All conditions of edited data are fitted together, with the macromolecule under
+    GABA held as `gaba_model` says (`pulsespec.recon.edited_model.GABA_MODELS`).
     """
     given = [name for name, value in _origins(protocol, sequence, basis).items() if value is not None]
     if len(given) != 1:
@@ -254,20 +263,30 @@ def run(
         source = protocol or sequence
         path = None if source is None else _sequence_for(scan, folder, source, scanner, notify)
         done = _processed(scan, notify)
-        one_spectrum(done)
-        functions = _basis_for(scan, folder, path, functions, metabolites, jobs, notify)
-        settings = {
+        settings: dict[str, Any] = {
             "inputs": [path.name for path in raws],
             **{name: str(value) for name, value in _origins(protocol, sequence, basis).items() if value},
             "scanner": scanner,
-            "metabolites": list(functions.names),
             "conjugate": conjugate,
             "spurious_ppm": list(spurious),
             "posterior": posterior,
+            "phantom": phantom,
         }
+        if path is not None and "edit" in measured(done).dims:
+            names = list(metabolites or BRAIN_METABOLITES)
+            bases = edited_verbs.bases_for(measured(done), path, names, jobs, notify)
+            for number, one in enumerate(bases):
+                one.write(folder / f"basis_{number + 1}.h5")
+            _keep_sequence(path, folder)
+            return edited_verbs.analyse_edited(
+                done, bases, folder, settings, notify, assumptions, _judged(scan, done, notify), gaba_model
+            ) | {"output": str(output)}
+        one_spectrum(done)
+        functions = _basis_for(scan, folder, path, functions, metabolites, jobs, notify)
+        settings["metabolites"] = list(functions.names)
         judged = _judged(scan, done, notify)
         return analyse(
-            done, functions, folder, settings, notify, assumptions, judged, spurious, posterior
+            done, functions, folder, settings, notify, assumptions, judged, spurious, posterior, phantom
         ) | {"output": str(output)}
 
 
@@ -310,9 +329,13 @@ def _basis_for(
         chosen = dataclasses.replace(chosen, conditions=rows)
     made = commands.basis_of(path, names, data.f0_hz, jobs, conditions=chosen)
     made.write(folder / "basis.h5")
+    _keep_sequence(path, folder)
+    return made
+
+
+def _keep_sequence(path: Path, folder: Path) -> None:
     if path.parent != folder:
         (folder / "sequence.seq").write_bytes(path.read_bytes())
-    return made
 
 
 def _outline(path: Path, f0_hz: float) -> "Basis":
@@ -342,9 +365,9 @@ def one_spectrum(scan: "Scan") -> "Transients":
     data = measured(scan)
     if "edit" in data.dims:
         raise InputError(
-            f"{data.source or 'data'}: has {data.size('edit')} editing conditions, expected one spectrum: `recon` "
-            "writes their differences and sum; `run` one of these with the --seq, or `fit` it with a basis of "
-            "`simulate --conditions`"
+            f"{data.source or 'data'}: has {data.size('edit')} editing conditions, expected one spectrum: `run` with "
+            "--protocol or --seq fits all of them together; `recon` writes their differences and sum, which `fit` "
+            "takes with a basis of `simulate --conditions`"
         )
     return data
 
@@ -448,12 +471,13 @@ def analyse(
     judged: "Assessment | None" = None,
     spurious: Sequence[float] = (),
     posterior: int = 0,
+    phantom: bool = False,
 ) -> dict[str, Any]:
     """Fit and quantify one processed scan, write all results into `folder` and return the table.
 
     Macromolecules and lipids are added to a basis that has none, lipid of free phase where there is much of it, and
     a burst of free phase at each chemical shift of `spurious`. With `posterior`, so many samples of the posterior are
-    drawn and summarised in `posterior.tsv`.
+    drawn and summarised in `posterior.tsv`. `phantom` says that what holds for brain does not hold.
     """
     from pulsespec.recon.editing import is_difference
     from pulsespec.recon.fit import fit_batch
@@ -465,9 +489,10 @@ def analyse(
     from pulsespec.recon.quantify import quantify
     from pulsespec.recon.report import fit_report, write_report
     from pulsespec.recon.results import fit_facts, write_table
+    from pulsespec.recon.sample import settings_for
     from pulsespec.recon.stray import completed
     from pulsespec.recon.table_flags import flagged
-    from pulsespec.simulator.broad import broad_lines
+    from pulsespec.simulator.broad import fit_lines
 
     spectrum = one_spectrum(scan)
     notices = [f"{spectrum.source}: {r.details}" for r in spectrum.records if r.method == ASSUMED]
@@ -479,11 +504,13 @@ def analyse(
             "tCr are of what subtraction leaves of it: use those to water, or to tCr in the sum"
         )
     elif not basis.broad:
-        basis = basis.with_broad(broad_lines(basis.f0_hz, reference_ppm=basis.reference_ppm))
+        basis = basis.with_broad(fit_lines(basis.f0_hz, basis.reference_ppm))
     fitted, more = completed(basis, spectrum, judged, spurious)
     notices += more
     notify(f"fitting {len(fitted.names)} components")
-    batch = fit_batch(spectrum, fitted)
+    how, why = settings_for(spectrum, judged, phantom)
+    notices += why
+    batch = fit_batch(spectrum, fitted, how)
     found = batch.one(0)
     amounts = quantify(found, spectrum, scan.water, basis, assumptions)
     as_fitted = list(amounts.rows)
@@ -537,12 +564,12 @@ def _posterior(
     if not converged:
         return None, ("posterior: not drawn, for the fit was refused",)
     from pulsespec.recon.posterior import sample_posterior
-    from pulsespec.recon.results import write_posterior
+    from pulsespec.recon.results import write_table
 
     notify(f"drawing {draws} samples of the posterior")
     drawn = sample_posterior(batch, 0, draws)
     rows = drawn.rows()
-    write_posterior(rows, folder / "posterior.tsv")
+    write_table(rows, folder / "posterior.tsv", columns=list(rows[0]))
     facts = {
         "draws": len(drawn.samples),
         "chains": drawn.n_chains,

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pulsespec import __version__, analysis, basis_cli, commands, expect_cli, lcmodel_cli
+from pulsespec import __version__, analysis, basis_cli, commands, expect_cli, lcmodel_cli, series_cli
 from pulsespec import demo as virtual
 from pulsespec.console import Console
 from pulsespec.errors import InputError, PulsespecError
@@ -54,11 +54,17 @@ Conjugate = Annotated[bool, typer.Option("--conjugate", help="The data have the 
 PosteriorDraws = Annotated[
     int, typer.Option("--posterior", min=0, help="Draw so many samples of the posterior (extra: mcmc).")
 ]
+IsPhantom = Annotated[
+    bool, typer.Option("--phantom", help="No brain: no T2 and no amounts are expected of it.")
+]
 Spurious = Annotated[
     str | None,
     typer.Option("--spurious", help="Chemical shifts in ppm of spurious signal to fit, separated by commas."),
 ]
 
+GabaModel = Annotated[
+    str, typer.Option("--gaba-model", help="Macromolecule under edited GABA: gaba+, fixed, soft or free.")
+]
 Gm = Annotated[float, typer.Option("--gm", help="Volume fraction of grey matter in the voxel.")]
 Wm = Annotated[float, typer.Option("--wm", help="Volume fraction of white matter.")]
 Csf = Annotated[float, typer.Option("--csf", help="Volume fraction of cerebrospinal fluid.")]
@@ -439,6 +445,7 @@ def fit(
     no_relaxation: NoRelaxation = False,
     spurious: Spurious = None,
     posterior: PosteriorDraws = 0,
+    phantom: IsPhantom = False,
     conjugate: Conjugate = False,
     dwell_s: DwellS = None,
     f0_mhz: DataF0Mhz = None,
@@ -458,6 +465,7 @@ def fit(
             assumptions=_assumptions(gm, wm, csf, water_mm, no_relaxation),
             spurious=_listed("--spurious", spurious),
             posterior=posterior,
+            phantom=phantom,
             conjugate=conjugate,
             dwell_s=dwell_s,
             f0_mhz=f0_mhz,
@@ -486,8 +494,10 @@ def run(
     no_relaxation: NoRelaxation = False,
     spurious: Spurious = None,
     posterior: PosteriorDraws = 0,
+    phantom: IsPhantom = False,
     conjugate: Conjugate = False,
     keep_identifiers: KeepIdentifiers = False,
+    gaba_model: GabaModel = "soft",
     dwell_s: DwellS = None,
     f0_mhz: DataF0Mhz = None,
     overwrite: Overwrite = False,
@@ -516,7 +526,9 @@ def run(
             assumptions=_assumptions(gm, wm, csf, water_mm, no_relaxation),
             spurious=_listed("--spurious", spurious),
             posterior=posterior,
+            phantom=phantom,
             keep_identifiers=keep_identifiers,
+            gaba_model=gaba_model,
             notify=notify,
         )
     _show(console, made, dry_run)
@@ -537,6 +549,7 @@ def _show(console: Console, made: dict[str, Any], dry_run: bool) -> None:
         raise typer.Exit(_REFUSED)
 
 
+app.command()(series_cli.series)
 app.command()(expect_cli.expect)
 app.command()(expect_cli.tissues)
 
