@@ -32,10 +32,12 @@ def remove_spikes(data: Transients) -> Transients:
 
     A FID with more than 16 is left as it is, and said to be.
     """
-    outside = _outside(data)
+    whole = data.data.reshape(-1, data.samples)
+    measured = np.flatnonzero(np.any(whole, axis=0))
+    flat = whole[:, : int(measured[-1]) + 1 if measured.size else 0]  # zero filling is no measurement
+    outside = _outside(data, flat.shape[1])
     if outside is None:
         return data
-    flat = data.data.reshape(-1, data.samples)
     found: dict[int, list[int]] = {}
     for row, fid in enumerate(flat):
         at = _spikes(fid, outside)
@@ -44,10 +46,10 @@ def remove_spikes(data: Transients) -> Transients:
     if not found:
         return data
     many = [row for row, at in found.items() if len(at) > _MOST]
-    repaired = flat.copy()
+    repaired = whole.copy()
     for row, at in found.items():
         if row not in many:
-            repaired[row] = _without(flat[row], at, outside)
+            repaired[row, : flat.shape[1]] = _without(flat[row], at, outside)
     count = sum(len(at) for row, at in found.items() if row not in many)
     first = found[next(iter(found))][0] * data.dwell_s * 1e3
     words = f"{count} samples in {len(found) - len(many)} of {len(flat)} FIDs, the first at {first:.1f} ms, stood out "
@@ -58,11 +60,11 @@ def remove_spikes(data: Transients) -> Transients:
     return data.with_data(repaired.reshape(data.data.shape).astype(data.data.dtype), record)
 
 
-def _outside(data: Transients) -> NDArray[np.bool_] | None:
+def _outside(data: Transients, samples: int) -> NDArray[np.bool_] | None:
     """Return which bins of the unshifted spectrum hold no signal; `None` where too few do."""
-    if data.nucleus != "1H" or data.samples < 4 * (_FIRST + _LAST):
+    if data.nucleus != "1H" or samples < 4 * (_FIRST + _LAST):
         return None
-    ppm = np.fft.ifftshift(ppm_axis(data.samples, data.dwell_s, data.f0_hz, data.reference_ppm))
+    ppm = np.fft.ifftshift(ppm_axis(samples, data.dwell_s, data.f0_hz, data.reference_ppm))
     outside = (ppm < _BAND_PPM[0]) | (ppm > _BAND_PPM[1])
     return outside if outside.mean() >= _LEAST_OUTSIDE else None
 

@@ -304,6 +304,16 @@ def test_nothing_is_taken_for_a_spike_that_is_none(fault, basis):
         assert remove_spikes(data) is data
 
 
+@pytest.mark.parametrize("sd", [8.0, 0.0])
+def test_the_edge_of_zero_filling_is_no_spike(sd, basis):
+    for seed in range(5):
+        data = spectrum(basis, {"sd": sd, "width_hz": 2.0}, seed)
+        for points in (300, small.SAMPLES):
+            filled = np.concatenate([data.data[:points], np.zeros(3 * small.SAMPLES)])
+            padded = replace(data, data=filled)
+            assert remove_spikes(padded) is padded
+
+
 def test_the_repair_is_a_step_with_a_record_and_can_be_left_out(basis):
     scan = Scan(spectrum(basis, {"added": spike(600)}), None)
     methods = [record.method for record in recon(scan).metabolite.records]
