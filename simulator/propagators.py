@@ -27,10 +27,12 @@ from numpy.typing import NDArray
 
 from pulsespec.errors import InputError
 from pulsespec.simulator.blocks import Rf
+from pulsespec.simulator.clusters import division, joined
 from pulsespec.simulator.operators import (
     IMAGINARY_PRODUCTS,
     REAL_PRODUCTS,
     Operators,
+    operators,
     product_representation,
 )
 from pulsespec.simulator.rotations import (
@@ -157,32 +159,80 @@ def pulse_propagators(
 
     """
     library = load_library(accuracy.library)
-    halved = gradient_hz.shape[-1] == 1 and is_mirrored(rf)
-    pairs = tuple((i, k) for i, k in system.pairs if j_hz[i, k])
+    parted = None
+    if system.basis is None:
+        parted = division(system.spins, j_hz, rf.duration_s, accuracy.tolerance)
+    every = tuple(range(len(system.spins)))
+    clusters = [
+        _Cluster(system if parted is None else operators(tuple(system.spins[i] for i in spins)), spins, j_hz)
+        for spins in ((every,) if parted is None else parted.clusters)
+    ]
+    halves = 2 if gradient_hz.shape[-1] == 1 and is_mirrored(rf) else 1
+    path, steps = _path(clusters, rf, shift_hz, gradient_hz, bins, accuracy, halves)
+    found = [_played(cluster, path, rf, steps, accuracy, halves) for cluster in clusters]
+    return library.fetch(found[0] if parted is None else joined(parted, *found))
+
+
+class _Cluster:
+    """Some spins of a system."""
+
+    def __init__(self, system: Operators, spins: tuple[int, ...], j_hz: Real) -> None:
+        self.system, self.spins = system, spins
+        self.j_hz = j_hz[np.ix_(spins, spins)]
+        self.pairs = tuple((i, k) for i, k in system.pairs if self.j_hz[i, k])
+
+
+def _steps(cluster: _Cluster, rf: Rf, shift_hz: Real, accuracy: Accuracy) -> int:
+    strength = cluster.system.strength(cluster.j_hz)
+    return coupling_steps(rf, shift_hz[list(cluster.spins)], cluster.j_hz, strength, accuracy)
+
+
+def _path(
+    clusters: list[_Cluster],
+    rf: Rf,
+    shift_hz: Real,
+    gradient_hz: Real,
+    bins: int,
+    accuracy: Accuracy,
+    halves: int,
+) -> tuple[Rotation, int]:
+    """Return the rotations of all spins, (n_spins, n_positions, nodes), and the steps that suit all clusters.
+
+    They are those of the first half of a pulse where its second is its mirror image.
+    """
     steps, per_step = 1, 2
-    if pairs:
-        steps = coupling_steps(rf, shift_hz, j_hz, system.strength(j_hz), accuracy)
+    if any(cluster.pairs for cluster in clusters):
+        steps = max(_steps(cluster, rf, shift_hz, accuracy) for cluster in clusters)
         per_step = max(_NODES_PER_STEP[accuracy.tight], 2 * int(np.ceil(_nodes(rf, accuracy) / steps / 2)))
-        steps = int(np.ceil(steps / 2)) if halved else steps
+        steps = int(np.ceil(steps / halves))
     if gradient_hz.shape[-1] > 1:  # bins are then a power of two, and nodes should divide them
         steps, per_step = (2 ** int(np.ceil(np.log2(number))) for number in (steps, per_step))
-    parts = 2 if halved else 1
-    bins, gradient_hz = _divide(rf, gradient_hz, bins, parts * steps * per_step, accuracy)
+    bins, gradient_hz = _divide(rf, gradient_hz, bins, halves * steps * per_step, accuracy)
     b1_hz, _ = rebin(rf, bins)
-    if halved:
+    if halves == 2:
         b1_hz = (b1_hz[: bins // 2] + b1_hz[: bins // 2 - 1 : -1]) / 2
     offset_hz = (shift_hz - rf.offset_hz)[:, None, None] + gradient_hz
-    path = trajectory(library.array(offset_hz), library.array(b1_hz), rf.duration_s / bins, steps * per_step)
+    library = load_library(accuracy.library)
+    made = trajectory(library.array(offset_hz), library.array(b1_hz), rf.duration_s / bins, steps * per_step)
+    return made, steps
+
+
+def _played(cluster: _Cluster, path: Rotation, rf: Rf, steps: int, accuracy: Accuracy, halves: int) -> Any:
+    """Return the propagators of a cluster from the rotations of all spins; shape (n_positions, dim, dim)."""
+    xp, system = array_api_compat.array_namespace(*path), cluster.system
+    if len(cluster.spins) < path[0].shape[0]:
+        path = tuple(xp.stack([part[spin, ...] for spin in cluster.spins]) for part in path)
     u = _rotated(system, path, accuracy)
-    if pairs:
-        u = u @ _coupling(system, path, pairs, j_hz, rf.duration_s / parts, steps, accuracy)
-    found = library.fetch(u)
-    if halved:
-        phase = np.exp(1j * np.angle(rf.b1_hz.sum()) * system.m).astype(found.dtype)
-        turn = phase.conj()[:, None] * phase  # exp(-i phase Fz) and back: where B1 is real
-        found = (found / turn).swapaxes(-1, -2) @ (found / turn) * turn
-    carrier = np.exp(-2j * np.pi * rf.offset_hz * rf.duration_s * system.m)
-    return np.asarray(carrier.astype(found.dtype)[:, None] * found)
+    if cluster.pairs:
+        u = u @ _coupling(cluster, path, rf.duration_s / halves, steps, accuracy)
+    carrier = np.exp(-2j * np.pi * rf.offset_hz * rf.duration_s * system.m)[:, None]
+    library = load_library(accuracy.library)
+    if halves == 1:
+        return library.array(carrier.astype(accuracy.dtype)) * u if rf.offset_hz else u
+    phase = np.exp(1j * np.angle(rf.b1_hz.sum()) * system.m)
+    turn = phase.conj()[:, None] * phase  # exp(-i phase Fz) and back: where B1 is real
+    real = u * library.array(turn.conj().astype(accuracy.dtype))
+    return xp.matrix_transpose(real) @ real * library.array((carrier * turn).astype(accuracy.dtype))
 
 
 def is_mirrored(rf: Rf) -> bool:
@@ -217,17 +267,10 @@ def _divide(rf: Rf, gradient_hz: Real, bins: int, nodes: int, accuracy: Accuracy
     return played * repeats, gradient_hz
 
 
-def _coupling(
-    system: Operators,
-    path: Rotation,
-    pairs: tuple[tuple[int, int], ...],
-    j_hz: Real,
-    duration_s: float,
-    steps: int,
-    accuracy: Accuracy,
-) -> Any:
+def _coupling(cluster: _Cluster, path: Rotation, duration_s: float, steps: int, accuracy: Accuracy) -> Any:
     """Return what the coupling adds to the rotations of a path; shape (n_positions, dimension, dimension)."""
     xp = array_api_compat.array_namespace(*path)
+    system, pairs, j_hz = cluster.system, cluster.pairs, cluster.j_hz
     real, imaginary = (
         xp.stack(parts, axis=-1)
         for parts in zip(
