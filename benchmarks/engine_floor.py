@@ -24,7 +24,7 @@ from pulsespec.sequences import build, load_scanner, write_sequence
 from pulsespec.simulator import load_metabolites, read_timeline, simulate
 from pulsespec.simulator.equivalence import reduce_system, swap_symmetry
 from pulsespec.simulator.operators import blocks, operators
-from pulsespec.simulator.propagators import Accuracy, coupling_steps, is_mirrored, pulse_propagators
+from pulsespec.simulator.propagators import Accuracy, coupling_steps, pulse_propagators
 from pulsespec.simulator.simulate import Settings, plan_shots
 
 PROTOCOLS = ("press-3t-te30", "steam-3t-te20-tm10", "mega-press-3t-gaba", "semi-laser-3t-te30")
@@ -66,7 +66,7 @@ def products(plan, system, part, shift_hz):
         if np.any(part.j_hz):
             strength = system.strength(part.j_hz)
             steps = coupling_steps(rf, shift_hz, part.j_hz, strength, plan.accuracy)
-        total += points * (steps * PRODUCTS_PER_STEP / (2 if is_mirrored(rf) else 1) + 1)
+        total += points * (steps * PRODUCTS_PER_STEP / (2 if rf.is_mirrored else 1) + 1)
     return total
 
 

@@ -11,7 +11,7 @@ with T2, longitudinal ones with T1, and what has been longitudinal all the time 
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -153,25 +153,20 @@ class _Run:
 
     def propagators(self, index: int) -> Complex:
         """Return the propagators of a pulse at all positions of its axes; shape (n, dim, dim)."""
-        layout = self.plan.layout
-        rf, axes = layout.pulses[index], layout.axes_of[index]
+        layout, accuracy = self.plan.layout, self.plan.accuracy
+        rf, axes, bins = layout.pulses[index], layout.axes_of[index], layout.bins[index]
         points = layout.points(axes, [self.positions[axis] for axis in axes])
-        offset = layout.gradient_hz(index, points) - rf.offset_hz
-        digest = hashlib.blake2b(np.round(offset, 3).tobytes(), digest_size=16).digest()
-        bins, accuracy = layout.bins[index], self.plan.accuracy
-        key = (self._number, rf.b1_hz.tobytes(), rf.duration_s, digest, bins, accuracy)
+        gradient, carrier = layout.gradient_hz(index, points), rf.offset_hz
+        if rf.has_constant_gradient:
+            gradient, carrier = gradient - carrier, 0.0
+        digest = hashlib.blake2b(np.round(gradient, 3).tobytes(), digest_size=16).digest()
+        key = (self._number, *rf.key, carrier, digest, bins, accuracy)
         if key not in self._made:
             self._made[key] = pulse_propagators(
-                self.system,
-                replace(rf, offset_hz=0.0),
-                self.shift_hz,
-                self.j_hz,
-                offset,
-                bins,
-                accuracy,
+                self.system, rf.on_resonance, self.shift_hz - carrier, self.j_hz, gradient, bins, accuracy
             )
         turn = np.exp(-2j * np.pi * rf.offset_hz * rf.duration_s * self.system.m)
-        return np.asarray(turn.astype(self.plan.accuracy.dtype)[:, None] * self._made[key])
+        return np.asarray(turn.astype(accuracy.dtype)[:, None] * self._made[key])
 
     def play(self, pathway: Pathway) -> Complex:
         """Return the state at the first sample that came along one pathway; shape (dim, dim).

@@ -25,9 +25,7 @@ from pulsespec.simulator.rotations import (
     about_z,
     after,
     hard,
-    has_constant_gradient,
     order_matrix,
-    rebin,
     sufficient_bins,
     whole,
 )
@@ -101,10 +99,11 @@ class Profiles:
     def __init__(self) -> None:
         self._made: dict[tuple[object, ...], Rotation] = {}
         self._widths: dict[tuple[object, ...], float] = {}
+        self._bins: dict[tuple[object, ...], tuple[int, ...]] = {}
 
     def half_width_hz(self, rf: Rf, quiet: float) -> float:
         """Return the offset from the carrier beyond which |b| of a pulse with a steady gradient is below `quiet`."""
-        key = (rf.b1_hz.tobytes(), rf.duration_s, quiet)
+        key = (*rf.key, quiet)
         if key not in self._widths:
             width = 4.0 / rf.duration_s
             while width < _WIDEST_HZ:
@@ -116,17 +115,27 @@ class Profiles:
             self._widths[key] = width
         return self._widths[key]
 
+    def bins(self, rf: Rf, offsets_hz: Real, tolerances: tuple[float, ...]) -> tuple[int, ...]:
+        """Return the bins that resolve a pulse at offsets from the receiver's reference, to each tolerance."""
+        relative = offsets_hz - rf.offset_hz
+        key = (*rf.key, np.round(relative, 3).tobytes(), tolerances)
+        if key not in self._bins:
+            self._bins[key] = sufficient_bins(rf.on_resonance, relative, tolerances)
+        return self._bins[key]
+
     def __reduce__(self) -> tuple[type, tuple[()]]:
         """Travel to another process without what was made."""
         return Profiles, ()
 
     def of(self, rf: Rf, points_m: Real, bins: int, shift_hz: float = 0.0) -> Complex:
         """Return the order matrices of a pulse at points (n, 3) in space; shape (n, 3, 3)."""
-        offsets = gradient_offset(rf, points_m, bins) + (shift_hz - rf.offset_hz)
-        digest = hashlib.blake2b(np.round(offsets, 3).tobytes(), digest_size=16).digest()
-        key = (rf.b1_hz.tobytes(), rf.duration_s, bins, digest)
+        gradient, offset = points_m @ rf.gradient_peak, shift_hz - rf.offset_hz
+        if rf.has_constant_gradient:
+            gradient, offset = gradient + offset, 0.0
+        digest = hashlib.blake2b(np.round(gradient, 3).tobytes(), digest_size=16).digest()
+        key = (*rf.key, bins, round(offset, 3), digest)
         if key not in self._made:
-            self._made[key] = whole(replace(rf, offset_hz=0.0), np.zeros(len(offsets)), offsets, bins)
+            self._made[key] = whole(rf.on_resonance, np.full(len(gradient), offset), gradient, bins)
         return order_matrix(after(about_z(2 * np.pi * rf.offset_hz * rf.duration_s), self._made[key]))
 
 
@@ -164,10 +173,10 @@ class Layout:
         return np.asarray(sum(rows, np.zeros((max([row.shape[0] for row in rows], default=1), 3))))
 
     def gradient_hz(self, index: int, points_m: Real) -> Real:
-        """Return the offset at points in each bin of a pulse: (n, 1) if constant, else (n, bins)."""
+        """Return the offset at points by a pulse's gradient at its peak; shape (n,), (1,) where it selects none."""
         if not self.axes_of[index]:
-            return np.zeros((1, 1))
-        return gradient_offset(self.pulses[index], points_m, self.bins[index])
+            return np.zeros(1)
+        return np.asarray(points_m @ self.pulses[index].gradient_peak)
 
 
 def layout(
@@ -203,16 +212,17 @@ def layout(
     directions = [_direction(rf, number) for number, rf in enumerate(pulses)]
     slabs = _distinct([direction for direction in directions if direction is not None])
     slab_of = [None if d is None else _match(d, slabs) for d in directions]
-    ranges = [
-        shifts_hz if slab is None else _offsets(rf, profiles.half_width_hz(rf, quiet))
-        for rf, slab in zip(pulses, slab_of, strict=True)
-    ]
-    bins = _bins(pulses, ranges, tolerance)
-    profile_bins = _bins(pulses, ranges, _COARSER * tolerance)
     found = []
     for number, direction in enumerate(slabs):
         members = tuple(index for index, slab in enumerate(slab_of) if slab == number)
         found.append(_slab(direction, members, [pulses[index] for index in members], voxel, quiet, profiles))
+    ranges = [
+        shifts_hz if slab is None else _offsets(rf, found[slab], profiles.half_width_hz(rf, _QUIET))
+        for rf, slab in zip(pulses, slab_of, strict=True)
+    ]
+    tolerances = (tolerance, _COARSER * tolerance)
+    found_bins = [profiles.bins(rf, at, tolerances) for rf, at in zip(pulses, ranges, strict=True)]
+    bins, profile_bins = zip(*found_bins, strict=True)
     _, rest = _basis(slabs)
     unselected = tuple((d, UNSELECTED_M if voxel is None else voxel.along(d)) for d in rest)
     return arranged(
@@ -302,17 +312,6 @@ def _enclose(basis: Real, slabs: Sequence[Axis], shifts_hz: Real) -> list[Axis]:
     return found
 
 
-def _bins(pulses: Sequence[Rf], ranges: list[Real], tolerance: float) -> tuple[int, ...]:
-    return tuple(sufficient_bins(rf, offsets, tolerance) for rf, offsets in zip(pulses, ranges, strict=True))
-
-
-def gradient_offset(rf: Rf, points_m: Real, bins: int) -> Real:
-    """Return the offset in Hz at points (n, 3) in each bin: (n, 1) for a constant gradient, else (n, bins)."""
-    if has_constant_gradient(rf):
-        return np.asarray(points_m @ rf.gradient_hz_per_m.mean(axis=0))[:, None]
-    return np.asarray(points_m @ rebin(rf, bins)[1].T)
-
-
 def _direction(rf: Rf, number: int) -> Real | None:
     gradient = rf.gradient_hz_per_m
     mean = gradient[np.argmax(np.abs(gradient).sum(axis=1))]
@@ -344,11 +343,17 @@ def _played(rf: Rf, offsets_hz: Real) -> tuple[Complex, Complex]:
     if rf.b1_hz.size == 1:
         return hard(offsets_hz, rf.b1_hz, rf.duration_s)
     bins = min(rf.b1_hz.size, int(np.ceil(8 * np.abs(offsets_hz).max() * rf.duration_s)))
-    return whole(rf, offsets_hz + rf.offset_hz, np.zeros(1), bins)
+    steadily = replace(rf, gradient_hz_per_m=np.zeros((1, 3)))
+    return whole(steadily, offsets_hz + rf.offset_hz, np.zeros(1), bins)
 
 
-def _offsets(rf: Rf, half_width_hz: float) -> Real:
-    return rf.offset_hz + np.linspace(-1, 1, 65) * half_width_hz
+def _offsets(rf: Rf, slab: Axis, half_width_hz: float) -> Real:
+    """Return offsets over all that a pulse touches, and over all of the slab where its wings count."""
+    reach = half_width_hz
+    if slab.taper:
+        ends = np.array([slab.low_m, slab.high_m]) * float(rf.gradient_peak @ slab.direction)
+        reach = max(reach, float(np.abs(ends - rf.offset_hz).max()))
+    return rf.offset_hz + np.linspace(-1, 1, 65) * reach
 
 
 def _slab(

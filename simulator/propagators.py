@@ -37,8 +37,10 @@ from pulsespec.simulator.operators import (
 )
 from pulsespec.simulator.rotations import (
     Rotation,
-    rebin,
+    binned,
+    offsets,
     relative,
+    steady,
     trajectory,
     vector_elements,
 )
@@ -46,11 +48,9 @@ from pulsespec.simulator.rotations import (
 Complex = NDArray[np.complex128]
 Real = NDArray[np.float64]
 
-_PHASE_PER_STEP = {False: 0.2, True: 0.1}
+_PHASE_PER_STEP = {False: 0.25, True: 0.1}
 _CYCLES_PER_STEP = {False: 0.30, True: 0.08}
 _NODES_PER_STEP = {False: 8, True: 16}
-_MIRRORED = 1e-5
-"""Largest difference of a pulse from its mirror image, over its peak, that counts as none: a file has six digits."""
 
 
 @dataclass(frozen=True)
@@ -146,10 +146,9 @@ def pulse_propagators(
     j_hz
         Couplings, symmetric; shape (n_spins, n_spins).
     gradient_hz
-        Offset that the gradient adds at each position, constant or in each of `bins`; shape
-        (n_positions, 1) or (n_positions, bins).
+        Offset that the gradient adds at each position when it is at its peak; shape (n_positions,).
     bins
-        Least number of intervals of constant B1.
+        Least number of intervals in which B1 and gradient are taken by their moments.
     accuracy
         Step lengths, precision and whose arrays.
 
@@ -167,7 +166,7 @@ def pulse_propagators(
         _Cluster(system if parted is None else operators(tuple(system.spins[i] for i in spins)), spins, j_hz)
         for spins in ((every,) if parted is None else parted.clusters)
     ]
-    halves = 2 if gradient_hz.shape[-1] == 1 and is_mirrored(rf) else 1
+    halves = 2 if rf.has_constant_gradient and rf.is_mirrored else 1
     path, steps = _path(clusters, rf, shift_hz, gradient_hz, bins, accuracy, halves)
     found = [_played(cluster, path, rf, steps, accuracy, halves) for cluster in clusters]
     return library.fetch(found[0] if parted is None else joined(parted, *found))
@@ -205,16 +204,17 @@ def _path(
         steps = max(_steps(cluster, rf, shift_hz, accuracy) for cluster in clusters)
         per_step = max(_NODES_PER_STEP[accuracy.tight], 2 * int(np.ceil(_nodes(rf, accuracy) / steps / 2)))
         steps = int(np.ceil(steps / halves))
-    if gradient_hz.shape[-1] > 1:  # bins are then a power of two, and nodes should divide them
-        steps, per_step = (2 ** int(np.ceil(np.log2(number))) for number in (steps, per_step))
-    bins, gradient_hz = _divide(rf, gradient_hz, bins, halves * steps * per_step, accuracy)
-    b1_hz, _ = rebin(rf, bins)
+    nodes = steps * per_step
+    bins = halves * nodes * int(np.ceil(bins / (halves * nodes)))
+    step_s = rf.duration_s / bins
+    mean, moment = binned(rf.b1_hz, bins)
     if halves == 2:
-        b1_hz = (b1_hz[: bins // 2] + b1_hz[: bins // 2 - 1 : -1]) / 2
-    offset_hz = (shift_hz - rf.offset_hz)[:, None, None] + gradient_hz
-    library = load_library(accuracy.library)
-    made = trajectory(library.array(offset_hz), library.array(b1_hz), rf.duration_s / bins, steps * per_step)
-    return made, steps
+        mean = (mean[: bins // 2] + mean[: bins // 2 - 1 : -1]) / 2
+        moment = (moment[: bins // 2] - moment[: bins // 2 - 1 : -1]) / 2
+    array = load_library(accuracy.library).array
+    offset = offsets(rf, (shift_hz - rf.offset_hz)[:, None] + 0 * gradient_hz, gradient_hz, bins)
+    fields = steady((array(offset[0]), array(offset[1])), (array(mean), array(moment)), step_s)
+    return trajectory(*fields, step_s, nodes), steps
 
 
 def _played(cluster: _Cluster, path: Rotation, rf: Rf, steps: int, accuracy: Accuracy, halves: int) -> Any:
@@ -235,14 +235,6 @@ def _played(cluster: _Cluster, path: Rotation, rf: Rf, steps: int, accuracy: Acc
     return xp.matrix_transpose(real) @ real * library.array((carrier * turn).astype(accuracy.dtype))
 
 
-def is_mirrored(rf: Rf) -> bool:
-    """Return whether a pulse has one phase and is the same backwards."""
-    peak = float(np.abs(rf.b1_hz).max())
-    across = (rf.b1_hz * np.exp(-1j * np.angle(rf.b1_hz.sum()))).imag
-    backwards = np.abs(rf.b1_hz - rf.b1_hz[::-1]).max()
-    return bool(abs(rf.b1_hz.sum()) > 0 and max(np.abs(across).max(), backwards) < _MIRRORED * peak)
-
-
 def _rotated(system: Operators, path: Rotation, accuracy: Accuracy) -> Any:
     """Return the rotation of the whole system at the end of its path; shape (n_positions, dimension, dimension)."""
     xp = array_api_compat.array_namespace(*path)
@@ -254,17 +246,6 @@ def _nodes(rf: Rf, accuracy: Accuracy) -> int:
     """Return how many nodes resolve the nutation: the largest angle between two is about 0.4 (0.2) rad."""
     turns = float(np.abs(rf.b1_hz).max()) * rf.duration_s
     return int(np.ceil(2 * np.pi * turns / (0.2 if accuracy.tight else 0.4)))
-
-
-def _divide(rf: Rf, gradient_hz: Real, bins: int, nodes: int, accuracy: Accuracy) -> tuple[int, Real]:
-    """Return bins that `nodes` divides; samples are cut into equal parts where averages would not do."""
-    played = rf.b1_hz.size if gradient_hz.shape[-1] == 1 else gradient_hz.shape[-1]
-    if gradient_hz.shape[-1] == 1 and not accuracy.tight:
-        return nodes * int(np.ceil(bins / nodes)), gradient_hz
-    repeats = nodes // int(np.gcd(played, nodes))
-    if gradient_hz.shape[-1] > 1:
-        gradient_hz = np.repeat(gradient_hz, repeats, axis=-1)
-    return played * repeats, gradient_hz
 
 
 def _coupling(cluster: _Cluster, path: Rotation, duration_s: float, steps: int, accuracy: Accuracy) -> Any:

@@ -54,7 +54,5 @@ def test_propagators_of_a_chain_agree_with_sample_by_sample_exponentials(toleran
     shift = np.array([-330.0, -250.0, -20.0, -150.0, -170.0, -90.0])
     j, rf = chain(5, 6), shaped(samples=120, duration_s=2e-3, peak_hz=900.0)
     assert division((0.5,) * 6, j, rf.duration_s, tolerance) is not None
-    got = pulse_propagators(
-        operators((0.5,) * 6), rf, shift, j, np.array([[-300.0]]), 120, Accuracy(tolerance)
-    )
+    got = pulse_propagators(operators((0.5,) * 6), rf, shift, j, np.array([-300.0]), 120, Accuracy(tolerance))
     assert np.abs(got[0] - brute_force((0.5,) * 6, rf, shift, j, -300.0)).max() < largest
