@@ -40,6 +40,7 @@ from pulsespec.simulator.rotations import (
     binned,
     offsets,
     relative,
+    space,
     steady,
     trajectory,
     vector_elements,
@@ -219,9 +220,9 @@ def _path(
 
 def _played(cluster: _Cluster, path: Rotation, rf: Rf, steps: int, accuracy: Accuracy, halves: int) -> Any:
     """Return the propagators of a cluster from the rotations of all spins; shape (n_positions, dim, dim)."""
-    xp, system = array_api_compat.array_namespace(*path), cluster.system
+    xp, system = space(*path), cluster.system
     if len(cluster.spins) < path[0].shape[0]:
-        path = tuple(xp.stack([part[spin, ...] for spin in cluster.spins]) for part in path)
+        path = _taken(path, cluster.spins)
     u = _rotated(system, path, accuracy)
     if cluster.pairs:
         u = u @ _coupling(cluster, path, rf.duration_s / halves, steps, accuracy)
@@ -237,9 +238,10 @@ def _played(cluster: _Cluster, path: Rotation, rf: Rf, steps: int, accuracy: Acc
 
 def _rotated(system: Operators, path: Rotation, accuracy: Accuracy) -> Any:
     """Return the rotation of the whole system at the end of its path; shape (n_positions, dimension, dimension)."""
-    xp = array_api_compat.array_namespace(*path)
-    last: Any = product_representation(system.spins, path[0][..., -1], path[1][..., -1])
-    return system.inside(xp.astype(last, getattr(xp, accuracy.dtype.__name__)))
+    xp = space(*path)
+    kind = getattr(xp, accuracy.dtype.__name__)
+    last = (xp.astype(part[..., -1], kind) for part in path)
+    return system.inside(product_representation(system.spins, *last))
 
 
 def _nodes(rf: Rf, accuracy: Accuracy) -> int:
@@ -250,57 +252,48 @@ def _nodes(rf: Rf, accuracy: Accuracy) -> int:
 
 def _coupling(cluster: _Cluster, path: Rotation, duration_s: float, steps: int, accuracy: Accuracy) -> Any:
     """Return what the coupling adds to the rotations of a path; shape (n_positions, dimension, dimension)."""
-    xp = array_api_compat.array_namespace(*path)
-    system, pairs, j_hz = cluster.system, cluster.pairs, cluster.j_hz
-    real, imaginary = (
-        xp.stack(parts, axis=-1)
-        for parts in zip(
-            *[_moments(path, i, k, j_hz[i, k], duration_s, steps) for i, k in pairs], strict=True
-        )
-    )
-    size, shape = system.dimension, real.shape[:3]
-    where = array_api_compat.device(path[0])
-    single = xp.float64 if accuracy.tight else xp.float32
-    h0, h1 = (
-        xp.astype(
-            xp.reshape(
-                _times(real[order, ...], system.bilinear(pairs)[0], single, where)
-                + 1j * _times(imaginary[order, ...], system.bilinear(pairs)[1], single, where),
-                (*shape[1:], size, size),
-            ),
-            getattr(xp, accuracy.dtype.__name__),
-        )
-        for order in range(2)
-    )
+    h0, h1 = _moments(cluster, path, duration_s, steps, accuracy)
+    xp = space(h0)
     cross = h0 @ h1
-    factors = _exponential(cross - xp.conj(xp.matrix_transpose(cross)) - 1j * h0, accuracy)
-    return reduce(lambda before, step: factors[step, ...] @ before, range(1, shape[1]), factors[0, ...])
+    cross -= xp.conj(xp.matrix_transpose(cross))
+    h0 *= -1j
+    cross += h0
+    factors = _exponential(cross, accuracy)
+    return reduce(lambda before, step: factors[step, ...] @ before, range(1, steps), factors[0, ...])
 
 
-def _times(moments: Any, products: Real, dtype: Any, where: Any) -> Any:
-    """Return sums of products of operators: (steps, n_positions, kinds, n_pairs) to (steps, n_positions, n**2)."""
-    xp = array_api_compat.array_namespace(moments)
-    flat = xp.reshape(xp.matrix_transpose(moments), (*moments.shape[:2], -1))
-    return xp.astype(flat, dtype) @ xp.asarray(products, dtype=dtype, device=where)
-
-
-def _moments(path: Rotation, i: int, k: int, j_hz: float, duration_s: float, steps: int) -> tuple[Any, Any]:
-    """Return B0 and B1 of one pair in each step in rad, for products that are real and imaginary.
-
-    Shapes (2, steps, n_positions, 5) and (2, steps, n_positions, 4).
-    """
-    xp = array_api_compat.array_namespace(*path)
-    pair = relative((path[0][i, ...], path[1][i, ...]), (path[0][k, ...], path[1][k, ...]))
-    weights = _simpson(pair[0].shape[-1], steps) * (2 * np.pi * j_hz * duration_s / steps)
-    onto = xp.asarray(weights, device=array_api_compat.device(pair[0]))
+def _moments(
+    cluster: _Cluster, path: Rotation, duration_s: float, steps: int, accuracy: Accuracy
+) -> tuple[Any, Any]:
+    """Return B0 and B1 of the coupling in each step in rad; shapes (steps, n_positions, dimension, dimension)."""
+    xp = space(*path)
+    ones, others = zip(*cluster.pairs, strict=True)
+    pair = relative(_taken(path, ones), _taken(path, others))
     elements = vector_elements(pair)
+    real_type = xp.float64 if accuracy.tight else xp.float32
+    where = array_api_compat.device(pair[0])
+    angle = [2 * np.pi * cluster.j_hz[one] * duration_s / steps for one in cluster.pairs]
+    onto = xp.asarray(_simpson(pair[0].shape[-1], steps), device=where)
 
-    def integrated(which: tuple[int, ...]) -> Any:
-        values = xp.stack([elements[number] for number in which], axis=-2) @ onto
-        by_step = xp.reshape(values, (*values.shape[:-1], 2, steps))
-        return xp.permute_dims(by_step, (2, 3, 0, 1))
+    def integrated(which: tuple[int, ...], products: Real) -> Any:
+        values = xp.stack([elements[number] for number in which], axis=1) @ onto
+        values = values * xp.asarray(np.array(angle)[:, None, None, None], device=where)
+        pairs, kinds, n, _ = values.shape  # to 2, steps, n_positions, pairs and kinds
+        values = xp.permute_dims(xp.reshape(values, (pairs, kinds, n, 2, steps)), (3, 4, 2, 0, 1))
+        flat = xp.astype(xp.reshape(values, (2, steps * n, pairs * kinds)), real_type)
+        return flat @ xp.asarray(products, dtype=real_type, device=where)
 
-    return integrated(REAL_PRODUCTS), integrated(IMAGINARY_PRODUCTS)
+    real, imaginary = cluster.system.bilinear(cluster.pairs)
+    both = 1j * integrated(IMAGINARY_PRODUCTS, imaginary)
+    both += integrated(REAL_PRODUCTS, real)
+    both = xp.reshape(both, (2, steps, -1, cluster.system.dimension, cluster.system.dimension))
+    return both[0, ...], both[1, ...]
+
+
+def _taken(path: Rotation, spins: tuple[int, ...]) -> Rotation:
+    xp = space(*path)
+    rows = xp.asarray(np.array(spins), device=array_api_compat.device(path[0]))
+    return xp.take(path[0], rows, axis=0), xp.take(path[1], rows, axis=0)
 
 
 def _simpson(nodes: int, steps: int) -> Real:
@@ -318,11 +311,17 @@ def _simpson(nodes: int, steps: int) -> Real:
 
 def _exponential(x: Any, accuracy: Accuracy) -> Any:
     """Return exp(x) of small matrices by its Taylor series, to degree 4 or (tight) 8."""
-    xp = array_api_compat.array_namespace(x)
+    xp = space(x)
     identity = xp.eye(x.shape[-1], dtype=x.dtype, device=array_api_compat.device(x))
     square = x @ x
     if not accuracy.tight:
-        return identity + x + square @ (square / 24 + x / 6 + identity / 2)
+        found = square @ (square + 4 * x)
+        found /= 24
+        square /= 2
+        found += square
+        found += x
+        found += identity
+        return found
     low = identity + x + square / 2 + (x @ square) / 6
     fourth = square @ square
     high = identity / 24 + x / 120 + square / 720 + (x @ square) / 5040 + fourth / 40320
