@@ -46,6 +46,7 @@ _QUIET = 0.02  # |b| below this beyond the transition bands: the stop-band rippl
 TIGHT = 5e-5
 """Tolerance below which wings of pulses are covered too, and steps are halved."""
 _COARSER = 30.0  # bins for profiles alone are chosen for a tolerance this much larger
+_OUTSIDE = 30.0  # error of rotations that is allowed beyond the transition bands, over the tolerance
 _MARGIN = 2.0
 _TIGHT_MARGIN, _WIDEST = 16.0, 32.0
 _OBJECT_M, _FADING, _FLAT = 0.5, 0.6, 1.2
@@ -94,9 +95,10 @@ class Axis:
 
 
 class Profiles:
-    """Order profiles of single spins, made once for all pulses of one shape."""
+    """Order profiles of single spins, made once for all pulses of one shape, in single or in double precision."""
 
-    def __init__(self) -> None:
+    def __init__(self, single: bool = False) -> None:
+        self.single = single
         self._made: dict[tuple[object, ...], Rotation] = {}
         self._widths: dict[tuple[object, ...], float] = {}
         self._bins: dict[tuple[object, ...], tuple[int, ...]] = {}
@@ -115,17 +117,17 @@ class Profiles:
             self._widths[key] = width
         return self._widths[key]
 
-    def bins(self, rf: Rf, offsets_hz: Real, tolerances: tuple[float, ...]) -> tuple[int, ...]:
-        """Return the bins that resolve a pulse at offsets from the receiver's reference, to each tolerance."""
+    def bins(self, rf: Rf, offsets_hz: Real, allowed: tuple[Real | float, ...]) -> tuple[int, ...]:
+        """Return the bins that resolve a pulse at offsets from the receiver's reference, as is allowed for each."""
         relative = offsets_hz - rf.offset_hz
-        key = (*rf.key, np.round(relative, 3).tobytes(), tolerances)
+        key = (*rf.key, np.round(relative, 3).tobytes(), *(np.asarray(each).tobytes() for each in allowed))
         if key not in self._bins:
-            self._bins[key] = sufficient_bins(rf.on_resonance, relative, tolerances)
+            self._bins[key] = sufficient_bins(rf.on_resonance, relative, allowed, self.single)
         return self._bins[key]
 
-    def __reduce__(self) -> tuple[type, tuple[()]]:
+    def __reduce__(self) -> tuple[type, tuple[bool]]:
         """Travel to another process without what was made."""
-        return Profiles, ()
+        return Profiles, (self.single,)
 
     def of(self, rf: Rf, points_m: Real, bins: int, shift_hz: float = 0.0) -> Complex:
         """Return the order matrices of a pulse at points (n, 3) in space; shape (n, 3, 3)."""
@@ -135,7 +137,9 @@ class Profiles:
         digest = hashlib.blake2b(np.round(gradient, 3).tobytes(), digest_size=16).digest()
         key = (*rf.key, bins, round(offset, 3), digest)
         if key not in self._made:
-            self._made[key] = whole(rf.on_resonance, np.full(len(gradient), offset), gradient, bins)
+            self._made[key] = whole(
+                rf.on_resonance, np.full(len(gradient), offset), gradient, bins, self.single
+            )
         return order_matrix(after(about_z(2 * np.pi * rf.offset_hz * rf.duration_s), self._made[key]))
 
 
@@ -207,7 +211,7 @@ def layout(
         A gradient turns during a pulse, or entangled slices enclose no volume.
 
     """
-    profiles = profiles or Profiles()
+    profiles = profiles or Profiles(single=tolerance > TIGHT)
     quiet = _QUIET if tolerance > TIGHT else float(np.sqrt(tolerance))  # what |b| adds goes with its square
     directions = [_direction(rf, number) for number, rf in enumerate(pulses)]
     slabs = _distinct([direction for direction in directions if direction is not None])
@@ -216,12 +220,10 @@ def layout(
     for number, direction in enumerate(slabs):
         members = tuple(index for index, slab in enumerate(slab_of) if slab == number)
         found.append(_slab(direction, members, [pulses[index] for index in members], voxel, quiet, profiles))
-    ranges = [
-        shifts_hz if slab is None else _offsets(rf, found[slab], profiles.half_width_hz(rf, _QUIET))
+    found_bins = [
+        _bins(rf, None if slab is None else found[slab], tolerance, shifts_hz, profiles)
         for rf, slab in zip(pulses, slab_of, strict=True)
     ]
-    tolerances = (tolerance, _COARSER * tolerance)
-    found_bins = [profiles.bins(rf, at, tolerances) for rf, at in zip(pulses, ranges, strict=True)]
     bins, profile_bins = zip(*found_bins, strict=True)
     _, rest = _basis(slabs)
     unselected = tuple((d, UNSELECTED_M if voxel is None else voxel.along(d)) for d in rest)
@@ -347,13 +349,21 @@ def _played(rf: Rf, offsets_hz: Real) -> tuple[Complex, Complex]:
     return whole(steadily, offsets_hz + rf.offset_hz, np.zeros(1), bins)
 
 
-def _offsets(rf: Rf, slab: Axis, half_width_hz: float) -> Real:
-    """Return offsets over all that a pulse touches, and over all of the slab where its wings count."""
-    reach = half_width_hz
+def _bins(
+    rf: Rf, slab: Axis | None, tolerance: float, shifts_hz: Real, profiles: Profiles
+) -> tuple[int, ...]:
+    """Return the bins for propagators and for profiles, over all of a slab; less is asked of what lies far outside."""
+    coarser = _COARSER * tolerance
+    if slab is None:
+        return profiles.bins(rf, shifts_hz, (tolerance, coarser))
+    ends = np.array([slab.low_m, slab.high_m]) * float(rf.gradient_peak @ slab.direction)
+    width = profiles.half_width_hz(rf, _QUIET)
+    offsets = np.linspace(-1, 1, 129) * max(width, float(np.abs(ends - rf.offset_hz).max()))
     if slab.taper:
-        ends = np.array([slab.low_m, slab.high_m]) * float(rf.gradient_peak @ slab.direction)
-        reach = max(reach, float(np.abs(ends - rf.offset_hz).max()))
-    return rf.offset_hz + np.linspace(-1, 1, 65) * reach
+        return profiles.bins(rf, rf.offset_hz + offsets, (tolerance, coarser))
+    inside = np.abs(offsets) < width
+    allowed = tuple(np.where(inside, most, _OUTSIDE * tolerance) for most in (tolerance, coarser))
+    return profiles.bins(rf, rf.offset_hz + offsets, allowed)
 
 
 def _slab(

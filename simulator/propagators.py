@@ -212,10 +212,12 @@ def _path(
     if halves == 2:
         mean = (mean[: bins // 2] + mean[: bins // 2 - 1 : -1]) / 2
         moment = (moment[: bins // 2] - moment[: bins // 2 - 1 : -1]) / 2
-    array = load_library(accuracy.library).array
-    offset = offsets(rf, (shift_hz - rf.offset_hz)[:, None] + 0 * gradient_hz, gradient_hz, bins)
-    fields = steady((array(offset[0]), array(offset[1])), (array(mean), array(moment)), step_s)
-    return trajectory(*fields, step_s, nodes), steps
+    library = load_library(accuracy.library)
+    still = np.broadcast_to((shift_hz - rf.offset_hz)[:, None], (len(shift_hz), len(gradient_hz)))
+    mean, moment, *offset = map(library.array, (mean, moment, *offsets(rf, still, gradient_hz, bins)))
+    path = trajectory(*steady((offset[0], offset[1]), (mean, moment), step_s), step_s, nodes)
+    kind = getattr(library.xp, accuracy.dtype.__name__)
+    return (library.xp.astype(path[0], kind), library.xp.astype(path[1], kind)), steps
 
 
 def _played(cluster: _Cluster, path: Rotation, rf: Rf, steps: int, accuracy: Accuracy, halves: int) -> Any:
@@ -223,7 +225,7 @@ def _played(cluster: _Cluster, path: Rotation, rf: Rf, steps: int, accuracy: Acc
     xp, system = space(*path), cluster.system
     if len(cluster.spins) < path[0].shape[0]:
         path = _taken(path, cluster.spins)
-    u = _rotated(system, path, accuracy)
+    u = _rotated(system, path)
     if cluster.pairs:
         u = u @ _coupling(cluster, path, rf.duration_s / halves, steps, accuracy)
     carrier = np.exp(-2j * np.pi * rf.offset_hz * rf.duration_s * system.m)[:, None]
@@ -236,12 +238,9 @@ def _played(cluster: _Cluster, path: Rotation, rf: Rf, steps: int, accuracy: Acc
     return xp.matrix_transpose(real) @ real * library.array((carrier * turn).astype(accuracy.dtype))
 
 
-def _rotated(system: Operators, path: Rotation, accuracy: Accuracy) -> Any:
+def _rotated(system: Operators, path: Rotation) -> Any:
     """Return the rotation of the whole system at the end of its path; shape (n_positions, dimension, dimension)."""
-    xp = space(*path)
-    kind = getattr(xp, accuracy.dtype.__name__)
-    last = (xp.astype(part[..., -1], kind) for part in path)
-    return system.inside(product_representation(system.spins, *last))
+    return system.inside(product_representation(system.spins, path[0][..., -1], path[1][..., -1]))
 
 
 def _nodes(rf: Rf, accuracy: Accuracy) -> int:
@@ -273,14 +272,14 @@ def _moments(
     real_type = xp.float64 if accuracy.tight else xp.float32
     where = array_api_compat.device(pair[0])
     angle = [2 * np.pi * cluster.j_hz[one] * duration_s / steps for one in cluster.pairs]
-    onto = xp.asarray(_simpson(pair[0].shape[-1], steps), device=where)
+    onto = xp.asarray(_simpson(pair[0].shape[-1], steps), dtype=real_type, device=where)
 
     def integrated(which: tuple[int, ...], products: Real) -> Any:
         values = xp.stack([elements[number] for number in which], axis=1) @ onto
-        values = values * xp.asarray(np.array(angle)[:, None, None, None], device=where)
+        values = values * xp.asarray(np.array(angle)[:, None, None, None], dtype=real_type, device=where)
         pairs, kinds, n, _ = values.shape  # to 2, steps, n_positions, pairs and kinds
         values = xp.permute_dims(xp.reshape(values, (pairs, kinds, n, 2, steps)), (3, 4, 2, 0, 1))
-        flat = xp.astype(xp.reshape(values, (2, steps * n, pairs * kinds)), real_type)
+        flat = xp.reshape(values, (2, steps * n, pairs * kinds))
         return flat @ xp.asarray(products, dtype=real_type, device=where)
 
     real, imaginary = cluster.system.bilinear(cluster.pairs)

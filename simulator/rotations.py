@@ -201,7 +201,7 @@ def _running(parts: Rotation) -> Rotation:
     return parts
 
 
-def whole(rf: Rf, offset_hz: Any, gradient_hz: Any, bins: int) -> Rotation:
+def whole(rf: Rf, offset_hz: Any, gradient_hz: Any, bins: int, single: bool = False) -> Rotation:
     """Return the rotation by a whole pulse in the receiver's frame; shape (...).
 
     Parameters
@@ -214,14 +214,23 @@ def whole(rf: Rf, offset_hz: Any, gradient_hz: Any, bins: int) -> Rotation:
         Offset that the gradient adds at its peak, which it follows; broadcasts against `offset_hz`.
     bins
         Intervals in which B1 and gradient are taken by their mean and first moment.
+    single
+        Whether single precision will do: it loses about 1e-6 over a pulse.
 
     """
     step_s = rf.duration_s / bins
-    offset, b1_hz = steady(
-        offsets(rf, np.asarray(offset_hz) - rf.offset_hz, gradient_hz, bins), binned(rf.b1_hz, bins), step_s
-    )
-    a, b = trajectory(offset, b1_hz, step_s, 1)
+    offset = offsets(rf, np.asarray(offset_hz) - rf.offset_hz, gradient_hz, bins)
+    fields = steady(rounded(offset, single), rounded(binned(rf.b1_hz, bins), single), step_s)
+    a, b = trajectory(*fields, step_s, 1)
     return after(about_z(2 * np.pi * rf.offset_hz * rf.duration_s), (a[..., -1], b[..., -1]))
+
+
+def rounded(moments: Moments, single: bool) -> Moments:
+    """Return moments in single or in double precision."""
+    if not single:
+        return moments
+    kind = np.complex64 if np.iscomplexobj(moments[0]) else np.float32
+    return moments[0].astype(kind), moments[1].astype(kind)
 
 
 def offsets(rf: Rf, offset_hz: Real, gradient_hz: Real, bins: int) -> Moments:
@@ -236,8 +245,10 @@ def offsets(rf: Rf, offset_hz: Real, gradient_hz: Real, bins: int) -> Moments:
     return offset_hz[..., None] + gradient_hz[..., None] * mean, gradient_hz[..., None] * moment
 
 
-def sufficient_bins(rf: Rf, offsets_hz: Real, tolerances: Sequence[float]) -> tuple[int, ...]:
-    """Return the number of bins at which no rotation at `offsets_hz` is off by more than each of `tolerances`.
+def sufficient_bins(
+    rf: Rf, offsets_hz: Real, allowed: Sequence[Real | float], single: bool = False
+) -> tuple[int, ...]:
+    """Return the numbers of bins at which no rotation is off by more than each of what is allowed at `offsets_hz`.
 
     The error is of fourth order, so that the change on doubling the bins is that of the fewer. Where the gradient
     changes during the pulse, the offsets are those at its peak, and follow it.
@@ -245,13 +256,13 @@ def sufficient_bins(rf: Rf, offsets_hz: Real, tolerances: Sequence[float]) -> tu
     still = np.zeros_like(offsets_hz)
     at = (offsets_hz, still) if rf.has_constant_gradient else (still, offsets_hz)
     bins = min(_FEWEST_BINS, rf.b1_hz.size)
-    found: dict[float, int] = {}
-    now = whole(rf, *at, bins)
-    while len(found) < len(set(tolerances)):
-        finer = whole(rf, *at, 2 * bins)
-        change = max(np.abs(now[0] - finer[0]).max(), np.abs(now[1] - finer[1]).max())
-        for tolerance in tolerances:
-            if change < tolerance or bins > _MOST_BINS * rf.b1_hz.size:
-                found.setdefault(tolerance, bins)
+    found: dict[int, int] = {}
+    now = whole(rf, *at, bins, single)
+    while len(found) < len(allowed):
+        finer = whole(rf, *at, 2 * bins, single)
+        change = np.maximum(np.abs(now[0] - finer[0]), np.abs(now[1] - finer[1]))
+        for number, most in enumerate(allowed):
+            if np.all(change < most) or bins > _MOST_BINS * rf.b1_hz.size:
+                found.setdefault(number, bins)
         bins, now = 2 * bins, finer
-    return tuple(found[tolerance] for tolerance in tolerances)
+    return tuple(found[number] for number in range(len(allowed)))
