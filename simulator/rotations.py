@@ -24,6 +24,8 @@ Moments = tuple[Any, Any]
 
 _FEWEST_BINS, _MOST_BINS = 16, 4
 """Bins of a pulse: the fewest that are tried, and the most over its samples."""
+_AT_ONCE = 2**17
+"""Bins of all positions that are turned at once, so that they stay near to the processor."""
 _SMALL = 0.25
 """Square of half a rotation's angle below which its Taylor series, to degree 8 or 9, is exact to 1e-13."""
 
@@ -218,8 +220,14 @@ def whole(rf: Rf, offset_hz: Any, gradient_hz: Any, bins: int, single: bool = Fa
         Whether single precision will do: it loses about 1e-6 over a pulse.
 
     """
+    at = np.broadcast_arrays(offset_hz, gradient_hz)
+    rows = max(1, _AT_ONCE // bins)
+    if at[0].ndim == 1 and at[0].size > rows:
+        cuts = [slice(start, start + rows) for start in range(0, at[0].size, rows)]
+        parts = [whole(rf, at[0][cut], at[1][cut], bins, single) for cut in cuts]
+        return np.concatenate([a for a, _ in parts]), np.concatenate([b for _, b in parts])
     step_s = rf.duration_s / bins
-    offset = offsets(rf, np.asarray(offset_hz) - rf.offset_hz, gradient_hz, bins)
+    offset = offsets(rf, at[0] - rf.offset_hz, at[1], bins)
     fields = steady(rounded(offset, single), rounded(binned(rf.b1_hz, bins), single), step_s)
     a, b = trajectory(*fields, step_s, 1)
     return after(about_z(2 * np.pi * rf.offset_hz * rf.duration_s), (a[..., -1], b[..., -1]))
