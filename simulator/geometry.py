@@ -21,9 +21,6 @@ from scipy.sparse.csgraph import connected_components
 from pulsespec.errors import SequenceError
 from pulsespec.simulator.blocks import Rf
 from pulsespec.simulator.rotations import (
-    Rotation,
-    about_z,
-    after,
     hard,
     order_matrix,
     sufficient_bins,
@@ -99,7 +96,7 @@ class Profiles:
 
     def __init__(self, single: bool = False) -> None:
         self.single = single
-        self._made: dict[tuple[object, ...], Rotation] = {}
+        self._made: dict[tuple[object, ...], Complex] = {}
         self._widths: dict[tuple[object, ...], float] = {}
         self._bins: dict[tuple[object, ...], tuple[int, ...]] = {}
 
@@ -137,10 +134,11 @@ class Profiles:
         digest = hashlib.blake2b(np.round(gradient, 3).tobytes(), digest_size=16).digest()
         key = (*rf.key, bins, round(offset, 3), digest)
         if key not in self._made:
-            self._made[key] = whole(
-                rf.on_resonance, np.full(len(gradient), offset), gradient, bins, self.single
-            )
-        return order_matrix(after(about_z(2 * np.pi * rf.offset_hz * rf.duration_s), self._made[key]))
+            offsets = np.full(len(gradient), offset)
+            self._made[key] = order_matrix(whole(rf.on_resonance, offsets, gradient, bins, self.single))
+        carrier = np.exp(-2j * np.pi * rf.offset_hz * rf.duration_s * np.arange(-1, 2))
+        found = self._made[key]
+        return found if not rf.offset_hz else carrier.astype(found.dtype)[:, None] * found
 
 
 @dataclass(frozen=True)

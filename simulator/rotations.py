@@ -230,6 +230,8 @@ def whole(rf: Rf, offset_hz: Any, gradient_hz: Any, bins: int, single: bool = Fa
     offset = offsets(rf, at[0] - rf.offset_hz, at[1], bins)
     fields = steady(rounded(offset, single), rounded(binned(rf.b1_hz, bins), single), step_s)
     a, b = trajectory(*fields, step_s, 1)
+    if not rf.offset_hz:
+        return a[..., -1], b[..., -1]
     return after(about_z(2 * np.pi * rf.offset_hz * rf.duration_s), (a[..., -1], b[..., -1]))
 
 
