@@ -13,7 +13,7 @@ from pulsespec.recon.pipeline import recon
 from pulsespec.recon.quantify import QuantifySettings, quantify
 from pulsespec.recon.read import read
 from pulsespec.simulator.acquire import acquire
-from pulsespec.simulator.broad import broad_lines
+from pulsespec.simulator.broad import fit_lines
 from pulsespec.simulator.phantom import load_phantom
 
 SEEDS = range(20)
@@ -27,7 +27,7 @@ def main() -> None:
         sequence, raw = Path(folder) / "press.seq", Path(folder) / "raw.h5"
         commands.export(DEMO_PROTOCOL, DEMO_SCANNER, sequence)
         basis = commands.basis_of(sequence, list(voxel.concentrations_mm), None)
-        whole = basis.with_broad(broad_lines(basis.f0_hz))
+        whole = basis.with_broad(fit_lines(basis.f0_hz))
         for seed in SEEDS:
             acquire(sequence, basis, voxel, raw, seed=seed, overwrite=True)
             scan = recon(read([raw]))

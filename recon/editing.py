@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pulsespec.errors import DataError
+from pulsespec.errors import DataError, MismatchError
 
 _TARGETS = ((1.9, "gaba"), (4.56, "gsh"), (4.1, "lac"))
 """What a difference is called by where its pulse stands (consensus: Choi et al. 2021, doi:10.1002/nbm.4411)."""
@@ -67,6 +67,14 @@ class Combination:
     """For the name of its file: sum, diff, diff-gaba."""
     weights: tuple[float, ...]
     """Factor of each condition: of a basis, `--conditions 0:1,1:-1`."""
+
+    def edits_gaba(self, scheme: Scheme) -> bool:
+        """Return whether what is edited here, and not in the others, is GABA; also where bands are not known."""
+        bands = [
+            one.bands_ppm for one, weight in zip(scheme.conditions, self.weights, strict=True) if weight > 0
+        ]
+        target = _TARGETS[0][0]
+        return not any(bands) or all(_has(one, target) for one in bands)
 
 
 def is_difference(header: Mapping[str, Any]) -> bool:
@@ -128,6 +136,35 @@ def _by_names(scheme: Scheme) -> list[tuple[str, tuple[float, ...]]]:
             "pass the .seq that was played (--seq)"
         )
     return [("on", tuple(1.0 if one else -1.0 for one in on))]
+
+
+def matched(source: str, data: Scheme | None, sequence: Scheme | None) -> tuple[int, ...]:
+    """Return which condition of the sequence each condition of the data is.
+
+    Raises
+    ------
+    MismatchError
+        The frequencies that are edited, or names of on and off, do not say so without doubt.
+
+    """
+    said = "nothing" if data is None else data.words
+    played = "no editing" if sequence is None else sequence.words
+    found: list[list[int]] = []
+    if data is not None and sequence is not None and len(data.conditions) == len(sequence.conditions):
+        found = [
+            [k for k, other in enumerate(sequence.conditions) if _same(one, other)] for one in data.conditions
+        ]
+    if not found or any(len(row) != 1 for row in found) or len({row[0] for row in found}) != len(found):
+        raise MismatchError(f"{source}: has conditions {said}, but the sequence has {played}")
+    return tuple(row[0] for row in found)
+
+
+def _same(first: Condition, second: Condition) -> bool:
+    """Compare what is edited; where the bands of one are not known, whether both are on or both are off."""
+    if not (first.bands_ppm and second.bands_ppm):
+        return first.is_on is not None and first.is_on == second.is_on
+    mine, other = (sorted(b for b in one.bands_ppm if b < _NOTHING_PPM) for one in (first, second))
+    return len(mine) == len(other) and all(abs(a - b) < _NEAR_PPM for a, b in zip(mine, other, strict=True))
 
 
 def from_definitions(definitions: Mapping[str, Any]) -> Scheme | None:

@@ -1,107 +1,125 @@
-"""Linear-combination fit of one spectrum by variable projection.
+"""Linear-combination fits, of one spectrum or of many at once.
 
-Amplitudes (non-negative) and baseline are solved linearly inside a nonlinear search over phase, shifts and
-widths (Golub and Pereyra 1973, doi:10.1137/0710036, with Kaufman's Jacobian 1975, doi:10.1007/BF01932995).
+Amplitudes (non-negative) and baseline are solved linearly inside a search over phase, shifts, widths and lineshape:
+`fit_model` is the model, `fit_search` the search, `fit_known` what is known beforehand, `fit_baseline` chooses how
+stiff the baseline is.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import least_squares, nnls
 
 from pulsespec.conventions import ppm_to_hz, to_spectrum
 from pulsespec.errors import DataError, InputError
-from pulsespec.recon.fit_model import Problem, bins_in_range, chain, evaluate, unpack
-from pulsespec.recon.fit_start import Start, find_start
+from pulsespec.executor import map_blocks
+from pulsespec.recon import fit_known
+from pulsespec.recon.fit_baseline import choose_log_weight
+from pulsespec.recon.fit_model import Problem, named, problem_of
+from pulsespec.recon.fit_result import FitResult
+from pulsespec.recon.fit_search import ENOUGH, Found, Solved, Task, derivatives, search, solve
+from pulsespec.recon.fit_settings import SUMS, FitSettings
+from pulsespec.recon.fit_start import find_start
+from pulsespec.recon.fit_words import judged
+from pulsespec.recon.natural_widths import natural_widths
 from pulsespec.recon.spline import Baseline, baseline
 from pulsespec.recon.transients import Transients
-from pulsespec.simulator.broad import ratio_priors
+
+__all__ = ["SUMS", "BatchResult", "FitResult", "FitSettings", "fit", "fit_batch"]
 
 Real = NDArray[np.float64]
+Complex = NDArray[np.complex128]
 
-STIFFNESSES = (0.5, 0.8, 1.3, 2.0, 3.2, 5.0)
-"""Effective dimensions per ppm among which the baseline's is chosen by the Akaike criterion."""
-_LEAST_SNR = 6.0
-_MOST_UNEXPLAINED = 0.3
-SUMS: Mapping[str, tuple[str, ...]] = {
-    "tNAA": ("NAA", "NAAG"),
-    "tCr": ("Cr", "PCr"),
-    "tCho": ("GPC", "PCh", "PCho", "Cho"),
-    "Glx": ("Glu", "Gln"),
-}
-"""Sums that are always reported where one of their parts was fitted."""
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """How a spectrum is fitted."""
-
-    ppm_range: tuple[float, float] = (0.2, 4.0)
-    """Fitted range of chemical shift, low to high; above 4 ppm water and its suppression distort."""
-    exclude_ppm: tuple[tuple[float, float], ...] = ()
-    """Ranges inside `ppm_range` that are left out."""
-    names: tuple[str, ...] | None = None
-    """Components to fit; by default all of the basis."""
-    stiffness: float | None = None
-    """Effective dimension of the baseline per ppm; chosen from the data where `None`."""
-    shift_sd_ppm: float = 0.004
-    """Prior standard deviation of a component's own shift (LCModel's default, Provencher 1993)."""
-    broad_width_sd_hz: float = 3.0
-    """Prior standard deviation of the width added to macromolecules and lipids."""
-    phase1_sd_deg_per_ppm: float = 1.0
-    """Prior standard deviation of the first-order phase."""
-    largest_shift_ppm: float = 0.3
-    """Widest reference shift that is looked for."""
-    ratio_priors: tuple[tuple[str, str, float, float], ...] = field(default_factory=ratio_priors)
-    """Soft constraints: component, references joined by "+", ratio, standard deviation of the ratio."""
+_BLOCK = 32
+"""Spectra that are fitted at once: some ten megabytes of signals."""
+_FIRST_DIMENSION = 1.5
+"""Effective dimension of the baseline per ppm until it is chosen from the data."""
+_FIRST_STEPS = 12
+_AMBIGUOUS = 1.5
+"""A second guess that leaves less than this times what the first leaves is followed too."""
+_ROUNDS = 3
+"""Of the search with priors, after which reweighting changes nothing of note."""
+_ROUGH = 1.0
+"""Of chi square: where searches end that are not the last."""
+_LEAST_NOISE = 1e-6
+"""Of the largest point: noise that is taken to be there at least."""
 
 
-@dataclass(frozen=True)
-class FitResult:
-    """What a fit found; spectra are real, phased to the data, on `ppm`."""
+@dataclass(frozen=True, eq=False)
+class BatchResult:
+    """What the fits of v spectra found; k components."""
 
-    names: tuple[str, ...]
+    problem: Problem
+    settings: FitSettings
     amplitudes: Real
-    """Amplitude of each component in units of the basis; shape (n,)."""
+    """In units of the basis; shape (v, k)."""
     covariance: Real
-    """Of the amplitudes, all other parameters and the baseline marginalised; shape (n, n)."""
-    ppm: Real
-    """Chemical shift of the fitted points, referenced by the fit; shape (n_points,)."""
+    """Of the amplitudes, all else marginalised; shape (v, k, k)."""
+    theta: Real
+    """Nonlinear parameters, see `fit_model.Layout`, after `shift_hz` and `phase` are undone; shape (v, p)."""
+    shift_hz: Real
+    phase: Real
+    """Of the start; shapes (v,)."""
+    log_weight: Real
+    """Of the baseline's penalty; shape (v,)."""
     data: Real
-    fit: Real
-    baseline: Real
-    components: Mapping[str, Real]
-    parameters: Mapping[str, Any]
-    """Phases in degrees, shift in ppm, widths in Hz, stiffness of the baseline."""
-    noise_sd: float
-    """Standard deviation of the noise on `data`, from outside the fitted range."""
-    converged: bool
-    message: str
-    warnings: tuple[str, ...] = ()
-    settings: FitSettings = field(default_factory=FitSettings)
+    """Real spectra, with shift and phase of the start undone; shape (v, n_points)."""
+    noise_sd: Real
+    residual_over_noise: Real
+    converged: NDArray[np.bool_]
+    steps: NDArray[np.int64]
 
     @property
-    def residual(self) -> Real:
-        """Data minus fit (baseline included); shape (n_points,)."""
-        return np.asarray(self.data - self.fit)
+    def names(self) -> tuple[str, ...]:
+        """Names of the components."""
+        return self.problem.names
 
-    def combine(self, weights: Mapping[str, float]) -> tuple[float, float]:
-        """Return value and standard deviation of a weighted sum of amplitudes."""
-        w = np.array([weights.get(name, 0.0) for name in self.names])
-        return float(w @ self.amplitudes), float(np.sqrt(max(w @ self.covariance @ w, 0.0)))
+    @property
+    def shift_ppm(self) -> Real:
+        """Shift of each spectrum against the basis; shape (v,)."""
+        return (self.shift_hz + self.theta[:, self.problem.layout.shift]) * -1e6 / self.problem.f0_hz
 
-    def ratio(self, names: Sequence[str], to: Sequence[str]) -> tuple[float, float]:
-        """Return the ratio of two sums of amplitudes and its standard deviation to first order."""
-        above, _ = self.combine(dict.fromkeys(names, 1.0))
-        below, _ = self.combine(dict.fromkeys(to, 1.0))
-        if below <= 0:
-            return float("nan"), float("nan")
-        ratio = above / below
-        gradient = {name: (name in names) / below - (name in to) * ratio / below for name in self.names}
-        return ratio, self.combine(gradient)[1]
+    def one(self, index: int) -> FitResult:
+        """Return the result of one spectrum with its curves."""
+        problem, smooth = self.problem, baseline(self.problem.ppm)
+        task = _task(problem, smooth, self.data[[index]], self.settings, self.log_weight[[index]])
+        columns = solve(task, self.theta[[index]]).state.columns[0]
+        components = columns * self.amplitudes[index][:, None]
+        explained = components.sum(axis=0)
+        rest = (self.data[index] - explained) @ smooth.vectors
+        drift = smooth.vectors @ (smooth.kept(self.log_weight[index]) * rest)
+        ended = f"converged after {self.steps[index]} steps"
+        found = FitResult(
+            problem.names,
+            self.amplitudes[index],
+            self.covariance[index],
+            problem.ppm,
+            self.data[index],
+            explained + drift,
+            drift,
+            dict(zip(problem.names, components, strict=True)),
+            self._parameters(index),
+            float(self.noise_sd[index]),
+            bool(self.converged[index]),
+            ended if self.converged[index] else f"stopped after {self.steps[index]} steps",
+            settings=self.settings,
+        )
+        return judged(found)
+
+    def _parameters(self, index: int) -> dict[str, Any]:
+        found = named(self.problem, self.theta[index])
+        phase = np.rad2deg(self.phase[index]) + found["phase0_deg"]
+        dimension = baseline(self.problem.ppm).dimension_per_ppm(self.log_weight[index])
+        return found | {
+            "phase0_deg": float((phase + 180) % 360 - 180),
+            "shift_ppm": float(self.shift_ppm[index]),
+            "baseline_dimension_per_ppm": float(dimension),
+            "residual_over_noise": float(self.residual_over_noise[index]),
+            "at_bound": fit_known.at_bound(self.problem, self.settings, self.theta[index]),
+        }
 
 
 def fit(spectrum: Transients, basis: Any, settings: FitSettings | None = None) -> FitResult:
@@ -124,284 +142,213 @@ def fit(spectrum: Transients, basis: Any, settings: FitSettings | None = None) -
         The data are not finite, or all zero.
 
     """
-    settings = settings or FitSettings()
-    _check(spectrum, basis, settings)
-    names = settings.names or tuple(basis.names)
-    problem = _problem(spectrum, basis, names, settings)
-    start = find_start(spectrum, problem, settings.largest_shift_ppm)
-    turned = spectrum.data * start.correction(spectrum.dwell_s, spectrum.samples)
-    data = problem.spectrum(turned).real
-    noise_sd = _noise_sd(problem, turned)
-    search = _Search(problem, data, noise_sd, settings, tuple(getattr(basis, "broad", ())))
-    theta, smooth, outcome = search.run(start)
-    return _result(search, theta, smooth, outcome, start)
-
-
-def _check(spectrum: Transients, basis: Any, settings: FitSettings) -> None:
     if spectrum.dims != ("t",):
         raise InputError(f"spectrum: dims {spectrum.dims}, expected a single FID with dims ('t',)")
-    if not np.all(np.isfinite(spectrum.data)) or not np.any(spectrum.data):
-        raise DataError(f"{spectrum.source or 'spectrum'}: the FID is zero or not finite: nothing to fit")
+    return fit_batch(spectrum, basis, settings).one(0)
+
+
+def fit_batch(
+    spectra: Transients, basis: Any, settings: FitSettings | None = None, jobs: int = 1
+) -> BatchResult:
+    """Fit many spectra with one basis, each for itself; in blocks, so that memory does not grow with them.
+
+    Parameters
+    ----------
+    spectra
+        FIDs, water removed; dims (..., "t"), the others are taken as one in C order.
+    basis, settings
+        As for `fit`.
+    jobs
+        Processes over which the blocks are spread.
+
+    Raises
+    ------
+    InputError
+        A component is not in the basis, or there are too few points for it.
+    DataError
+        The data are not finite, or those of a spectrum all zero.
+
+    """
+    settings = settings or FitSettings()
+    fids = spectra.data.reshape(-1, spectra.samples)
+    _check(spectra, fids, basis, settings)
+    problem = problem_for(spectra, basis, settings)
+    one_block = partial(_fit_block, problem, spectra.dwell_s, settings)
+    blocks = map_blocks(one_block, _blocks(fids), jobs)
+    arrays = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    return BatchResult(problem, settings, **arrays)
+
+
+def _blocks(fids: Complex) -> Iterator[Complex]:
+    for first in range(0, len(fids), _BLOCK):
+        yield fids[first : first + _BLOCK].astype(complex)
+
+
+def _check(spectra: Transients, fids: Complex, basis: Any, settings: FitSettings) -> None:
+    if spectra.dims[-1] != "t" or not len(fids):
+        raise InputError(f"spectra: dims {spectra.dims} of shape {spectra.data.shape}, expected time last")
+    if not np.all(np.isfinite(fids)) or not np.all(np.any(fids, axis=1)):
+        raise DataError(f"{spectra.source or 'spectrum'}: the FID is zero or not finite: nothing to fit")
     missing = [name for name in settings.names or () if name not in basis.names]
     if missing:
         raise InputError(f"basis: has no component {', '.join(missing)}, only {', '.join(basis.names)}")
 
 
-def _problem(spectrum: Transients, basis: Any, names: tuple[str, ...], settings: FitSettings) -> Problem:
-    t = np.arange(spectrum.samples) * spectrum.dwell_s
-    moved_hz = ppm_to_hz(basis.reference_ppm, spectrum.f0_hz, spectrum.reference_ppm)
+def problem_for(spectra: Transients, basis: Any, settings: FitSettings) -> Problem:
+    """Return the problem of fitting spectra with a basis."""
+    names = settings.names or tuple(basis.names)
+    t = np.arange(spectra.samples) * spectra.dwell_s
+    moved_hz = ppm_to_hz(basis.reference_ppm, spectra.f0_hz, spectra.reference_ppm)
     move = np.exp(2j * np.pi * moved_hz * t)
-    fids = np.array([basis.fid(name, spectrum.samples, spectrum.dwell_s) * move for name in names])
-    low, high = settings.ppm_range
-    cuts = sorted(settings.exclude_ppm)
-    edges = [low, *[edge for cut in cuts for edge in cut], high]
-    ranges = list(zip(edges[::2], edges[1::2], strict=True))
-    keep = bins_in_range(spectrum.samples, spectrum.dwell_s, spectrum.f0_hz, spectrum.reference_ppm, ranges)
-    if keep.size < 4 * len(names):
-        raise InputError(
-            f"ppm_range: {settings.ppm_range} holds {keep.size} points, too few for {len(names)}"
-        )
+    fids = np.array([basis.fid(name, spectra.samples, spectra.dwell_s) * move for name in names])
     broad = tuple(getattr(basis, "broad", ()))
-    width_of = np.array([int(name in broad) for name in names])
-    width_of -= width_of.min()
-    return Problem(fids, names, spectrum.dwell_s, spectrum.f0_hz, spectrum.reference_ppm, keep, width_of)
-
-
-def _noise_sd(problem: Problem, fid: NDArray[np.complex128]) -> float:
-    """Return the noise of the real spectrum from its quietest tenth, detrended."""
-    spectrum = to_spectrum(fid).real / np.sqrt(2 * fid.size)
-    pieces = np.array_split(spectrum, 10)
-    spread = [
-        np.std(piece - np.polyval(np.polyfit(np.arange(piece.size), piece, 1), np.arange(piece.size)))
-        for piece in pieces
-    ]
-    return float(np.median(np.sort(spread)[:3]))
-
-
-@dataclass
-class _Outcome:
-    converged: bool
-    message: str
-
-
-class _Search:
-    """The search over nonlinear parameters of one problem."""
-
-    def __init__(
-        self, problem: Problem, data: Real, noise_sd: float, settings: FitSettings, broad: tuple[str, ...]
-    ) -> None:
-        self.problem, self.data, self.noise_sd, self.settings = problem, data, noise_sd, settings
-        self.is_broad = np.array([name in broad for name in problem.names])
-        n = problem.n_widths
-        n_components = len(problem.names)
-        f0 = problem.f0_hz * 1e-6
-        own = np.full(n_components, settings.shift_sd_ppm * f0)
-        own[self.is_broad] *= 2.5
-        self.own_sd = own
-        self.lower = np.concatenate([[-np.pi, -0.5, -0.1 * f0, 0.0], np.zeros(n), -6 * own])
-        self.upper = np.concatenate([[np.pi, 0.5, 0.1 * f0, 30.0], np.full(n, 30.0), 6 * own])
-        self.soft = np.zeros((0, n_components))
-
-    def run(self, start: Start) -> tuple[Real, Baseline, _Outcome]:
-        """Return the best parameters, the baseline in use and how the search ended."""
-        theta = self._initial(start)
-        stiffness = self.settings.stiffness
-        smooth = baseline(self.problem.ppm, stiffness or 1.3)
-        theta, outcome = self._minimise(theta, smooth)
-        self._set_soft(theta, smooth)
-        if stiffness is None:
-            stiffness = self._choose_stiffness(theta)
-            smooth = baseline(self.problem.ppm, stiffness)
-        theta, outcome = self._minimise(theta, smooth)
-        self.stiffness = stiffness
-        return theta, smooth, outcome
-
-    def _initial(self, start: Start) -> Real:
-        n = self.problem.n_widths
-        theta = np.zeros(4 + n + len(self.problem.names))
-        theta[3] = 0.6 * start.width_hz
-        theta[4 : 4 + n] = 0.4 * start.width_hz
-        return np.clip(theta, self.lower + 1e-9, self.upper - 1e-9)
-
-    def solve(self, theta: Real, smooth: Baseline) -> tuple[Real, Real, Real]:
-        """Return amplitudes, the projected columns and the projected residual, noise at one."""
-        columns, _ = evaluate(self.problem, theta)
-        left = np.concatenate([smooth.residual(columns) / self.noise_sd, self.soft])
-        right = smooth.residual(self.data) / self.noise_sd
-        right = np.concatenate([right, np.zeros(len(self.soft))])
-        scale = np.linalg.norm(left, axis=0) + 1e-300
-        amplitudes = nnls(left / scale, right, maxiter=20 * left.shape[1])[0] / scale
-        return amplitudes, left, right - left @ amplitudes
-
-    def _priors(self, theta: Real) -> tuple[Real, Real]:
-        """Return the residuals of the priors and their Jacobian."""
-        n = self.problem.n_widths
-        rows, values = [], []
-
-        def add(index: int, sd: float) -> None:
-            row = np.zeros(theta.size)
-            row[index] = 1 / sd
-            rows.append(row)
-            values.append(theta[index] / sd)
-
-        add(1, np.deg2rad(self.settings.phase1_sd_deg_per_ppm))
-        for width in range(n):
-            if np.all(self.is_broad[self.problem.width_of == width]):
-                add(4 + width, self.settings.broad_width_sd_hz)
-        for k, sd in enumerate(self.own_sd):
-            add(4 + n + k, sd)
-        return np.array(values), np.array(rows)
-
-    def _minimise(self, theta: Real, smooth: Baseline) -> tuple[Real, _Outcome]:
-        def residual(at: Real) -> Real:
-            return np.concatenate([self.solve(at, smooth)[2], self._priors(at)[0]])
-
-        def jacobian(at: Real) -> Real:
-            amplitudes, left, _ = self.solve(at, smooth)
-            active = left[:, amplitudes > 0]
-            slope = self._slope(at, smooth, amplitudes)
-            if active.shape[1]:
-                q, _ = np.linalg.qr(active)
-                slope = slope - q @ (q.T @ slope)
-            return np.concatenate([slope, self._priors(at)[1]])
-
-        found = least_squares(
-            residual,
-            theta,
-            jacobian,
-            bounds=(self.lower, self.upper),
-            x_scale="jac",
-            xtol=1e-6,
-            ftol=1e-7,
-            max_nfev=60,
+    natural = None
+    if settings.t2_widths and spectra.nucleus == "1H":
+        natural = natural_widths(names, broad, basis, spectra.f0_hz)
+    problem = problem_of(
+        fids, names, broad, spectra.dwell_s, spectra.f0_hz, spectra.reference_ppm, settings.ranges, natural
+    )
+    if problem.ppm.size < 4 * len(names):
+        raise InputError(
+            f"ppm_range: {settings.ppm_range} holds {problem.ppm.size} points, too few for {len(names)}"
         )
-        words = "converged" if found.status > 0 else "stopped at the limit of 60 evaluations"
-        return found.x, _Outcome(found.status > 0, f"{words} after {found.nfev} evaluations")
-
-    def _slope(self, theta: Real, smooth: Baseline, amplitudes: Real) -> Real:
-        """Return d(residual)/d(theta) at fixed amplitudes, soft rows included."""
-        _, derivatives = evaluate(self.problem, theta, jacobian=True)
-        assert derivatives is not None
-        slope = -smooth.residual(chain(self.problem, derivatives, amplitudes)) / self.noise_sd
-        return np.concatenate([slope, np.zeros((len(self.soft), theta.size))])
-
-    def _set_soft(self, theta: Real, smooth: Baseline) -> None:
-        """Turn ratio priors into rows, scaled by the amplitude that their reference has so far."""
-        amplitudes, _, _ = self.solve(theta, smooth)
-        names = self.problem.names
-        rows = []
-        for name, references, ratio, sd in self.settings.ratio_priors:
-            against = np.array([float(other in references.split("+")) for other in names])
-            if name in names and against.any():
-                row = -ratio * against
-                row[names.index(name)] = 1.0
-                size = max(float(amplitudes @ against), 0.05 * amplitudes.max(initial=0.0), 1e-300)
-                rows.append(row / (sd * size))
-        if rows:
-            self.soft = np.array(rows)
-
-    def _choose_stiffness(self, theta: Real) -> float:
-        """Return the effective dimension with the least Akaike criterion."""
-        length = float(np.ptp(self.problem.ppm))
-        scores = []
-        for dimension in STIFFNESSES:
-            smooth = baseline(self.problem.ppm, dimension)
-            amplitudes, _, _ = self.solve(theta, smooth)
-            rest = self.data - evaluate(self.problem, theta)[0] @ amplitudes
-            squares = float(np.sum((rest - smooth.explain(rest)) ** 2))
-            scores.append(self.data.size * np.log(squares) + 2 * dimension * length)
-        return STIFFNESSES[int(np.argmin(scores))]
-
-    def covariance(self, theta: Real, smooth: Baseline, amplitudes: Real, noise: float) -> Real:
-        """Return the covariance of the amplitudes from the Fisher information of the whole model."""
-        _, left, _ = self.solve(theta, smooth)
-        slope = -self._slope(theta, smooth, amplitudes)
-        priors = self._priors(theta)[1]
-        ratio = self.noise_sd / noise
-        n = amplitudes.size
-        data_rows = len(left) - len(self.soft)
-        rows = np.concatenate([left, slope], axis=1)
-        rows[:data_rows] *= ratio
-        bottom = np.concatenate([np.zeros((len(priors), n)), priors], axis=1)
-        design = np.concatenate([rows, bottom])
-        scale = np.linalg.norm(design, axis=0) + 1e-300
-        information = (design / scale).T @ (design / scale)
-        inverse = np.linalg.pinv(information, rcond=1e-12, hermitian=True)
-        return np.asarray((inverse / np.outer(scale, scale))[:n, :n])
+    return problem
 
 
-def _result(search: _Search, theta: Real, smooth: Baseline, outcome: _Outcome, start: Start) -> FitResult:
-    problem = search.problem
-    amplitudes, _, _ = search.solve(theta, smooth)
-    columns, _ = evaluate(problem, theta)
-    explained = columns @ amplitudes
-    drift = smooth.explain(search.data - explained)
-    residual = search.data - explained - drift
-    spread = float(np.sqrt(np.sum(residual**2) / max(residual.size - theta.size - amplitudes.size, 1)))
-    covariance = search.covariance(theta, smooth, amplitudes, max(search.noise_sd, spread))
-    shape = unpack(problem, theta)
-    shift_hz = start.shift_hz + theta[2]
-    shift_ppm = -shift_hz / problem.f0_hz * 1e6
-    outcome = _judged(search, theta, outcome, float(shift_ppm), residual)
-    parameters = {
-        "phase0_deg": float((np.rad2deg(start.phase + theta[0]) + 180) % 360 - 180),
-        "phase1_deg_per_ppm": float(np.rad2deg(theta[1])),
-        "shift_ppm": float(shift_ppm),
-        "gauss_hz": float(theta[3]),
-        "lorentz_hz": {name: float(w) for name, w in zip(problem.names, shape.lorentz_hz, strict=True)},
-        "own_shift_ppm": {
-            name: float(-(s - theta[2]) / problem.f0_hz * 1e6)
-            for name, s in zip(problem.names, shape.shift_hz, strict=True)
-        },
-        "baseline_dimension_per_ppm": float(search.stiffness),
-        "residual_over_noise": spread / search.noise_sd,
-    }
-    return FitResult(
-        problem.names,
-        amplitudes,
-        covariance,
-        problem.ppm,
-        search.data,
-        explained + drift,
-        drift,
-        {name: columns[:, k] * amplitudes[k] for k, name in enumerate(problem.names)},
-        parameters,
-        search.noise_sd,
-        outcome.converged,
-        outcome.message,
-        _warnings(search, theta, amplitudes, outcome, float(shift_ppm), columns),
-        search.settings,
+def noise_sd(fids: Complex) -> Real:
+    """Return the noise of real spectra from their quietest parts, detrended; fids (v, samples), shape (v,)."""
+    spectra = to_spectrum(fids).real / np.sqrt(2 * fids.shape[-1])
+    spread = []
+    for piece in np.array_split(spectra, 10, axis=-1):
+        at = np.vander(np.linspace(-1, 1, piece.shape[-1]), 2)
+        line = piece @ np.linalg.pinv(at).T @ at.T
+        spread.append(np.std(piece - line, axis=-1))
+    quiet = np.median(np.sort(spread, axis=0)[:3], axis=0)
+    # The second lowest of ten standard deviations lies one standard error below their mean.
+    return np.asarray(quiet * (1 + 1 / np.sqrt(2 * spectra.shape[-1] / 10)))
+
+
+def _task(problem: Problem, smooth: Baseline, data: Real, settings: FitSettings, log_weight: Real) -> Task:
+    k = len(problem.names)
+    return Task(
+        problem,
+        smooth,
+        data,
+        log_weight,
+        np.zeros((len(data), k, k)),
+        fit_known.precision(problem, settings),
+        *fit_known.bounds(problem, settings),
     )
 
 
-def _judged(search: _Search, theta: Real, outcome: _Outcome, shift_ppm: float, residual: Real) -> _Outcome:
-    """Return the outcome, not converged where the fit has nothing to stand on."""
-    height = float(np.abs(search.data - np.median(search.data)).max())
-    if height < _LEAST_SNR * search.noise_sd:
-        return _Outcome(False, f"no peak above {_LEAST_SNR:g} times the noise")
-    unexplained = float(np.std(residual) / np.std(search.data))
-    if unexplained > _MOST_UNEXPLAINED and np.std(residual) > 3 * search.noise_sd:
-        return _Outcome(False, f"the basis leaves {unexplained:.0%} of the signal unexplained")
-    largest = search.settings.largest_shift_ppm
-    if abs(shift_ppm) > largest or theta[2] <= search.lower[2] + 1e-6 or theta[2] >= search.upper[2] - 1e-6:
-        return _Outcome(False, f"no match with the basis within {largest} ppm of the reference")
-    return outcome
+def _fit_block(problem: Problem, dwell_s: float, settings: FitSettings, fids: Complex) -> dict[str, Any]:
+    """Return the fields of a `BatchResult` for some spectra; shape (v, samples)."""
+    start = find_start(problem, fids, dwell_s, settings.largest_shift_ppm)
+    t = np.arange(fids.shape[-1]) * dwell_s
+    second = np.flatnonzero(start.unexplained[:, 1] < _AMBIGUOUS * start.unexplained[:, 0])
+    of = np.concatenate([np.arange(len(fids)), second])
+    guess = np.concatenate([np.zeros(len(fids), int), np.ones(second.size, int)])
+    shift, phase, width = (one[of, guess] for one in (start.shift_hz, start.phase, start.width_hz))
+    turned = fids[of] * np.exp(-2j * np.pi * shift[:, None] * t - 1j * phase[:, None])
+    data = problem.spectrum(turned).real
+    noise = noise_sd(turned)
+    noise = np.maximum(noise, _LEAST_NOISE * np.abs(data).max(axis=1))
+    task, found = _first(problem, data / noise[:, None], width, settings)
+    best = _best_attempt(of, found.solved.cost, len(fids))
+    task, found = _second(task.part(best), found.theta[best], settings)
+    return _fields(task, found, noise[best]) | {"shift_hz": shift[best], "phase": phase[best]}
 
 
-def _warnings(
-    search: _Search, theta: Real, amplitudes: Real, outcome: _Outcome, shift_ppm: float, columns: Real
-) -> tuple[str, ...]:
-    found = []
-    if not outcome.converged:
-        found.append(f"the fit did not converge: {outcome.message}")
-    if abs(shift_ppm) > 0.05:
-        found.append(f"the spectrum was off the reference by {shift_ppm:+.3f} ppm; this was corrected")
-    at_bound = (theta <= search.lower + 1e-6) | (theta >= search.upper - 1e-6)
-    own = np.flatnonzero(at_bound[4 + search.problem.n_widths :])
-    if own.size:
-        found.append("own shift at its bound: " + ", ".join(search.problem.names[k] for k in own))
-    unit = columns / (np.linalg.norm(columns, axis=0) + 1e-300)
-    likeness = np.triu(unit.T @ unit, 1)
-    for i, k in zip(*np.nonzero(likeness > 0.98), strict=True):
-        found.append(f"{search.problem.names[i]} and {search.problem.names[k]} can hardly be told apart")
-    return tuple(found)
+def _first(problem: Problem, data: Real, width: Real, settings: FitSettings) -> tuple[Task, Found]:
+    """Search with a Voigt line and a baseline of middle stiffness."""
+    smooth = baseline(problem.ppm)
+    log_weight = np.full(len(data), smooth.log_weight(settings.stiffness or _FIRST_DIMENSION))
+    task = _task(problem, smooth, data, replace(settings, lineshape_sd=0.0), log_weight)
+    theta = np.zeros((len(data), problem.layout.size))
+    theta[:, problem.layout.gauss] = 0.6 * width
+    theta[:, problem.layout.width] = 0.4 * width[:, None]
+    return task, search(task, theta, _FIRST_STEPS, _ROUGH)
+
+
+def _best_attempt(of: NDArray[np.int64], cost: Real, n: int) -> NDArray[np.int64]:
+    """Return the index of the attempt of least cost of each spectrum."""
+    order = np.lexsort((cost, of))
+    return np.asarray(order[np.searchsorted(of[order], np.arange(n))])
+
+
+def _second(task: Task, theta: Real, settings: FitSettings) -> tuple[Task, Found]:
+    """Search with soft ratios, the whole lineshape and the stiffness that the data ask for."""
+    names = task.problem.names
+    ratios = (*settings.ratio_priors, *fit_known.expected(names, settings))
+    low, high = fit_known.bounds(task.problem, settings)
+    known = fit_known.precision(task.problem, settings)
+    task = replace(task, precision=known, lower=low, upper=high)
+    solved = solve(task, theta)
+    theta = _rounded(task, theta)
+    solved = solve(task, theta)
+    for turn in range(_ROUNDS):
+        soft = fit_known.soft_ratios(names, solved.amplitudes, ratios, tails=turn > 0)
+        task = replace(task, soft=soft)
+        if settings.stiffness is None:
+            task = replace(task, log_weight=choose_log_weight(task, solve(task, theta)))
+        found = search(task, theta, enough=_ROUGH if turn < _ROUNDS - 1 else ENOUGH)
+        theta, solved = found.theta, found.solved
+    return task, found
+
+
+def _rounded(task: Task, theta: Real) -> Real:
+    """Give a Gaussian width to lines that ended without one, where the lineshape has no freedom, and look again."""
+    at = task.problem.layout
+    sharp = np.flatnonzero(theta[:, at.gauss] < theta[:, at.width.start])
+    if not sharp.size:
+        return theta
+    part, other = task.part(sharp), theta[sharp]
+    other[:, at.gauss] = 0.7 * other[:, at.width.start]
+    other[:, at.width.start] *= 0.3
+    found = [search(part, start, _FIRST_STEPS, _ROUGH) for start in (theta[sharp], other)]
+    better = found[1].solved.cost < found[0].solved.cost
+    theta = theta.copy()
+    theta[sharp] = np.where(better[:, None], found[1].theta, found[0].theta)
+    return theta
+
+
+def _fields(task: Task, found: Found, noise: Real) -> dict[str, Any]:
+    """Return amplitudes and what else is said of the fits, in units of the data."""
+    solved = found.solved
+    rest = task.data - np.einsum("vk,vkn->vn", solved.amplitudes, solved.state.columns)
+    held = task.smooth.kept(task.log_weight)
+    rest = rest - ((rest @ task.smooth.vectors) * held) @ task.smooth.vectors.T
+    freedom = task.data.shape[1] - solved.free.sum(axis=1) - held.sum(axis=1) - 4
+    spread = np.sqrt(np.sum(rest**2, axis=1) / np.maximum(freedom, 1))
+    covariance = _covariance(task, found, np.maximum(spread, 1.0))
+    return {
+        "amplitudes": solved.amplitudes * noise[:, None],
+        "covariance": covariance * noise[:, None, None] ** 2,
+        "theta": found.theta,
+        "log_weight": task.log_weight,
+        "data": task.data * noise[:, None],
+        "noise_sd": noise,
+        "residual_over_noise": spread,
+        "converged": found.converged,
+        "steps": found.steps,
+    }
+
+
+def _covariance(task: Task, found: Found, spread: Real) -> Real:
+    """Return the covariance of the amplitudes from the Fisher information of the whole model."""
+    solved: Solved = found.solved
+    itself, crossed, _ = derivatives(task, found.theta, solved)
+    k, p = solved.amplitudes.shape[1], found.theta.shape[1]
+    information = np.empty((len(found.theta), k + p, k + p))
+    information[:, :k, :k] = solved.gram - task.soft
+    information[:, k:, k:] = itself
+    information[:, k:, :k] = crossed
+    information[:, :k, k:] = crossed.transpose(0, 2, 1)
+    information /= spread[:, None, None] ** 2
+    information[:, :k, :k] += task.soft
+    diagonal = np.arange(k, k + p)
+    information[:, diagonal, diagonal] += task.precision
+    scale = np.sqrt(np.maximum(np.diagonal(information, axis1=1, axis2=2), 1e-300))
+    information /= scale[:, :, None] * scale[:, None, :]
+    inverse = np.linalg.pinv(information, rcond=1e-12, hermitian=True)
+    return np.asarray((inverse / (scale[:, :, None] * scale[:, None, :]))[:, :k, :k])

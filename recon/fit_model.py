@@ -1,13 +1,21 @@
-"""The model of a spectrum: basis functions, each with its shift and width, under a common phase.
+"""The model of spectra: basis functions, each with its shift and width, under a common phase and lineshape.
 
 On the real part of the spectrum, zero-filled to twice its length (which has all the information and white
-noise), the model is Re[exp(i (p0 + p1 f)) sum_k a_k FFT(b_k(t) exp(i 2 pi s_k t - pi l_k t - (pi g t)^2/(4 ln 2)))].
+noise), the model is Re[exp(i (p0 + p1 (ppm - 3))) sum_k a_k FFT(b_k(t) exp(i 2 pi (s + s_k) t - pi (l + l_k) t) L(t))]
+with the lineshape L of a Gauss-Hermite series: a Gaussian of width g and standard deviation sigma in rad/s, times
+1 + sum_j h_j (i sigma t)^j / sqrt(j!), j = 3 to 6 (van der Marel and Franx 1993, doi:10.1086/172534): what is left
+of a distribution of fields that is neither symmetric nor Gaussian.
+
+All spectra of a batch have the basis in common, which is reduced once to the band about the fitted range.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
+import scipy.fft
 from numpy.typing import NDArray
 
 from pulsespec.conventions import ppm_axis
@@ -15,129 +23,277 @@ from pulsespec.conventions import ppm_axis
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
+PIVOT_PPM = 3.0
+"""Where the first-order phase is zero: between the main singlets."""
+ORDERS = (3, 4, 5, 6)
+"""Of the Gauss-Hermite series."""
+_GUARD_PPM = 0.6
+"""On each side of the fitted range the band goes on so far, fading out."""
+_FIRST_POINT = 0.5
+"""Weight of the first sample in the Fourier transform: half, as for the trapezoidal rule."""
+_CHUNK = 32
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Problem:
-    """Fixed parts of the model, on the fitted range only."""
+    """Fixed parts of the model."""
 
     basis: Complex
-    """FIDs of the components in the NIfTI-MRS sense; shape (n_components, samples)."""
+    """Components within the band, as signals of time from `-before` samples on; shape (n_components, n_band)."""
     names: tuple[str, ...]
+    broad: NDArray[np.bool_]
+    """Which components are macromolecules or lipids; shape (n_components,)."""
     dwell_s: float
+    """Between the samples of `basis`."""
+    before: int
+    """Samples before time zero."""
     f0_hz: float
-    reference_ppm: float
     keep: NDArray[np.int64]
-    """Bins of the zero-filled, shifted spectrum that are fitted; shape (n_points,)."""
-    width_of: NDArray[np.int64]
-    """Index of the broadening parameter of each component; shape (n_components,)."""
-    first_point: float = 0.5
-    """Weight of the first sample in the Fourier transform: half, as for the trapezoidal rule."""
-
-    @property
-    def samples(self) -> int:
-        """Points of the FIDs."""
-        return int(self.basis.shape[1])
+    """Fitted points among those of the band; shape (n_points,)."""
+    ppm: Real
+    """Chemical shift of the fitted points; shape (n_points,)."""
+    bins: NDArray[np.int64]
+    """The fitted points among those of the zero-filled, shifted spectrum; shape (n_points,)."""
+    natural_hz: float
+    """Natural width that the narrowest metabolite of the basis has got: lines may be narrower by as much."""
 
     @property
     def time_s(self) -> Real:
-        """Sampling times; shape (samples,)."""
-        return np.asarray(np.arange(self.samples) * self.dwell_s)
+        """Times of the basis; shape (n_band,)."""
+        return np.asarray((np.arange(self.basis.shape[1]) - self.before) * self.dwell_s)
 
     @property
-    def ppm(self) -> Real:
-        """Chemical shift of the fitted bins; shape (n_points,)."""
-        return ppm_axis(2 * self.samples, self.dwell_s, self.f0_hz, self.reference_ppm)[self.keep]
+    def layout(self) -> "Layout":
+        """Where each parameter is in a vector of them."""
+        return Layout(len(self.names))
 
-    @property
-    def n_widths(self) -> int:
-        """Number of broadening parameters."""
-        return int(self.width_of.max()) + 1
+    def spectrum(self, fids: Complex, moves: NDArray[np.int64] | None = None) -> Complex:
+        """Return the fitted points of spectra, zero-filled, with noise as in the samples.
 
-    def spectrum(self, fids: Complex) -> Complex:
-        """Return the fitted bins of the spectra of FIDs (..., samples)."""
-        fids = fids.copy()
-        fids[..., 0] *= self.first_point
-        full = np.fft.fftshift(np.fft.fft(fids, 2 * self.samples, axis=-1), axes=-1)
-        return np.asarray(full[..., self.keep] / np.sqrt(2 * self.samples))
+        Parameters
+        ----------
+        fids
+            Measured; shape (..., samples).
+        moves
+            By how many points to look higher in frequency; shape (n_moves,).
+
+        Returns
+        -------
+        Shape (..., n_points), or (..., n_moves, n_points).
+
+        """
+        whole = _transform(fids)
+        bins = self.bins if moves is None else (self.bins + moves[:, None]) % whole.shape[-1]
+        return np.asarray(whole[..., bins])
 
 
 @dataclass(frozen=True)
-class Shape:
-    """Nonlinear parameters of the model, as one vector: see `unpack`."""
+class Layout:
+    """The nonlinear parameters of a spectrum as one vector."""
 
-    phase0: float
-    """Zero-order phase in rad."""
-    phase1: float
-    """First-order phase in rad per ppm, about the reference of 3 ppm."""
-    shift_hz: Real
-    """Shift of each component in the NIfTI-MRS sense; shape (n_components,)."""
-    lorentz_hz: Real
-    """Added Lorentzian width of each component; shape (n_components,)."""
-    gauss_hz: float
-    """Common Gaussian width."""
+    n_components: int
+    phase0: ClassVar[int] = 0
+    """In rad."""
+    phase1: ClassVar[int] = 1
+    """In rad per ppm."""
+    shift: ClassVar[int] = 2
+    """Common to all, in Hz, in the NIfTI-MRS sense."""
+    gauss: ClassVar[int] = 3
+    """Common width in Hz."""
+    width: ClassVar[slice] = slice(4, 6)
+    """Added Lorentzian widths of metabolites and of broad components in Hz."""
+    hermite: ClassVar[slice] = slice(6, 6 + len(ORDERS))
+    """Coefficients of the lineshape."""
+
+    @property
+    def own_shift(self) -> slice:
+        """Of each component, in Hz."""
+        return slice(self.hermite.stop, self.hermite.stop + self.n_components)
+
+    @property
+    def own_width(self) -> slice:
+        """Of each component beyond that of its kind, in Hz."""
+        return slice(self.own_shift.stop, self.own_shift.stop + self.n_components)
+
+    @property
+    def size(self) -> int:
+        """Number of parameters."""
+        return int(self.own_width.stop)
 
 
-PIVOT_PPM = 3.0
-"""Where the first-order phase is zero: between the main singlets."""
+@dataclass(frozen=True, eq=False)
+class State:
+    """The model at one vector of parameters a spectrum; v spectra, k components."""
+
+    columns: Real
+    """Real spectra of components of amplitude one; shape (v, k, n_points)."""
+    fids: Complex
+    """Their signals without the series of the lineshape; shape (v, k, n_band)."""
+    series: Complex
+    """The series; shape (v, n_band)."""
+    turn: Complex
+    """Phase factor of each point; shape (v, n_points)."""
 
 
-def unpack(problem: Problem, theta: Real) -> Shape:
-    """Return the parameters in theta: p0, p1, common shift, gauss, widths, then own shifts."""
-    start = 4 + problem.n_widths
-    own = theta[start:]
-    widths = theta[4:start]
-    return Shape(theta[0], theta[1], theta[2] + own, widths[problem.width_of], theta[3])
+def problem_of(
+    fids: Complex,
+    names: Sequence[str],
+    broad: Sequence[str],
+    dwell_s: float,
+    f0_hz: float,
+    reference_ppm: float,
+    ranges: Sequence[tuple[float, float]],
+    natural_hz: Real | None = None,
+) -> Problem:
+    """Return the problem of fitting components within ranges of ppm.
 
-
-def evaluate(problem: Problem, theta: Real, jacobian: bool = False) -> tuple[Real, Real | None]:
-    """Return the model's columns and, on demand, their derivatives.
-
-    Returns
-    -------
-    columns
-        Shape (n_points, n_components).
-    derivatives
-        Of each column by its phase0, phase1, shift, gauss and width; shape (5, n_points, n_components).
+    Parameters
+    ----------
+    fids
+        Of the components, in the NIfTI-MRS sense; shape (n_components, samples).
+    names, broad
+        Of all components, and of those that are macromolecules or lipids.
+    dwell_s, f0_hz, reference_ppm
+        Of the data.
+    ranges
+        Low and high edges, in order.
+    natural_hz
+        Lorentzian widths that components have by nature and `fids` have not; shape (n_components,).
 
     """
-    shape, t = unpack(problem, theta), problem.time_s
-    decay = -np.pi * shape.lorentz_hz[:, None] * t - (np.pi * shape.gauss_hz * t) ** 2 / (4 * np.log(2))
-    fids = problem.basis * np.exp(2j * np.pi * shape.shift_hz[:, None] * t + decay)
-    turn = np.exp(1j * (shape.phase0 + shape.phase1 * (problem.ppm - PIVOT_PPM)))
-    spectra = turn * problem.spectrum(fids)
-    columns = spectra.real.T
-    if not jacobian:
-        return columns, None
-    by_time = turn * problem.spectrum(fids * t)
-    by_square = turn * problem.spectrum(fids * t**2)
-    derivatives = np.stack(
-        [
-            (1j * spectra).real.T,
-            (1j * (problem.ppm - PIVOT_PPM) * spectra).real.T,
-            (2j * np.pi * by_time).real.T,
-            (-2 * np.pi**2 * shape.gauss_hz / (4 * np.log(2)) * by_square).real.T,
-            (-np.pi * by_time).real.T,
-        ]
-    )
-    return columns, derivatives
-
-
-def chain(problem: Problem, derivatives: Real, amplitudes: Real) -> Real:
-    """Return d(sum_k a_k column_k)/d theta; shape (n_points, n_theta)."""
-    weighted = derivatives * amplitudes
-    total = weighted.sum(axis=-1)
-    widths = np.stack(
-        [weighted[4][:, problem.width_of == index].sum(axis=1) for index in range(problem.n_widths)], axis=1
-    )
-    return np.concatenate([total[[0, 1, 2, 3]].T, widths, weighted[2]], axis=1)
-
-
-def bins_in_range(
-    samples: int, dwell_s: float, f0_hz: float, reference_ppm: float, ranges: Sequence[tuple[float, float]]
-) -> NDArray[np.int64]:
-    """Return the bins of the zero-filled spectrum that lie in any of the ranges in ppm."""
+    samples = fids.shape[1]
+    is_broad = np.array([name in broad for name in names])
+    natural = np.zeros(len(names)) if natural_hz is None else natural_hz
+    fids = fids * np.exp(-np.pi * natural[:, None] * np.arange(samples) * dwell_s)
     ppm = ppm_axis(2 * samples, dwell_s, f0_hz, reference_ppm)
-    inside = np.zeros(ppm.size, dtype=bool)
-    for low, high in ranges:
-        inside |= (ppm >= low) & (ppm <= high)
-    return np.flatnonzero(inside)
+    inside = np.any([(ppm >= low) & (ppm <= high) for low, high in ranges], axis=0)
+    bins = np.flatnonzero(inside)
+    window, first, n_band = _band(ppm, ranges[0][0], ranges[-1][1])
+    spectra = (_transform(fids) * window)[:, first : first + n_band]
+    # The band has its own zero frequency: the bin in its middle.
+    before = n_band // 4
+    reduced = np.roll(np.fft.ifft(np.fft.ifftshift(spectra, axes=-1), axis=-1), before, axis=-1)
+    step = 2 * samples * dwell_s / n_band
+    least = float(natural[~is_broad].min(initial=np.inf)) if not is_broad.all() else 0.0
+    return Problem(reduced, tuple(names), is_broad, step, before, f0_hz, bins - first, ppm[bins], bins, least)
+
+
+def _transform(fids: Complex) -> Complex:
+    fids = np.array(fids, dtype=complex)
+    fids[..., 0] *= _FIRST_POINT
+    n = 2 * fids.shape[-1]
+    return np.asarray(np.fft.fftshift(np.fft.fft(fids, n, axis=-1), axes=-1) / np.sqrt(n))
+
+
+def _band(ppm: Real, low: float, high: float) -> tuple[Real, int, int]:
+    """Return a window that is one on the range and fades out beside it, and the bins that it leaves."""
+    distance = np.maximum(np.maximum(low - ppm, ppm - high), 0.0) / _GUARD_PPM
+    window = np.where(distance < 1, 0.5 * (1 + np.cos(np.pi * np.minimum(distance, 1))), 0.0)
+    inside = np.flatnonzero(window > 0)
+    wanted = scipy.fft.next_fast_len(int(inside.size))
+    if wanted >= 0.8 * ppm.size:
+        return np.ones(ppm.size), 0, ppm.size
+    first = int(np.clip(inside[0] - (wanted - inside.size) // 2, 0, ppm.size - wanted))
+    return window, first, wanted
+
+
+def evaluate(problem: Problem, theta: Real) -> State:
+    """Return the model at parameters of shape (v, n_parameters)."""
+    at, t = problem.layout, problem.time_s
+    positive = np.maximum(t, 0.0)
+    moved = theta[:, at.shift, None] + theta[:, at.own_shift]
+    kind = np.where(problem.broad, at.width.stop - 1, at.width.start)
+    widths = theta[:, kind] + theta[:, at.own_width]
+    sigma = _sigma(theta[:, at.gauss])
+    decay = np.exp(-0.5 * (sigma[:, None] * t) ** 2)
+    fids = _powers(np.asarray(2j * np.pi * moved * problem.dwell_s), t.size, problem.before)
+    fids *= problem.basis * decay[:, None, :]
+    fids *= np.exp(-np.pi * widths[..., None] * positive)
+    terms = _terms(sigma, t)
+    series = 1 + np.einsum("vj,vjm->vm", theta[:, at.hermite], terms)
+    turn = np.exp(1j * (theta[:, [at.phase0]] + theta[:, [at.phase1]] * (problem.ppm - PIVOT_PPM)))
+    columns = (turn[:, None, :] * _spectra(problem, fids * series[:, None, :])).real
+    return State(columns, fids, series, turn)
+
+
+def slopes(problem: Problem, theta: Real, state: State, amplitudes: Real) -> Real:
+    """Return the derivatives of sum_k a_k column_k by each parameter; shape (v, n_parameters, n_points)."""
+    at, t = problem.layout, problem.time_s
+    weighted = amplitudes[..., None] * state.fids
+    bare = weighted.sum(axis=1)
+    series = state.series
+    whole = bare * series
+    sigma = _sigma(theta[:, at.gauss])
+    terms = _terms(sigma, t)
+    per_hz = _sigma(np.ones(1))[0]
+    safe = np.maximum(sigma, 1e-9)[:, None]
+    by_sigma = np.einsum("vj,vjm->vm", theta[:, at.hermite] * np.array(ORDERS), terms) / safe
+    kinds = [weighted[:, mask].sum(axis=1) * series for mask in (~problem.broad, problem.broad)]
+    shared = np.stack(
+        [
+            2j * np.pi * t * whole,
+            per_hz * (by_sigma * bare - sigma[:, None] * t**2 * whole),
+            *(-np.pi * t * one for one in kinds),
+            *(bare[:, None] * terms).transpose(1, 0, 2),
+        ],
+        axis=1,
+    )
+    own = weighted * (t * series)[:, None, :]
+    turn = state.turn[:, None, :]
+    total = turn * _spectra(problem, whole[:, None])
+    found = np.empty((len(theta), at.size, problem.ppm.size))
+    found[:, [at.phase0]] = -total.imag
+    found[:, [at.phase1]] = -total.imag * (problem.ppm - PIVOT_PPM)
+    found[:, at.shift : at.own_shift.start] = (turn * _spectra(problem, shared)).real
+    by_time = turn * _spectra(problem, own)
+    found[:, at.own_shift] = -2 * np.pi * by_time.imag
+    found[:, at.own_width] = -np.pi * by_time.real
+    return found
+
+
+def _spectra(problem: Problem, fids: Complex) -> Complex:
+    """Return the fitted points of signals on the times of the basis."""
+    n = fids.shape[-1]
+    # Time zero is at sample `before`, and the bin of zero frequency in the middle of the band.
+    frequency = problem.keep - n // 2
+    shift = np.exp(2j * np.pi * frequency * problem.before / n)
+    return np.asarray(scipy.fft.fft(fids, axis=-1)[..., frequency % n] * shift)
+
+
+def _sigma(gauss_hz: Real) -> Real:
+    """Return the standard deviation in rad/s of a Gaussian line of a full width at half maximum."""
+    return np.asarray(gauss_hz * np.pi / np.sqrt(2 * np.log(2)))
+
+
+def _terms(sigma: Real, t: Real) -> Complex:
+    """Return (i sigma t)^j / sqrt(j!) for each order; shape (v, n_orders, n_band)."""
+    product = 1j * sigma[:, None] * np.maximum(t, 0.0)
+    return np.stack([product**order / math.sqrt(math.factorial(order)) for order in ORDERS], axis=1)
+
+
+def _powers(exponents: Complex, n: int, before: int) -> Complex:
+    """Return exp(exponent (m - before)) for m below n, from far fewer exponentials; shape (..., n)."""
+    exponents = exponents[..., None]
+    fine = np.exp(exponents * np.arange(_CHUNK))
+    coarse = np.exp(exponents * (np.arange(0, n, _CHUNK) - before))
+    product = coarse[..., :, None] * fine[..., None, :]
+    return np.asarray(product.reshape(*product.shape[:-2], -1)[..., :n])
+
+
+def named(problem: Problem, theta: Real) -> dict[str, Any]:
+    """Return the parameters of one spectrum under their names, shape (n_parameters,)."""
+    at = problem.layout
+    to_ppm = -1e6 / problem.f0_hz
+    kind = np.where(problem.broad, at.width.stop - 1, at.width.start)
+    widths = theta[kind] + theta[at.own_width]
+    return {
+        "phase0_deg": float(np.rad2deg(theta[at.phase0])),
+        "phase1_deg_per_ppm": float(np.rad2deg(theta[at.phase1])),
+        "shift_ppm": float(theta[at.shift] * to_ppm),
+        "gauss_hz": float(theta[at.gauss]),
+        "lineshape": [float(value) for value in theta[at.hermite]],
+        "lorentz_hz": {name: float(w) for name, w in zip(problem.names, widths, strict=True)},
+        "own_shift_ppm": {
+            name: float(s * to_ppm) for name, s in zip(problem.names, theta[at.own_shift], strict=True)
+        },
+    }

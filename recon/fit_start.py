@@ -1,89 +1,139 @@
-"""Where a fit starts: reference shift, zero-order phase and linewidth from the strong singlets."""
+"""Where a fit starts: reference shift, zero-order phase and linewidth from the strong signals."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
-from pulsespec.recon.fit_model import Problem
+from pulsespec.recon.fit_model import Problem, evaluate
+from pulsespec.recon.nonnegative import solve_nonnegative
 from pulsespec.recon.spline import baseline
-from pulsespec.recon.transients import Transients
 
+Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
 _MAIN = ("NAA", "Cr", "PCr", "GPC", "PCh", "PCho", "Glu", "Ins")
-_WIDTHS_HZ = (3.0, 5.0, 8.0, 12.0, 17.0)
-_SHIFT_STEP_HZ = 1.0
-_PHASE_STEP = np.pi / 8
+_WIDTHS_HZ = (4.0, 8.0, 14.0)
+_SHIFT_STEP_HZ = 1.5
+_PHASES = 2 * np.pi * np.arange(16) / 16
 _APODISATION_HZ = 2.0
 _APART_HZ = 4.0
 _PROPOSALS = 5
 _BASELINE_DIMENSION = 5.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Start:
-    """What has to be undone before basis and data can be compared."""
+    """What has to be undone before basis and data can be compared, the best guess first.
 
-    shift_hz: float
+    All of shape (v, n_guesses).
+    """
+
+    shift_hz: Real
     """Shift of the data against the basis, in the NIfTI-MRS sense."""
-    phase: float
+    phase: Real
     """Zero-order phase of the data in rad."""
-    width_hz: float
+    width_hz: Real
     """Linewidth that the basis lacks."""
-
-    def correction(self, dwell_s: float, samples: int) -> Complex:
-        """Return what an FID is multiplied by to undo shift and phase; shape (samples,)."""
-        t = np.arange(samples) * dwell_s
-        return np.asarray(np.exp(-2j * np.pi * self.shift_hz * t - 1j * self.phase))
+    unexplained: Real
+    """Share of the spectrum that this guess leaves."""
 
 
-def find_start(spectrum: Transients, problem: Problem, largest_shift_ppm: float) -> Start:
+def find_start(problem: Problem, fids: Complex, dwell_s: float, largest_shift_ppm: float) -> Start:
     """Find shift, phase and width in two stages.
 
     Magnitude spectra do not depend on the phase: their non-negative fit by the main metabolites, scored on a
-    grid of shifts and widths, proposes a few shifts (zero is always one of them). Each is then judged, over
-    a grid of phases, by the non-negative fit of all metabolites to the real spectrum with a free baseline.
+    grid of shifts and widths, proposes a few shifts (the best near zero is always one of them). Each is then
+    judged, over a grid of phases, by the non-negative fit to the real spectrum with a free baseline.
+
+    Parameters
+    ----------
+    problem
+        With the basis.
+    fids
+        In the NIfTI-MRS sense; shape (v, samples).
+    dwell_s
+        Of the FIDs.
+    largest_shift_ppm
+        Widest shift that is looked for.
+
     """
-    t = problem.time_s
-    apodised = spectrum.data * np.exp(-np.pi * _APODISATION_HZ * t)
-    proposals = _proposals(apodised, problem, largest_shift_ppm * problem.f0_hz * 1e-6)
-    smooth = baseline(problem.ppm, _BASELINE_DIMENSION)
-    best: tuple[float, Start] | None = None
-    for shift, width in proposals:
-        measured = problem.spectrum(apodised * np.exp(-2j * np.pi * shift * t))
-        columns = problem.spectrum(problem.basis * np.exp(-np.pi * (width + _APODISATION_HZ) * t)).real.T
-        norm = np.linalg.norm(columns, axis=0) + 1e-300
-        left = smooth.residual(columns / norm)
-        for phase in np.arange(0.0, 2 * np.pi, _PHASE_STEP):
-            right = smooth.residual((measured * np.exp(-1j * phase)).real)
-            score = nnls(left, right)[1] / np.linalg.norm(right)
-            if best is None or score < best[0]:
-                best = (score, Start(shift, float(phase), width))
-    assert best is not None
-    return best[1]
+    t = np.arange(fids.shape[-1]) * dwell_s
+    apodised = fids * np.exp(-np.pi * _APODISATION_HZ * t)
+    per_bin = 1 / (2 * t.size * dwell_s)
+    moves = _moves(largest_shift_ppm * problem.f0_hz * 1e-6, per_bin)
+    windows = problem.spectrum(apodised, moves)
+    shifts = np.asarray(moves * per_bin, dtype=float)
+    proposed, width = _proposals(problem, np.abs(windows), shifts)
+    chosen = np.take_along_axis(windows, proposed[..., None], axis=1)
+    return _judged(problem, chosen, shifts[proposed], np.array(_WIDTHS_HZ)[width])
 
 
-def _proposals(apodised: Complex, problem: Problem, largest_hz: float) -> list[tuple[float, float]]:
-    """Return (shift, width) pairs worth a closer look, best first."""
-    names = [k for k, name in enumerate(problem.names) if name in _MAIN] or list(range(len(problem.names)))
-    t = problem.time_s
-    shifts = np.arange(-largest_hz, largest_hz + _SHIFT_STEP_HZ, _SHIFT_STEP_HZ)
-    shifts = shifts - shifts[np.argmin(np.abs(shifts))]
-    magnitude = np.abs([problem.spectrum(apodised * np.exp(-2j * np.pi * s * t)) for s in shifts])
-    magnitude -= np.quantile(magnitude, 0.1, axis=1, keepdims=True)
-    scores = np.empty((len(_WIDTHS_HZ), shifts.size))
-    for row, width in enumerate(_WIDTHS_HZ):
-        columns = np.abs(
-            problem.spectrum(problem.basis[names] * np.exp(-np.pi * (width + _APODISATION_HZ) * t))
-        ).T
-        columns /= np.linalg.norm(columns, axis=0)
-        scores[row] = [nnls(columns, target)[1] / np.linalg.norm(target) for target in magnitude]
-    by_shift, width_at = scores.min(axis=0), np.array(_WIDTHS_HZ)[scores.argmin(axis=0)]
-    middle = int(np.argmin(np.abs(shifts)))
-    chosen = [middle + int(np.argmin(by_shift[middle - 4 : middle + 5])) - 4]
-    for index in np.argsort(by_shift):
-        if len(chosen) < _PROPOSALS and all(abs(shifts[index] - shifts[c]) > _APART_HZ for c in chosen):
-            chosen.append(int(index))
-    return [(float(shifts[c]), float(width_at[c])) for c in chosen]
+def _moves(largest_hz: float, per_bin: float) -> NDArray[np.int64]:
+    """Return shifts that are looked at, in whole bins."""
+    step = max(1, round(_SHIFT_STEP_HZ / per_bin))
+    half = int(np.ceil(largest_hz / (step * per_bin)))
+    return step * np.arange(-half, half + 1)
+
+
+def _main(problem: Problem) -> NDArray[np.int64]:
+    found = [k for k, name in enumerate(problem.names) if name in _MAIN]
+    return np.array(found or range(len(problem.names)))
+
+
+def _columns(problem: Problem, widths_hz: Real) -> Complex:
+    """Return spectra of all components at added widths, apodised; shape (n_widths, n_components, n_points)."""
+    theta = np.zeros((len(widths_hz), problem.layout.size))
+    theta[:, problem.layout.width] = (widths_hz + _APODISATION_HZ)[:, None]
+    turned = theta.copy()
+    turned[:, problem.layout.phase0] = -np.pi / 2
+    return np.asarray(evaluate(problem, theta).columns + 1j * evaluate(problem, turned).columns)
+
+
+def _proposals(
+    problem: Problem, magnitude: Real, shifts: Real
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return indices of shifts and widths worth a closer look; shapes (v, n_proposals)."""
+    magnitude = magnitude - np.quantile(magnitude, 0.1, axis=-1, keepdims=True)
+    n, n_shifts, _ = magnitude.shape
+    scores = np.empty((len(_WIDTHS_HZ), n, n_shifts))
+    for row, columns in enumerate(np.abs(_columns(problem, np.array(_WIDTHS_HZ))[:, _main(problem)])):
+        right = (magnitude @ columns.T).reshape(n * n_shifts, -1)
+        gram = np.broadcast_to(columns @ columns.T, (len(right), *columns.shape[:1] * 2))
+        x, _ = solve_nonnegative(gram, right)
+        scores[row] = (np.sum(magnitude**2, axis=-1)) - np.sum(x * right, axis=-1).reshape(n, n_shifts)
+    scores /= np.sum(magnitude**2, axis=-1) + 1e-300
+    width, best = scores.argmin(axis=0), scores.min(axis=0)
+    near = np.flatnonzero(np.abs(shifts) <= 2 * _APART_HZ)
+    chosen = [near[np.argmin(best[:, near], axis=1)]]
+    taken = np.abs(shifts - shifts[chosen[0]][:, None]) <= _APART_HZ
+    for _ in range(min(_PROPOSALS, n_shifts) - 1):
+        chosen.append(np.argmin(np.where(taken, np.inf, best), axis=1))
+        taken |= np.abs(shifts - shifts[chosen[-1]][:, None]) <= _APART_HZ
+    proposed = np.stack(chosen, axis=1)
+    return proposed, np.take_along_axis(width, proposed, axis=1)
+
+
+def _judged(problem: Problem, measured: Complex, shift_hz: Real, width_hz: Real) -> Start:
+    """Return all proposals with their best phase, in the order of what they leave."""
+    use = np.union1d(_main(problem), np.flatnonzero(problem.broad)).astype(np.int64)
+    smooth = baseline(problem.ppm)
+    held = smooth.kept(np.asarray(smooth.log_weight(_BASELINE_DIMENSION)))
+    columns = _columns(problem, np.array(_WIDTHS_HZ))[:, use].real
+    curves = columns @ smooth.vectors
+    grams = columns @ columns.transpose(0, 2, 1) - (curves * held) @ curves.transpose(0, 2, 1)
+    which = np.searchsorted(_WIDTHS_HZ, width_hz)
+    found = []
+    for phase in _PHASES:
+        right = (measured * np.exp(-1j * phase)).real
+        in_curves = right @ smooth.vectors
+        against = np.einsum("vckn,vcn->vck", columns[which], right)
+        against -= np.einsum("vcks,vcs->vck", curves[which], held * in_curves)
+        x, _ = solve_nonnegative(grams[which].reshape(-1, *grams.shape[1:]), against.reshape(-1, use.size))
+        whole = np.sum(right**2, axis=-1) - np.sum(held * in_curves**2, axis=-1)
+        found.append(1 - np.sum(x.reshape(against.shape) * against, axis=-1) / np.maximum(whole, 1e-300))
+    scores = np.stack(found, axis=-1)
+    best = scores.min(axis=-1)
+    order = np.argsort(best, axis=1)
+    phase = _PHASES[scores.argmin(axis=-1)]
+    return Start(*(np.take_along_axis(one, order, axis=1) for one in (shift_hz, phase, width_hz, best)))

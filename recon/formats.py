@@ -59,7 +59,11 @@ FORMATS = (
     Format("Philips SDAT/SPAR", is_sdat, lambda path, _: Scan(read_sdat(path))),
     Format("Philips data/list", is_philips_list, read_philips_list),
     Format("Philips DICOM", is_philips_dicom, lambda path, _: read_philips_dicom(path)),
-    Format("NIfTI-MRS", is_nifti, lambda path, known: Scan(read_nifti(path, known.keep_identifiers))),
+    Format(
+        "NIfTI-MRS",
+        is_nifti,
+        lambda path, known: Scan(read_nifti(path, known.keep_identifiers, known.series, known.dimension)),
+    ),
     Format("Siemens RDA", is_rda, lambda path, _: Scan(read_rda(path))),
     Format(
         "Siemens DICOM",

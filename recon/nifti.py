@@ -17,8 +17,9 @@ import pulsespec
 from pulsespec.conventions import RECEIVER_PPM
 from pulsespec.errors import DataError
 from pulsespec.files import atomic_path, attempt
-from pulsespec.recon import nifti_header
+from pulsespec.recon import nifti_header, nifti_series
 from pulsespec.recon.edit_header import dynamic_header, read_editing, write_editing
+from pulsespec.recon.sequence_header import read_sequence, write_sequence
 from pulsespec.recon.transients import DIMENSIONS, Geometry, Record, Transients
 
 _TAGS = {
@@ -29,7 +30,7 @@ _TAGS = {
     "DIM_EDIT": "edit",
 }
 """What a dimension becomes; repeats of the sequence and steps of a phase cycle are shots like any other."""
-_NAMES = {"coil": "DIM_COIL", "average": "DIM_DYN", "edit": "DIM_EDIT"}
+_NAMES = {"coil": "DIM_COIL", "average": "DIM_DYN", "edit": "DIM_EDIT", "series": nifti_series.TAG}
 _REFUSED = {
     "DIM_ISIS": "ISIS shots must be added and subtracted first",
     "DIM_METCYCLE": "metabolite-cycled shots must be added and subtracted first",
@@ -55,7 +56,9 @@ def is_nifti(path: Path) -> bool:
         return ".nii" in path.name.lower()
 
 
-def read_nifti(path: Path, keep_identifiers: bool = False) -> Transients:
+def read_nifti(
+    path: Path, keep_identifiers: bool = False, series: bool = False, dimension: str | None = None
+) -> Transients:
     """Read a NIfTI-MRS file; spatial dimensions of one voxel are dropped.
 
     Coils apart and images keep the precision of the file; what is small is widened to complex128.
@@ -66,6 +69,10 @@ def read_nifti(path: Path, keep_identifiers: bool = False) -> Transients:
         The file, .nii or .nii.gz.
     keep_identifiers
         Carry what names the person or the device, so that it is written again; by default it is not even kept.
+    series
+        Keep the dimension along which spectra differ by design as "series"; else a file that has one is refused.
+    dimension
+        Tag of that dimension, where the header does not say it.
 
     Raises
     ------
@@ -85,7 +92,9 @@ def read_nifti(path: Path, keep_identifiers: bool = False) -> Transients:
         raise DataError(
             f"{path}: {data.dtype} data of shape {data.shape}, expected complex with 4 to 7 dimensions"
         )
-    fids, dims = _ordered(path, data, header)
+    tagged = _tagged(header, data.shape)
+    kept = nifti_series.series_numbers(header, tagged, data.shape, path, dimension) if series else []
+    fids, dims = _ordered(path, data, header, kept)
     dwell_s = float(image.header["pixdim"][4]) * _SECONDS.get(time, 1.0)
     nifti_header.check_width(header, dwell_s, path)
     facts: dict[str, Any] = nifti_header.kept(header)
@@ -95,10 +104,12 @@ def read_nifti(path: Path, keep_identifiers: bool = False) -> Transients:
         "tx_offset_ppm": nifti_header.one_number(header, "TxOffset", path) or 0.0,
         "processing_applied": nifti_header.earlier_steps(header, keep_identifiers),
         "edit_conditions": _conditions(header, data.shape, path) if "edit" in dims else None,
+        "series_values": nifti_series.values_of(header, kept, data.shape, path) or None,
         "identifiers": nifti_header.identifiers(header) if keep_identifiers else None,
     }
     fids = fids if {"coil", "x", "y", "z"} & set(dims) else _widened(fids)
     facts |= read_editing(header, fids.shape[dims.index("edit")] if "edit" in dims else 1)
+    facts |= read_sequence(header)
     return Transients(
         data=fids,
         dims=dims,
@@ -113,7 +124,7 @@ def read_nifti(path: Path, keep_identifiers: bool = False) -> Transients:
         source=path.name,
         sign_is_defined=True,
         header={key: value for key, value in facts.items() if value is not None},
-        records=_merged_record(header, data.shape),
+        records=_merged_record([tag for number, tag in tagged if number not in kept]),
     )
 
 
@@ -145,9 +156,13 @@ def _tagged(header: dict[str, Any], shape: Sequence[int]) -> list[tuple[int, str
     return [(n, str(header.get(f"dim_{n}"))) for n in range(5, len(shape) + 1) if shape[n - 1] > 1]
 
 
-def _ordered(path: Path, data: Any, header: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
+def _ordered(
+    path: Path, data: Any, header: dict[str, Any], series: Sequence[int] = ()
+) -> tuple[Any, tuple[str, ...]]:
     """Return FIDs with the axes in the order of `DIMENSIONS`; several dimensions of shots become one."""
     for number, tag in _tagged(header, data.shape):
+        if number in series:
+            continue
         if tag not in _TAGS:
             why = next((words for start, words in _REFUSED.items() if tag.startswith(start)), "no such tag")
             raise DataError(
@@ -155,7 +170,10 @@ def _ordered(path: Path, data: Any, header: dict[str, Any]) -> tuple[Any, tuple[
             )
         _refuse_changing(path, number, tag, header)
     names = ["x", "y", "z", "t"]
-    names += [_TAGS.get(str(header.get(f"dim_{n}")), f"single-{n}") for n in range(5, data.ndim + 1)]
+    names += [
+        "series" if n in series else _TAGS.get(str(header.get(f"dim_{n}")), f"single-{n}")
+        for n in range(5, data.ndim + 1)
+    ]
     for name in ("coil", "edit"):
         if names.count(name) > 1:
             raise DataError(f"{path}: has {names.count(name)} dimensions {_NAMES[name]}, expected one")
@@ -184,7 +202,7 @@ def _refuse_changing(path: Path, number: int, tag: str, header: dict[str, Any]) 
         if isinstance(values, list) and any(value != values[0] for value in values):
             raise DataError(
                 f"{path}: {str(key)[:40]} differs along dimension {number} ({tag}), expected shots of one setting; "
-                "write each setting into a file of its own"
+                "write each setting into a file of its own, or fit all together with `pulsespec series`"
             )
 
 
@@ -202,8 +220,8 @@ def _conditions(header: dict[str, Any], shape: Sequence[int], path: Path) -> lis
     return [str(name) for name in names]
 
 
-def _merged_record(header: dict[str, Any], shape: Sequence[int]) -> tuple[Record, ...]:
-    shots = [tag for _, tag in _tagged(header, shape) if _TAGS.get(tag) == "average"]
+def _merged_record(tags: Sequence[str]) -> tuple[Record, ...]:
+    shots = [tag for tag in tags if _TAGS.get(tag) == "average"]
     if shots in ([], ["DIM_DYN"]):
         return ()
     return (Record("Reading", f"the entries of {', '.join(shots)} are taken as shots of one kind"),)
@@ -229,8 +247,8 @@ def write_nifti(data: Transients, path: Path, overwrite: bool = False) -> None:
     order = [0, 1, 2, shaped.ndim - 1, *range(3, shaped.ndim - 1)]
     shaped = np.transpose(shaped, order)
     shaped = shaped if shaped.dtype in (np.complex64, np.complex128) else shaped.astype(np.complex128)
-    affine = np.diag([_UNLOCALISED_MM] * 3 + [1.0]) if data.geometry is None else data.geometry.affine
-    image = gen_nifti_mrs_hdr_ext(shaped, data.dwell_s, _header(data, tags), affine=affine, no_conj=True)
+    header = header_extension(data, tags)
+    image = gen_nifti_mrs_hdr_ext(shaped, data.dwell_s, header, affine=place(data), no_conj=True)
     if data.geometry is None:
         for code in ("qform_code", "sform_code"):
             image.header[code] = 0
@@ -238,13 +256,21 @@ def write_nifti(data: Transients, path: Path, overwrite: bool = False) -> None:
         image.save(temporary)
 
 
-def _header(data: Transients, tags: Sequence[str]) -> Any:
+def place(data: Transients) -> Any:
+    """Return the affine that says where the voxel lies, sides of 10 m where that is not known; shape (4, 4)."""
+    return np.diag([_UNLOCALISED_MM] * 3 + [1.0]) if data.geometry is None else data.geometry.affine
+
+
+def header_extension(data: Transients, tags: Sequence[str]) -> Any:
+    """Return the header extension of data whose dimensions after time are `tags`, names of `DIMENSIONS`."""
     header = Hdr_Ext(data.f0_hz * 1e-6, data.nucleus)
     conditions = list(data.header.get("edit_conditions") or ())
     for number, name in enumerate(tags):
         named = name == "edit" and len(conditions) == data.size("edit")
         changes = dynamic_header(data.header) or ({"EditCondition": conditions} if named else None)
-        header.set_dim_info(number, _NAMES[name], hdr=changes if name == "edit" else None)
+        if name == "series":
+            changes = nifti_series.dynamic_header(data.header.get("series_values") or {})
+        header.set_dim_info(number, _NAMES[name], hdr=changes if name in ("edit", "series") else None)
     known = {
         **nifti_header.kept(data.header),
         "SpectralWidth": 1 / float(np.float32(data.dwell_s)) if data.dwell_s else None,
@@ -258,6 +284,7 @@ def _header(data: Transients, tags: Sequence[str]) -> Any:
         if value is not None:
             header.set_standard_def(key, value)
     write_editing(data.header, header)
+    write_sequence(data.header, header)
     for key, value in (data.header.get("identifiers") or {}).items():
         if key in standard_defined:
             header.set_standard_def(key, value)

@@ -95,13 +95,14 @@ def recon(scan: Scan, settings: ReconSettings | None = None) -> Scan:
         raise DataError("scan: has neither metabolite data nor a water reference")
     for data in (scan.metabolite, scan.water, scan.coil_reference, scan.eddy_reference):
         if data is not None:
-            _check(data)
+            check(data)
     for _, step in STEPS:
         scan = step(scan, settings)
     return Scan(_stamped(scan.metabolite), _stamped(scan.water))
 
 
-def _check(data: Transients) -> None:
+def check(data: Transients) -> None:
+    """Refuse data that are empty, not finite, or not of a single voxel (`DataError`)."""
     name = data.source or "data"
     something = False
     for index in np.ndindex(data.data.shape[:-1]):

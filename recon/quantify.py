@@ -1,50 +1,31 @@
-"""From amplitudes to concentrations: ratios to total creatine and millimolar by the water of the same voxel.
+"""From amplitudes to concentrations: ratios, and molar and molal amounts by the water of the same voxel.
 
 Metabolite and water went through the same simulated sequence, so the ratio of their amplitudes in units of
 the basis is the ratio of their concentrations, once relaxation and the water content of the tissue are
-accounted for (Gasparovic et al. 2006, doi:10.1002/mrm.20901).
+accounted for (`water_scaling`; Gasparovic et al. 2006, doi:10.1002/mrm.20901).
 """
 
-import math
-import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from importlib.resources import files
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from pulsespec.conventions import field_from_larmor
-from pulsespec.errors import DataError, InputError
+from pulsespec.recon.constants import BRAIN, Constants
+from pulsespec.recon.editing import is_difference
 from pulsespec.recon.fit import SUMS, FitResult
+from pulsespec.recon.in_voxel import in_the_voxel
+from pulsespec.recon.quantify_settings import QuantifySettings
 from pulsespec.recon.transients import Transients
-from pulsespec.simulator.relaxation import WATER
+from pulsespec.recon.water_scale import Scale, water_scale
+from pulsespec.recon.water_scaling import scaled, weights
+from pulsespec.recon.water_size import water_amplitude
+from pulsespec.simulator.tissue_library import load_tissue
 
-_WATER_SAMPLES = slice(4, 41)
+_FAR = 4.0
+"""Beyond so many times less or more creatine than healthy brain has, the scale is doubted."""
 
-
-@dataclass(frozen=True)
-class QuantifySettings:
-    """Assumptions that turn amplitudes into millimolar."""
-
-    gm: float = 0.5
-    """Volume fraction of grey matter in the voxel; without a segmentation half and half is assumed."""
-    wm: float = 0.5
-    """Volume fraction of white matter."""
-    csf: float = 0.0
-    """Volume fraction of cerebrospinal fluid, which has no metabolites."""
-    relaxation: bool = True
-    """Correct for T1 and T2 of water and metabolites."""
-    water_mm: float | None = None
-    """Concentration of water that gives signal; from tissue fractions where `None`. For phantoms."""
-
-    def __post_init__(self) -> None:
-        """Check that the fractions are those of a voxel."""
-        fractions = (self.gm, self.wm, self.csf)
-        if min(fractions) < 0 or abs(sum(fractions) - 1) > 0.01 or self.csf >= 1:
-            raise InputError(
-                f"tissue fractions: got {fractions}, expected shares of gm, wm and csf that sum to 1"
-            )
+__all__ = ["COLUMNS", "Amounts", "QuantifySettings", "parts_of", "quantify", "water_amplitude"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +36,11 @@ class Amounts:
     """One row a component and sum; NaN where a number could not be had."""
     warnings: tuple[str, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Assumptions and constants that were used, with their sources."""
+    """Assumptions, factors and what the standard deviations include."""
+    ratios: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
+    """Ratios of amplitudes and their standard deviations: to tNAA and, as concentrations, to water."""
+    constants: Constants | None = None
+    """Constants that were used; `None` where nothing was scaled by water."""
 
 
 COLUMNS = (
@@ -67,35 +52,10 @@ COLUMNS = (
     "ratio_tCr_sd",
     "concentration_mM",
     "concentration_mM_sd",
+    "concentration_molal_mmol_per_kg",
+    "concentration_molal_mmol_per_kg_sd",
 )
 """Columns of the table, in order."""
-
-
-def water_amplitude(water: Transients) -> tuple[float, float]:
-    """Return the magnitude of a water FID at time zero and its standard deviation.
-
-    The logarithm of samples 4 to 40 is continued to time zero by a quadratic, which a Lorentzian, Gaussian or
-    Voigt line follows exactly; the first samples, which receivers spoil, are not used.
-
-    Raises
-    ------
-    DataError
-        There is no water signal above the noise.
-
-    """
-    fid = water.data.reshape(-1, water.samples).mean(axis=0)
-    size = np.abs(fid)[_WATER_SAMPLES]
-    noise = np.std(fid[-max(16, fid.size // 10) :]) / np.sqrt(2) + 1e-12 * size.max(initial=0.0)
-    if size.size < 8 or size.min() < 5 * noise or noise == 0:
-        raise DataError(f"{water.source or 'water reference'}: no water signal above the noise to scale with")
-    at = np.arange(fid.size)[_WATER_SAMPLES] / _WATER_SAMPLES.stop
-    design = np.vander(at, 3) * (size / noise)[:, None]
-    target = np.log(size) * size / noise
-    solution, *_ = np.linalg.lstsq(design, target, rcond=None)
-    spread = max(1.0, float(np.std(target - design @ solution)))
-    relative = spread * float(np.sqrt(np.linalg.inv(design.T @ design)[2, 2]))
-    start = float(np.exp(solution[2]))
-    return start, start * relative
 
 
 def quantify(
@@ -105,97 +65,105 @@ def quantify(
     basis: Any,
     settings: QuantifySettings | None = None,
 ) -> Amounts:
-    """Return amplitudes, bounds, ratios to tCr and concentrations.
+    """Return amplitudes, bounds, ratios and concentrations.
 
     Without a water reference (or water in the basis) concentrations are NaN and a warning says why.
     """
-    settings = settings or QuantifySettings()
-    factor, factor_sd, words, used = _millimolar(spectrum, water, basis, settings)
-    parts: dict[str, tuple[str, ...]] = {name: (name,) for name in found.names}
-    sums = {name: tuple(p for p in of if p in found.names) for name, of in SUMS.items()}
-    parts |= {name: of for name, of in sums.items() if of}
-    rows = [_row(found, name, of, factor, factor_sd) for name, of in parts.items()]
-    return Amounts(rows, (*words, *_inseparable(found)), used)
-
-
-def _row(found: FitResult, name: str, of: Sequence[str], factor: float, factor_sd: float) -> dict[str, Any]:
-    value, sd = found.combine(dict.fromkeys(of, 1.0))
-    ratio, ratio_sd = found.ratio(of, [p for p in SUMS["tCr"] if p in found.names])
-    relative = math.hypot(sd / value, factor_sd) if value > 0 else float("nan")
-    concentration_sd = value * factor * relative if value > 0 else sd * factor
-    bound = 100 * sd / value if value > 0 else float("nan")
-    numbers = (value, sd, bound, ratio, ratio_sd, value * factor, concentration_sd)
-    return dict(zip(COLUMNS, (name, *numbers), strict=True))
-
-
-def _millimolar(
-    spectrum: Transients, water: Transients | None, basis: Any, settings: QuantifySettings
-) -> tuple[float, float, tuple[str, ...], dict[str, Any]]:
-    """Return mM per unit of amplitude, its relative SD, warnings and what was used."""
-    if water is None:
-        return float("nan"), 0.0, ("no water reference: concentrations in mM are not given",), {}
-    if basis.water is None:
-        words = "the basis has no water of its own sequence: concentrations in mM are not given"
-        return float("nan"), 0.0, (words,), {}
-    size, size_sd = water_amplitude(water)
-    unit = size / float(np.abs(basis.water.amplitude.sum()))
-    table = tomllib.loads(files("pulsespec.recon").joinpath("quantification.toml").read_text())
-    te_s, tr_s = water.te_s or spectrum.te_s, water.tr_s or spectrum.tr_s
-    nominal = _nearest(table["water_relaxation"], field_from_larmor(spectrum.f0_hz, spectrum.nucleus))
-    used = {"assumptions": asdict(settings), "field_of_relaxation_times_t": float(nominal)}
-    warnings = []
-    relaxation = settings.relaxation
-    if relaxation and (te_s is None or tr_s is None):
-        warnings.append("TE or TR is not known: concentrations are not corrected for relaxation")
-        relaxation = False
-    times = getattr(basis, "provenance", {}).get("relaxation") or {}
-    relaxed, water_relaxed = bool(times), WATER in times  # then the basis holds what is left
-    seen_mm = (
-        _visible_water_mm(table, nominal, settings, te_s, tr_s)
-        if relaxation and not water_relaxed
-        else _water_mm(table, settings)
+    settings, words = in_the_voxel(settings or QuantifySettings(), spectrum)
+    parts = parts_of(found.names)
+    scale = water_scale(found.names, spectrum, water, basis, settings)
+    if isinstance(scale, str):
+        return Amounts(
+            _rows(found, parts, None),
+            (*words, scale, *_inseparable(found)),
+            ratios=_ratios(found, parts, None),
+        )
+    rows = _rows(found, parts, scale)
+    doubts = () if is_difference(spectrum.header) else _implausible(rows, settings)
+    return Amounts(
+        rows,
+        (*words, *scale.warnings, *doubts, *_inseparable(found)),
+        scale.settings,
+        _ratios(found, parts, scale),
+        scale.constants,
     )
-    kept = _kept(table["metabolite_relaxation"][nominal], te_s, tr_s) if relaxation and not relaxed else 1.0
-    tissue = 1.0 - settings.csf if settings.water_mm is None else 1.0
-    used |= {
-        "basis_includes_relaxation": relaxed,
-        "visible_water_mm": seen_mm,
-        "metabolite_relaxation_factor": kept,
-        "constants": table,
-    }
-    return seen_mm / unit / kept / tissue, size_sd / size, tuple(warnings), used
 
 
-def _nearest(table: Mapping[str, Any], field_t: float) -> str:
-    return min(table, key=lambda nominal: abs(float(nominal) - field_t))
+def parts_of(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the components of each row of the table: every component, then the sums that have one of them."""
+    sums = {name: tuple(p for p in of if p in names) for name, of in SUMS.items()}
+    return {name: (name,) for name in names} | {name: of for name, of in sums.items() if of}
 
 
-def _kept(times: Mapping[str, float], te_s: float | None, tr_s: float | None) -> float:
-    """Return what saturation and decay leave of a signal."""
-    assert te_s is not None
-    assert tr_s is not None
-    return math.exp(-te_s / times["t2_s"]) * (1 - math.exp(-tr_s / times["t1_s"]))
+def _rows(found: FitResult, parts: Mapping[str, Sequence[str]], scale: Scale | None) -> list[dict[str, Any]]:
+    reference = [p for p in SUMS["tCr"] if p in found.names]
+    molar, molal = _concentrations(found, parts, scale)
+    rows = []
+    for k, (name, of) in enumerate(parts.items()):
+        value, sd = found.combine(dict.fromkeys(of, 1.0))
+        bound = 100 * sd / value if value > 0 else float("nan")
+        numbers = (value, sd, bound, *found.ratio(of, reference), *molar[k], *molal[k])
+        rows.append(dict(zip(COLUMNS, (name, *numbers), strict=True)))
+    return rows
 
 
-def _shares(table: Mapping[str, Any], settings: QuantifySettings) -> dict[str, float]:
-    """Return the water of each tissue in mM of voxel volume (1 g of water is 1/18.015 mol)."""
-    molar = 1e6 / table["water"]["molar_mass_g_per_mol"]
-    fractions = {"gm": settings.gm, "wm": settings.wm, "csf": settings.csf}
-    return {tissue: share * table["content"][tissue] * molar for tissue, share in fractions.items()}
+def _concentrations(
+    found: FitResult, parts: Mapping[str, Sequence[str]], scale: Scale | None
+) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+    """Return molar and molal concentration with standard deviation of each row."""
+    if scale is None:
+        nothing = [(float("nan"), float("nan"))] * len(parts)
+        return nothing, nothing
+    both = []
+    for factor, effects in (
+        (scale.factors.molar, scale.factors.molar_effects),
+        (scale.factors.molal, scale.factors.molal_effects),
+    ):
+        value, sd = scaled(
+            found.amplitudes,
+            found.covariance,
+            factor / scale.unit,
+            effects,
+            weights(parts, found.names),
+            scale.relative_sd,
+        )
+        both.append([(float(v), float(s)) for v, s in zip(value, sd, strict=True)])
+    return both[0], both[1]
 
 
-def _water_mm(table: Mapping[str, Any], settings: QuantifySettings) -> float:
-    return settings.water_mm if settings.water_mm is not None else sum(_shares(table, settings).values())
+def _ratios(
+    found: FitResult, parts: Mapping[str, Sequence[str]], scale: Scale | None
+) -> dict[str, dict[str, tuple[float, float]]]:
+    """Return ratios that the table does not have; none of them is corrected for relaxation."""
+    reference = [p for p in SUMS["tNAA"] if p in found.names]
+    ratios = {"tNAA": {name: found.ratio(of, reference) for name, of in parts.items()}} if reference else {}
+    if scale is not None:
+        n = len(found.names)
+        value, sd = scaled(
+            found.amplitudes,
+            found.covariance,
+            np.full(n, 1 / scale.unit),
+            np.zeros((0, n)),
+            weights(parts, found.names),
+            scale.relative_sd,
+        )
+        ratios["water"] = {name: (float(value[k]), float(sd[k])) for k, name in enumerate(parts)}
+    return ratios
 
 
-def _visible_water_mm(
-    table: Mapping[str, Any], nominal: str, settings: QuantifySettings, te_s: float | None, tr_s: float | None
-) -> float:
-    times = {**table["water_relaxation"][nominal], "csf": table["csf_relaxation"]}
-    shares = _shares(table, settings)
-    total = sum(shares.values())
-    seen = sum(share * _kept(times[tissue], te_s, tr_s) for tissue, share in shares.items())
-    return seen if settings.water_mm is None else settings.water_mm * seen / total
+def _implausible(rows: Sequence[Mapping[str, Any]], settings: QuantifySettings) -> tuple[str, ...]:
+    """Return a word where creatine is there but so far from a brain's that the scale of water must be another."""
+    total = next((row for row in rows if row["metabolite"] == "tCr"), None)
+    if total is None or settings.water_mm is not None or not total["amplitude"] > 5 * total["sd"]:
+        return ()
+    brain = [sum(load_tissue(name).concentrations[p].mm for p in ("Cr", "PCr")) for name in BRAIN.values()]
+    value, sd = total["concentration_mM"], total["concentration_mM_sd"]
+    if min(brain) / _FAR < value + 2 * sd and value - 2 * sd < max(brain) * _FAR:
+        return ()
+    return (
+        f"tCr is {value:.3g} mM, {min(brain):.3g} to {max(brain):.3g} in healthy brain: water and metabolites may have "
+        "been stored with different receiver gains or numbers of averages; ratios do not suffer from that",
+    )
 
 
 def _inseparable(found: FitResult) -> list[str]:

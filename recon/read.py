@@ -13,6 +13,7 @@ from pulsespec.recon.formats import Format, Known, format_of
 from pulsespec.recon.guard_centre import check_centre
 from pulsespec.recon.guards import check_sense, water_over_metabolites
 from pulsespec.recon.references import with_references
+from pulsespec.recon.sequence_header import sequence_facts
 from pulsespec.recon.sorting import SORTED, facts_of
 from pulsespec.recon.transients import Record, Scan, Transients
 from pulsespec.recon.voxel_check import check_voxel
@@ -141,7 +142,7 @@ def _timed(scan: Scan, sequence: Path | None) -> Scan:
     def timed(part: Transients | None, is_water: bool) -> Transients | None:
         if part is None:
             return None
-        part = replace(part, header={**part.header, **editing})
+        part = replace(part, header={**part.header, **editing, **sequence_facts(sequence, played)})
         if any(record.method == SORTED for record in part.records):
             return part
         known = replace(part, **facts_of(played, is_water, part.f0_hz, part.te_s, part.tr_s))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pulsespec.conventions import GAMMA_HZ_PER_T
 from pulsespec.errors import DataError
-from pulsespec.recon.known import Known, settled
+from pulsespec.recon.known import ASSUMED, Known, readout, settled
 from pulsespec.recon.transients import Record, Scan, Transients
 from pulsespec.simulator import jmrui, lcmodel_raw
 from pulsespec.simulator.lcmodel import namelist
@@ -24,6 +24,7 @@ _GAMMA_TOLERANCE = 0.03
 _LONGEST_CONTROL = 100_000
 _CONTROL = re.compile(r"\$LCMODL(.*?)\$END", re.DOTALL | re.IGNORECASE)
 _SNIFFED = 4096
+_STRETCH = 16
 
 
 def is_jmrui_text(path: Path) -> bool:
@@ -60,12 +61,13 @@ def is_lcmodel_raw(path: Path) -> bool:
 
 
 def read_lcmodel_raw(path: Path, known: Known) -> Scan:
-    """Read RAW or H2O; more points than a FID has are voxels, a dimension "x".
+    """Read RAW or H2O; more points than a FID has are voxels: columns are "x", rows "y", slices "z".
 
     Raises
     ------
     DataError
-        The file is damaged, has not whole FIDs, or nobody says dwell time or frequency.
+        The file is damaged, has not whole FIDs, holds several voxels and nothing says so, or nobody says dwell
+        time or frequency.
 
     """
     _, groups, values = lcmodel_raw.parts(path)
@@ -78,22 +80,61 @@ def read_lcmodel_raw(path: Path, known: Known) -> Scan:
     points = int(control.get("NUNFIL", values.size))
     if points < 1 or values.size % points:
         raise DataError(f"{path}: {values.size} points, expected a multiple of NUNFIL = {points} in {name}")
-    voxels = values.size // points
+    if points == values.size:
+        _refuse_beginnings(path, values)
+    data, dims = _grid(path, values.reshape(-1, points), control)
+    dwell_s, f0_hz, assumed = readout(path, dwell_s, f0_hz, points, known)
+    records = [Record("Reading", f"dwell time and points from {name} beside it")] if control else []
+    records += [Record(ASSUMED, assumed)] if assumed else []
     return Scan(
         Transients(
-            data=values.reshape(voxels, points) if voxels > 1 else values,
-            dims=("x", "t") if voxels > 1 else ("t",),
-            dwell_s=settled(path, "dwell time", dwell_s, known.dwell_s),
-            f0_hz=settled(path, "spectrometer frequency", f0_hz, known.f0_hz),
+            data=data,
+            dims=dims,
+            dwell_s=dwell_s,
+            f0_hz=f0_hz,
             te_s=te_s,
             source=path.name,
-            records=(Record("Reading", f"dwell time and points from {name} beside it"),) if control else (),
+            records=tuple(records),
         )
     )
 
 
+def _grid(
+    path: Path, fids: NDArray[np.complex128], control: dict[str, float]
+) -> tuple[NDArray[np.complex128], tuple[str, ...]]:
+    """Return the FIDs on their grid: LCModel takes slices, then rows, then columns, the last fastest."""
+    if len(fids) == 1:
+        return fids[0], ("t",)
+    shape = [int(control.get(key, 1)) for key in ("NDSLIC", "NDROWS", "NDCOLS")]
+    if np.prod(shape) != len(fids):
+        if "NDCOLS" in control:
+            raise DataError(
+                f"{path}: {len(fids)} voxels, but NDCOLS, NDROWS and NDSLIC of its control file make "
+                f"{np.prod(shape)}"
+            )
+        shape = [1, 1, len(fids)]
+    grid = fids.reshape(*shape, -1).transpose(2, 1, 0, 3)
+    kept = [k for k in range(3) if grid.shape[k] > 1]
+    data = grid.reshape(*(grid.shape[k] for k in kept), -1)
+    return data, (*("xyz"[k] for k in kept), "t")
+
+
+def _refuse_beginnings(path: Path, values: NDArray[np.complex128]) -> None:
+    """Refuse an FID that rises again where it has decayed, and stays up: the next voxel of several."""
+    if values.size < 8 * _STRETCH:
+        return
+    pieces = np.abs(values[: values.size // _STRETCH * _STRETCH]).reshape(-1, _STRETCH)
+    height = np.median(pieces, axis=1)
+    risen = (height[3:] > 5 * height[1:-2]) & (height[3:] > 0.3 * height[0])
+    if risen.any():
+        raise DataError(
+            f"{path}: rises again after {(np.flatnonzero(risen)[0] + 2) * _STRETCH} points or so: holds several "
+            "voxels. How many points each has (NUNFIL) is in LCModel's control file, which must lie beside it"
+        )
+
+
 def _control(path: Path) -> tuple[dict[str, float], str]:
-    """Return DELTAT, HZPPPM and NUNFIL of the control file beside `path` that names it, and its name."""
+    """Return what is `_WANTED` of the control file beside `path` that names it, and its name."""
     for other in sorted(path.parent.iterdir()):
         if other == path or not other.is_file() or other.stat().st_size > _LONGEST_CONTROL:
             continue
@@ -105,7 +146,7 @@ def _control(path: Path) -> tuple[dict[str, float], str]:
     return {}, ""
 
 
-_WANTED = ("DELTAT", "HZPPPM", "NUNFIL")
+_WANTED = ("DELTAT", "HZPPPM", "NUNFIL", "NDCOLS", "NDROWS", "NDSLIC")
 
 
 def _real(path: Path, key: str, text: str) -> float:
@@ -145,8 +186,6 @@ def read_columns(path: Path, known: Known) -> Scan:
         Rows differ in length, or dwell time or frequency were not given.
 
     """
-    dwell_s = settled(path, "dwell time", None, known.dwell_s)
-    f0_hz = settled(path, "spectrometer frequency", None, known.f0_hz)
     try:
         table = np.loadtxt(
             (line.replace(",", " ") for line in path.read_text(encoding="latin-1").splitlines()), ndmin=2
@@ -155,7 +194,9 @@ def read_columns(path: Path, known: Known) -> Scan:
         raise DataError(f"{path}: is not columns of numbers: truncated or damaged ({error})") from error
     if table.shape[1] not in (2, 4) or len(table) < 2:
         raise DataError(f"{path}: {table.shape} numbers, expected rows of two or four")
+    dwell_s, f0_hz, assumed = readout(path, None, None, len(table), known)
     common: dict[str, Any] = {"dims": ("t",), "dwell_s": dwell_s, "f0_hz": f0_hz, "source": path.name}
+    common["records"] = (Record(ASSUMED, assumed),) if assumed else ()
 
     def fid(first: int) -> NDArray[np.complex128]:
         return np.asarray(table[:, first] + 1j * table[:, first + 1])

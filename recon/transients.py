@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from pulsespec.conventions import RECEIVER_PPM
 from pulsespec.errors import InputError
 
-DIMENSIONS = ("x", "y", "z", "edit", "average", "coil", "t")
-"""Names a dimension can have, in the order in which `Transients.data` has them; `t` is always last."""
+DIMENSIONS = ("x", "y", "z", "series", "edit", "average", "coil", "t")
+"""Names a dimension can have, in the order in which `Transients.data` has them; `t` is always last.
+
+Along `series` spectra differ by design, such as in b-value, TI or time."""
 
 
 @dataclass(frozen=True)

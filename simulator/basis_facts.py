@@ -21,6 +21,7 @@ class Given:
     """Use what is given only where the file is silent, whatever it says elsewhere (for two files at once)."""
 
 
+_FIT_FLAGS = {"f0_hz": "--f0-mhz", "dwell_s": "--dwell-s"}
 _FLAGS = {"f0_hz": "--f0-mhz", "dwell_s": "--dwell-us", "te_s": "--te-ms", "reference_ppm": "--reference-ppm"}
 _TOLERANCE = 2e-3
 """Files round: a dwell time of 333 us for 1 s / 3000 is met in the wild, and a frequency of five digits."""
@@ -30,8 +31,10 @@ def needed(path: Path, fact: str, stored: float | None, given: Given) -> float:
     """Return the fact, from the file or from the user; see `known`; `DataError` where neither says it."""
     value = known(path, fact, stored, given)
     if value is None:
+        fit = f", or {_FIT_FLAGS[fact]} to `fit`" if fact in _FIT_FLAGS else ""
         raise DataError(
-            f"{path}: does not say {fact}, which its format does not store; give {_FLAGS[fact]} to `pulsespec basis`"
+            f"{path}: does not say {fact}, which its format does not store; give {_FLAGS[fact]} to "
+            f"`pulsespec basis`{fit}"
         )
     if not 0 < value < math.inf:
         raise DataError(f"{path}: {fact} is {value}, expected a number above 0")

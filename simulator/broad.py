@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsespec.conventions import RECEIVER_PPM
+from pulsespec.conventions import RECEIVER_PPM, field_from_larmor
 from pulsespec.errors import InputError
 from pulsespec.simulator.basis import Lines
 from pulsespec.simulator.molecule import Source
@@ -18,7 +18,11 @@ from pulsespec.simulator.molecule import Source
 Real = NDArray[np.float64]
 
 DEFAULT_MODEL = "lcmodel"
-"""The model of the fit, whose ratio priors are in `ratio_priors`."""
+"""Of tissues and of virtual scans."""
+_MEASURED = {3.0: "birch-3t", 7.0: "bell-7t"}
+"""Models of measured macromolecules by nominal field in tesla: what spectra are fitted with."""
+_AREA_SD = 0.4
+"""Relative: between people, ages and sequences; LCModel's ratios have 0.25 to 0.64."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +132,28 @@ def broad_lines(
     return found
 
 
+def fit_lines(f0_hz: float, reference_ppm: float = RECEIVER_PPM) -> dict[str, Lines]:
+    """Return the macromolecules and lipids that a spectrum is fitted with unless its basis has its own.
+
+    Macromolecules as they were measured nearest to the field, lipids as LCModel has them.
+    """
+    field_t = field_from_larmor(f0_hz, "1H")
+    model = _MEASURED[min(_MEASURED, key=lambda nominal: abs(np.log(nominal / field_t)))]
+    lipids = [name for name in list_broad() if name.startswith("Lip")]
+    return broad_lines(f0_hz, None, reference_ppm, model) | broad_lines(f0_hz, lipids, reference_ppm)
+
+
 def ratio_priors() -> tuple[tuple[str, str, float, float], ...]:
-    """Return the published soft ratios: (component, sum of references joined by "+", ratio, its SD)."""
-    return tuple((row["of"], row["to"], row["ratio"], row["sd"]) for row in _table()["ratios"])
+    """Return soft ratios: (component, sum of references joined by "+", ratio, its SD).
+
+    Those of LCModel's components are its manual's. Measured macromolecules have the areas of their source relative to
+    the first, give or take `_AREA_SD`.
+    """
+    stated = [(row["of"], row["to"], row["ratio"], row["sd"]) for row in _table()["ratios"]]
+    for model in _MEASURED.values():
+        first, *others = list_broad(model)
+        stated += [(name, first, 1.0, _AREA_SD) for name in others]
+    return tuple(stated)
 
 
 def _component(name: str, row: dict[str, Any], f0_hz: float | None) -> BroadComponent:

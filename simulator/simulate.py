@@ -434,6 +434,9 @@ def _provenance(
         "program": "pulsespec",
         "version": pulsespec.__version__,
         "tolerance": settings.tolerance,
+        "timing_s": {
+            key: timeline.seconds(key) for key in ("TE1", "TE2", "TM") if key in timeline.definitions
+        },
         "convergence": _convergence(planned[0].plans, timeline),
         "conditions": {str(condition): factor for condition, factor in settings.conditions.items()},
         "b1": [list(row) for row in settings.b1],

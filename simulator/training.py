@@ -106,7 +106,7 @@ def draw_example(scene: Scene, distributions: Distributions, seed: int, number: 
     n = len(scene.names)
     means = np.array([amount.mm for amount in scene.amounts])
     sds = np.array([amount.sd_mm for amount in scene.amounts])
-    concentrations = _cut_normal(rng.random(n), means, sds)
+    concentrations = cut_normal(rng.random(n), means, sds)
     t2_factor = np.exp(distributions.t2_relative_sd * rng.standard_normal(n))
     own_shift = distributions.own_shift_sd_ppm * rng.standard_normal(n) * scene.f0_hz * 1e-6
     contents = Contents(concentrations, scene.t2_s * np.where(scene.decays, t2_factor, 1.0), own_shift)
@@ -117,7 +117,7 @@ def _draw_quality(scene: Scene, given: Distributions, rng: np.random.Generator) 
     u, z = rng.random(5), rng.standard_normal(2)
     low_hz, high_hz = given.gauss_hz or (0.0, 0.0)
     width = scene.tissue.width(field_from_larmor(scene.f0_hz))
-    of_tissue = float(_cut_normal(u[1], np.array(width.gauss_hz), np.array(width.sd_hz)))
+    of_tissue = float(cut_normal(u[1], np.array(width.gauss_hz), np.array(width.sd_hz)))
     return Quality(
         lorentz_hz=_between(u[0], given.lorentz_hz),
         gauss_hz=of_tissue if given.gauss_hz is None else low_hz + u[1] * (high_hz - low_hz),
@@ -136,7 +136,7 @@ def _between(share: float, span: tuple[float, float], logarithmic: bool = False)
     return float(low + share * (high - low))
 
 
-def _cut_normal(share: float | Real, mean: Real, sd: Real) -> Real:
+def cut_normal(share: float | Real, mean: Real, sd: Real) -> Real:
     """Return the quantile of a normal distribution cut at zero; the mean where the deviation is zero."""
     spread = np.where(sd > 0, sd, 1.0)
     below = ndtr(-mean / spread)

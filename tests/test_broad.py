@@ -24,7 +24,8 @@ def test_the_default_is_that_of_old():
     np.testing.assert_allclose(lines.frequency_hz / 123.25 + 4.65, [2.08, 2.25, 1.95, 3.0])
     np.testing.assert_allclose(lines.gauss_hz / 123.25, [0.15, 0.20, 0.15, 0.20])
     np.testing.assert_allclose(lines.amplitude, [1.33, 0.33, 0.33, 0.40])
-    assert {name for row in ratio_priors() for name in (row[0], *row[1].split("+"))} <= set(DEFAULT)
+    known = {*DEFAULT, *list_broad("birch-3t"), *list_broad("bell-7t")}
+    assert {name for row in ratio_priors() for name in (row[0], *row[1].split("+"))} <= known
 
 
 @pytest.mark.parametrize("name", list_models())

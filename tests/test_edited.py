@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from virtual_for_tests import line, small_basis, small_setup
 
-from pulsespec import analysis, commands
+from pulsespec import analysis, commands, edited_verbs
 from pulsespec.conventions import ppm_axis, swap_sense, to_spectrum
 from pulsespec.errors import DataError, InputError, MismatchError
 from pulsespec.recon import edit_align
@@ -18,7 +18,7 @@ from pulsespec.recon.edit_align import between, continued, turned, windows
 from pulsespec.recon.edit_order import with_conditions
 from pulsespec.recon.edit_pairs import pairs, shared
 from pulsespec.recon.edited import combine, combined, one_water
-from pulsespec.recon.editing import Combination, Condition, Scheme, combinations, from_definitions
+from pulsespec.recon.editing import Combination, Condition, Scheme, combinations, from_definitions, matched
 from pulsespec.recon.guard_basis import compare
 from pulsespec.recon.nifti import read_nifti, write_nifti
 from pulsespec.recon.pipeline import recon
@@ -103,6 +103,23 @@ def test_the_seq_says_what_each_condition_edits():
         == HERMES.bands_ppm
     )
     assert from_definitions({"TE": 0.03}) is None
+
+
+def test_conditions_of_data_are_found_in_the_sequence_whatever_their_order():
+    sequence = from_definitions({"EditingPPM": [1.9, 1.9, 7.46, 7.46]})
+    assert matched("x", MEGA, sequence) == (0, 1)
+    assert matched("x", Scheme(MEGA.conditions[::-1], ""), sequence) == (1, 0)
+    assert matched("x", Scheme((Condition("OFF"), Condition("ON")), ""), sequence) == (1, 0)
+    assert matched("x", Scheme((Condition("OFF"), Condition("EDIT_ON", (1.88,))), ""), sequence) == (1, 0)
+    assert matched("x", HERMES, from_definitions({"EditingPPM": [7.5, 7.5, 4.56, 4.56, 1.9, 1.9, 1.9, 4.56]})) == (
+        3, 2, 1, 0,
+    )  # fmt: skip
+    glutathione = Scheme((Condition("ON", (4.56,)), Condition("OFF", (7.5,))), "")
+    for wrong in (glutathione, HERMES, None, Scheme((Condition("A"), Condition("B")), "")):
+        with pytest.raises(MismatchError, match="but the sequence has ON"):
+            matched("x", wrong, sequence)
+    with pytest.raises(MismatchError, match="no editing"):
+        matched("x", MEGA, None)
 
 
 def test_singlets_that_a_pulse_may_touch_are_not_compared():
@@ -333,7 +350,7 @@ def test_recon_writes_conditions_differences_and_sum(tmp_path):
     np.testing.assert_allclose(
         both.data[0] - both.data[1], difference.data, atol=1e-6 * np.abs(both.data).max()
     )
-    with pytest.raises(InputError, match="writes their differences"):
+    with pytest.raises(InputError, match="fits all of them together"):
         analysis.one_spectrum(Scan(both))
 
 
@@ -356,12 +373,15 @@ def test_a_bids_dataset_gets_conditions_differences_and_sum_with_sidecars(tmp_pa
     assert any("simulate --conditions" in words for words in said)
 
 
-def test_run_refuses_several_conditions_before_a_basis_is_made_and_takes_a_difference(tmp_path, monkeypatch):
+def test_run_fits_all_conditions_or_one_difference(tmp_path, monkeypatch):
     """A difference is read as it was written, though its singlets are gone, and gets a basis with its factors."""
     data = alone(scan_of(play(setup(4, samples=1024), faults=Faults(**quiet()))))
     write_nifti(replace(data, header={"editing": MEGA}), tmp_path / "raw.nii.gz")
     analysis.recon([tmp_path / "raw.nii.gz"], tmp_path / "out.nii.gz")
     asked = []
+
+    def reach(given):
+        raise InputError(f"{given.size('edit')} conditions")
 
     def basis_of(*_, conditions, **__):
         asked.append(conditions.conditions)
@@ -372,7 +392,8 @@ def test_run_refuses_several_conditions_before_a_basis_is_made_and_takes_a_diffe
         lines={}, f0_hz=f0_hz, nucleus="1H", te_s=data.te_s, reference_ppm=data.reference_ppm))  # fmt: skip
     monkeypatch.setattr(commands, "sequence_of", lambda *_: tmp_path / "x.seq")
     (tmp_path / "x.seq").touch()
-    for name, words in (("raw", "`run` one of these"), ("out_diff", "far enough")):
+    monkeypatch.setattr(edited_verbs, "bases_for", lambda given, *_: reach(given))
+    for name, words in (("raw", "2 conditions"), ("out_diff", "far enough")):
         with pytest.raises(InputError, match=words):
             analysis.run([tmp_path / f"{name}.nii.gz"], tmp_path / "fit", protocol="mega-press-3t-gaba")
     assert asked == [((0.0, 1.0), (1.0, -1.0))]

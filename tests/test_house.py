@@ -16,8 +16,8 @@ from pulsespec import errors
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("protocols", "simulator", "sequences", "recon")
 FRONT_DOOR = (
-    "analysis", "basis_cli", "basis_verbs", "cli", "commands", "console", "demo", "expect_cli", "expect_verbs",
-    "training_verbs",
+    "analysis", "basis_cli", "basis_verbs", "cli", "commands", "console", "demo", "edited_verbs", "expect_cli",
+    "expect_verbs", "lcmodel_cli", "lcmodel_verbs", "quantify_cli", "series_cli", "series_verbs", "training_verbs",
 )  # fmt: skip
 """Modules of src/pulsespec that are the command line, which may import every room."""
 

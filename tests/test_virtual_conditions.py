@@ -8,7 +8,8 @@ import pytest
 import sequences_for_tests as seqs
 
 from pulsespec.errors import InputError, MismatchError, SequenceError
-from pulsespec.simulator.broad_response import broad_through
+from pulsespec.simulator.basis import Lines
+from pulsespec.simulator.broad_response import PARTNERS, broad_through, lines_through
 from pulsespec.simulator.conditions import conditions_of, simulate_conditions
 from pulsespec.simulator.faults import no_faults
 from pulsespec.simulator.phantom import Phantom, load_phantom
@@ -65,12 +66,28 @@ def test_a_pulse_acts_on_macromolecules_where_they_are(edited):
     for condition, lines in broad.items():
         ppm = 4.65 + lines["MM20"].frequency_hz / (seqs.F0_HZ * 1e-6)
         for place, size in protons.items():
-            at = np.argmin(np.abs(ppm - place))
-            left[condition, place] = complex(lines["MM20"].amplitude[at]) / size
+            near = np.abs(ppm - place) < 0.1  # at 3.0 ppm a triplet
+            left[condition, place] = complex(lines["MM20"].amplitude[near].sum()) / size
     assert abs(left[0, 2.08]) < 0.4
     for one in ((0, 3.0), (1, 3.0), (1, 2.08)):
         assert abs(left[one]) == pytest.approx(1.0, abs=0.02)
     assert np.angle(left[1, 3.0] / left[0, 3.0]) == pytest.approx(TURN, abs=1e-3)
+
+
+def test_a_coupled_macromolecule_is_a_multiplet_that_evolves(tmp_path):
+    """M3.00 with two partners at 1.70 ppm, a spin echo of 1 / (2 J): product operators say what is left."""
+    j_hz, te_s = PARTNERS[0].j_hz, round(0.5 / PARTNERS[0].j_hz, 4)
+    path = seqs.spin_echo(tmp_path / "echo.seq", te_s)
+    bases = simulate_conditions(path, ["Gly"])
+    one = Lines(np.array([(3.0 - bases[0].reference_ppm) * bases[0].f0_hz * 1e-6]), np.array([2.0 + 0j]))
+    coupled, alone = (lines_through(path, bases, {"M": one}, names)[0]["M"] for names in (("M",), ()))
+    assert np.ptp(coupled.frequency_hz) == pytest.approx(2 * j_hz, abs=1.0)
+    assert abs(alone.amplitude.sum()) == pytest.approx(2.0, rel=0.03)
+    evolved = (1 + np.cos(2 * np.pi * j_hz * te_s)) / 2  # outer lines turn, the middle one does not
+    assert abs(coupled.amplitude.sum()) == pytest.approx(2.0 * evolved, abs=0.2)  # 5 % of strong coupling
+    joined = lines_through(path, bases, {"M": one}, ("M",), whole=True)[0]["M"]
+    np.testing.assert_allclose(joined.amplitude.sum(), coupled.amplitude.sum(), atol=1e-9)
+    np.testing.assert_array_equal(joined.frequency_hz, one.frequency_hz)
 
 
 def test_steam_halves_macromolecules_as_it_does_metabolites(tmp_path):

@@ -1,12 +1,13 @@
 """The verbs of the command line that take data apart: raw data in, concentrations and a report out."""
 
 import dataclasses
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pulsespec
-from pulsespec import commands
+from pulsespec import commands, edited_verbs
 from pulsespec.console import Notify, silent, to_json
 from pulsespec.errors import DataError, InputError, PulsespecError
 from pulsespec.files import atomic_directory, refuse_existing
@@ -188,12 +189,17 @@ def fit(
 ) -> dict[str, Any]:
     """Fit one processed spectrum with a basis set and write the results into the folder `output`."""
     inputs = [spectrum, *([water] if water else [])]
+    told = known(None, dwell_s, f0_mhz)
+    for path in inputs:
+        commands.require_data(path)
+    functions = read_basis(basis, notify, told)
+    told = _with_readout(told, functions, basis)
     if dry_run:
-        measured(load(inputs, known(None, dwell_s, f0_mhz), conjugate, notify))
+        _in_the_voxel(assumptions, measured(load(inputs, told, conjugate, notify)))
         return {"inputs": [str(path) for path in inputs], "basis": str(basis), "output": str(output)}
     with atomic_directory(output, overwrite) as folder:
-        scan = load(inputs, known(None, dwell_s, f0_mhz), conjugate, notify)
-        functions = read_basis(basis, notify)
+        scan = load(inputs, told, conjugate, notify)
+        _in_the_voxel(assumptions, measured(scan))
         done = _processed(scan, notify, whole=False)
         judged = _judged(scan, done, notify)
         return analyse(done, functions, folder, {"basis": str(basis)}, notify, assumptions, judged) | {
@@ -218,38 +224,64 @@ def run(
     jobs: int = 1,
     assumptions: "QuantifySettings | None" = None,
     keep_identifiers: bool = False,
+    gaba_model: str = "soft",
     notify: Notify = silent,
 ) -> dict[str, Any]:
     """Go from raw data to concentrations and a report in the folder `output`.
 
     Exactly one of `protocol`, `sequence` and `basis` says what the data were acquired with; for the first two
     the basis set is simulated at the exact frequency of the data and kept in `output`, of `metabolites` or
-    by default of `BRAIN_METABOLITES`.
+    by default of `BRAIN_METABOLITES`. All conditions of edited data are fitted together, with the macromolecule under
+    GABA held as `gaba_model` says (`pulsespec.recon.edited_model.GABA_MODELS`).
     """
     given = [name for name, value in _origins(protocol, sequence, basis).items() if value is not None]
     if len(given) != 1:
         raise InputError(f"got {', '.join(given) or 'none'}: expected one of --protocol, --seq and --basis")
+    told = known(sequence, dwell_s, f0_mhz, keep_identifiers)
+    for raw in raws:
+        commands.require_data(raw)
+    functions = None if basis is None else read_basis(basis, notify, told)
+    if basis is not None and functions is not None:
+        told = _with_readout(told, functions, basis)
     if dry_run:
-        measured(load(raws, known(sequence, dwell_s, f0_mhz), conjugate, notify))
+        _in_the_voxel(assumptions, measured(load(raws, told, conjugate, notify)))
         return {"inputs": [str(path) for path in raws], "output": str(output)}
     with atomic_directory(output, overwrite) as folder:
-        scan = load(raws, known(sequence, dwell_s, f0_mhz, keep_identifiers), conjugate, notify)
+        scan = load(raws, told, conjugate, notify)
+        _in_the_voxel(assumptions, measured(scan))
         source = protocol or sequence
         path = None if source is None else _sequence_for(scan, folder, source, scanner, notify)
         done = _processed(scan, notify)
-        one_spectrum(done)
-        functions = _basis_for(scan, folder, path, basis, metabolites, jobs, notify)
-        settings = {
+        settings: dict[str, Any] = {
             "inputs": [path.name for path in raws],
             **{name: str(value) for name, value in _origins(protocol, sequence, basis).items() if value},
             "scanner": scanner,
-            "metabolites": list(functions.names),
             "conjugate": conjugate,
         }
+        if path is not None and "edit" in measured(done).dims:
+            names = list(metabolites or BRAIN_METABOLITES)
+            bases = edited_verbs.bases_for(measured(done), path, names, jobs, notify)
+            for number, one in enumerate(bases):
+                one.write(folder / f"basis_{number + 1}.h5")
+            _keep_sequence(path, folder)
+            return edited_verbs.analyse_edited(
+                done, bases, folder, settings, notify, assumptions, _judged(scan, done, notify), gaba_model
+            ) | {"output": str(output)}
+        one_spectrum(done)
+        functions = _basis_for(scan, folder, path, functions, metabolites, jobs, notify)
+        settings["metabolites"] = list(functions.names)
         judged = _judged(scan, done, notify)
         return analyse(done, functions, folder, settings, notify, assumptions, judged) | {
             "output": str(output)
         }
+
+
+def _in_the_voxel(assumptions: "QuantifySettings | None", spectrum: "Transients") -> None:
+    """Raise where the segmentation that the assumptions name does not serve the spectrum."""
+    from pulsespec.recon.in_voxel import in_the_voxel
+
+    if assumptions is not None:
+        in_the_voxel(assumptions, spectrum)
 
 
 def _origins(protocol: str | None, sequence: Path | None, basis: Path | None) -> dict[str, Any]:
@@ -272,16 +304,15 @@ def _basis_for(
     scan: "Scan",
     folder: Path,
     path: Path | None,
-    basis: Path | None,
+    basis: "Basis | SampledBasis | None",
     metabolites: Sequence[str] | None,
     jobs: int,
     notify: Notify,
 ) -> "Basis | SampledBasis":
-    """Return the basis set that belongs to the scan, read or simulated; what was made is left in `folder`."""
+    """Return the basis set that belongs to the scan, as read or simulated; what was made is left in `folder`."""
     data = measured(scan)
     if basis is not None:
-        found = read_basis(basis, notify)
-        return found.subset(metabolites) if metabolites else found
+        return basis.subset(metabolites) if metabolites else basis
     assert path is not None
     notify(f"simulating the basis set at {data.f0_hz * 1e-6:.4f} MHz")
     names = list(metabolites or BRAIN_METABOLITES)
@@ -292,9 +323,13 @@ def _basis_for(
         chosen = dataclasses.replace(chosen, conditions=rows)
     made = commands.basis_of(path, names, data.f0_hz, jobs, conditions=chosen)
     made.write(folder / "basis.h5")
+    _keep_sequence(path, folder)
+    return made
+
+
+def _keep_sequence(path: Path, folder: Path) -> None:
     if path.parent != folder:
         (folder / "sequence.seq").write_bytes(path.read_bytes())
-    return made
 
 
 def _outline(path: Path, f0_hz: float) -> "Basis":
@@ -324,9 +359,9 @@ def one_spectrum(scan: "Scan") -> "Transients":
     data = measured(scan)
     if "edit" in data.dims:
         raise InputError(
-            f"{data.source or 'data'}: has {data.size('edit')} editing conditions, expected one spectrum: `recon` "
-            "writes their differences and sum; `run` one of these with the --seq, or `fit` it with a basis of "
-            "`simulate --conditions`"
+            f"{data.source or 'data'}: has {data.size('edit')} editing conditions, expected one spectrum: `run` with "
+            "--protocol or --seq fits all of them together; `recon` writes their differences and sum, which `fit` "
+            "takes with a basis of `simulate --conditions`"
         )
     return data
 
@@ -390,14 +425,34 @@ def load(raws: Sequence[Path], beside: "Known", conjugate: bool, notify: Notify 
     return scan
 
 
-def read_basis(path: Path, notify: Notify = silent) -> "Basis | SampledBasis":
-    """Return the basis set in `path`, a file or folder of any format that `pulsespec basis` reads."""
+def read_basis(path: Path, notify: Notify = silent, told: "Known | None" = None) -> "Basis | SampledBasis":
+    """Return the basis set in `path`, a file or folder of any format that `pulsespec basis` reads.
+
+    Where the format leaves dwell time or frequency out (LCModel RAW), those that the user told of the data serve.
+    """
+    from pulsespec.simulator.basis_facts import Given
     from pulsespec.simulator.basis_files import read_basis
 
-    found = read_basis(path)
+    try:
+        found = read_basis(path)
+    except DataError:
+        if told is None or told.dwell_s is None or told.f0_hz is None:
+            raise
+        found = read_basis(path, Given(f0_hz=told.f0_hz, dwell_s=told.dwell_s, only_missing=True))
+        notify("basis: leaves dwell time or frequency out, so those of --dwell-s and --f0-mhz are taken")
     for notice in found.notices:
         notify(f"basis: {notice}")
     return found.basis
+
+
+def _with_readout(told: "Known", basis: "Basis | SampledBasis", path: Path) -> "Known":
+    """Return what is known with the readout of the basis as the last resort."""
+    from pulsespec.recon.known import Readout
+    from pulsespec.simulator.sampled import SampledBasis
+
+    sampled = isinstance(basis, SampledBasis)
+    dwell_s, samples = (basis.dwell_s, basis.samples) if sampled else (None, None)
+    return dataclasses.replace(told, basis=Readout(path.name, basis.f0_hz, dwell_s, samples))
 
 
 def analyse(
@@ -413,50 +468,63 @@ def analyse(
 
     Macromolecules and lipids are added to a basis that has none.
     """
+    from pulsespec.recon.constants import write_constants
     from pulsespec.recon.editing import is_difference
     from pulsespec.recon.fit import fit
-    from pulsespec.recon.guard_basis import compare
+    from pulsespec.recon.fit_nifti import write_fit
+    from pulsespec.recon.guard_pair import matched
+    from pulsespec.recon.in_voxel import in_the_voxel
+    from pulsespec.recon.known import ASSUMED
     from pulsespec.recon.nifti import write_nifti
-    from pulsespec.recon.quantify import quantify
+    from pulsespec.recon.pdf_report import write_pdf
+    from pulsespec.recon.quantify import QuantifySettings, quantify
     from pulsespec.recon.report import fit_report, write_report
-    from pulsespec.recon.results import write_table
-    from pulsespec.simulator.broad import broad_lines
+    from pulsespec.recon.results import fit_facts, write_table
+    from pulsespec.simulator.broad import fit_lines
 
     spectrum = one_spectrum(scan)
-    notices = list(compare(spectrum, basis))
+    notices = [f"{spectrum.source}: {r.details}" for r in spectrum.records if r.method == ASSUMED]
+    assumptions, words = in_the_voxel(assumptions or QuantifySettings(), spectrum, folder)
+    spectrum, said = matched(spectrum, basis)
+    notices += [*said, *words]
     if is_difference(spectrum.header) and not basis.broad:
         notices.append(
             "difference of editing conditions: macromolecules are not in the basis, so GABA is GABA+, and ratios to "
             "tCr are of what subtraction leaves of it: use those to water, or to tCr in the sum"
         )
     elif not basis.broad:
-        basis = basis.with_broad(broad_lines(basis.f0_hz, reference_ppm=basis.reference_ppm))
+        basis = basis.with_broad(fit_lines(basis.f0_hz, basis.reference_ppm))
     notify(f"fitting {len(basis.names)} components")
     found = fit(spectrum, basis)
     amounts = quantify(found, spectrum, scan.water, basis, assumptions)
     warnings = list(dict.fromkeys([*notices, *amounts.warnings, *found.warnings]))
     facts: dict[str, Any] = {
-        "program": {"name": "pulsespec", "version": pulsespec.__version__},
+        "program": {"name": "pulsespec", "version": pulsespec.__version__, "with": _versions()},
         "settings": settings,
         "data": _facts(spectrum),
         "basis": commands.describe(basis) | {"provenance": dict(basis.provenance)},
         "quantification": amounts.settings,
     }
     write_table(amounts.rows, folder / "concentrations.tsv")
+    if amounts.constants is not None:
+        write_constants(amounts.constants, folder / "constants.toml")
     write_nifti(spectrum, folder / "spectrum.nii.gz")
+    write_fit(found, spectrum, folder / "fit.nii.gz")
     title = spectrum.source or "spectrum"
     page = fit_report(
         found, spectrum, amounts.rows, title=title, warnings=warnings, provenance=facts, judged=judged
     )
     write_report(page, folder / "report.html")
+    write_pdf(page, folder / "report.pdf")
     result = {
         **facts,
         "warnings": warnings,
         "quality": dict(page.quality) | (judged.as_dict() if judged else {}),
-        "fit": {"converged": found.converged, "message": found.message, **dict(found.parameters)},
+        "fit": fit_facts(found),
         "fit_settings": dataclasses.asdict(found.settings),
         "steps": [{"method": r.method, "details": r.details, "time": r.time} for r in spectrum.records],
         "concentrations": list(amounts.rows),
+        "ratios": amounts.ratios,
     }
     (folder / "result.json").write_text(to_json(result) + "\n", encoding="utf-8")
     for warning in warnings:
@@ -466,6 +534,13 @@ def analyse(
         "warnings": warnings,
         "quality": judged.as_dict() if judged else None,
     }
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of what numbers come from."""
+    from importlib.metadata import version
+
+    return {"python": platform.python_version()} | {name: version(name) for name in ("numpy", "scipy")}
 
 
 def _facts(data: "Transients") -> dict[str, Any]:

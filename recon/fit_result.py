@@ -1,0 +1,64 @@
+"""What fits found."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsespec.recon.fit_settings import FitSettings
+
+Real = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a fit found; spectra are real, phased to the data, on `ppm`."""
+
+    names: tuple[str, ...]
+    amplitudes: Real
+    """Amplitude of each component in units of the basis; shape (n,)."""
+    covariance: Real
+    """Of the amplitudes, all other parameters and the baseline marginalised; shape (n, n)."""
+    ppm: Real
+    """Chemical shift of the fitted points, referenced by the fit; shape (n_points,)."""
+    data: Real
+    fit: Real
+    baseline: Real
+    components: Mapping[str, Real]
+    parameters: Mapping[str, Any]
+    """Phases in degrees, shift in ppm, widths in Hz, stiffness of the baseline."""
+    noise_sd: float
+    """Standard deviation of the noise on `data`, from outside the fitted range."""
+    converged: bool
+    message: str
+    warnings: tuple[str, ...] = ()
+    settings: FitSettings = field(default_factory=FitSettings)
+
+    @property
+    def residual(self) -> Real:
+        """Data minus fit (baseline included); shape (n_points,)."""
+        return np.asarray(self.data - self.fit)
+
+    def combine(self, weights: Mapping[str, float]) -> tuple[float, float]:
+        """Return value and standard deviation of a weighted sum of amplitudes."""
+        w = np.array([weights.get(name, 0.0) for name in self.names])
+        return float(w @ self.amplitudes), float(np.sqrt(max(w @ self.covariance @ w, 0.0)))
+
+    @property
+    def correlation(self) -> Real:
+        """Correlation of the amplitudes, from their covariance; shape (n, n)."""
+        sd = np.sqrt(np.diag(self.covariance))
+        sd = np.where(sd > 0, sd, 1.0)
+        return np.asarray(self.covariance / np.outer(sd, sd))
+
+    def ratio(self, names: Sequence[str], to: Sequence[str]) -> tuple[float, float]:
+        """Return the ratio of two sums of amplitudes and its standard deviation to first order."""
+        above, _ = self.combine(dict.fromkeys(names, 1.0))
+        below, _ = self.combine(dict.fromkeys(to, 1.0))
+        if below <= 0:
+            return float("nan"), float("nan")
+        ratio = above / below
+        gradient = {name: (name in names) / below - (name in to) * ratio / below for name in self.names}
+        return ratio, self.combine(gradient)[1]

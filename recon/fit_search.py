@@ -1,0 +1,220 @@
+"""The search over the nonlinear parameters of many spectra at once.
+
+Variable projection: amplitudes and baseline are solved inside (Golub and Pereyra 1973, doi:10.1137/0710036), with
+Kaufman's Jacobian (1975, doi:10.1007/BF01932995) and Levenberg-Marquardt steps. All is done on products of columns
+(normal equations), in units in which the noise is one, so that a step is judged by how much it lowers chi square.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsespec.recon.fit_model import Problem, State, evaluate, slopes
+from pulsespec.recon.nonnegative import solve_nonnegative
+from pulsespec.recon.spline import Baseline
+
+Real = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+
+MOST_STEPS = 60
+ENOUGH = 1e-2
+"""Of chi square: where no step is expected to lower it by more, parameters stand within a tenth of their errors."""
+_ENOUGH_RELATIVE = 1e-10
+_FIRST_DAMPING = 1e-2
+_LEAST_DAMPING = 1e-3
+_MOST_DAMPING = 1e8
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What is fitted: v spectra in units of their noise, and what is known beforehand."""
+
+    problem: Problem
+    smooth: Baseline
+    data: Real
+    """Real spectra; shape (v, n_points)."""
+    log_weight: Real
+    """Of the baseline's penalty; shape (v,)."""
+    soft: Real
+    """Precision of soft constraints on amplitudes; shape (v, k, k)."""
+    precision: Real
+    """Of the priors of the parameters, whose mean is zero; shape (n_parameters,)."""
+    lower: Real
+    upper: Real
+
+    def part(self, at: NDArray[np.int64]) -> "Task":
+        """Return the task of some of the spectra."""
+        return replace(self, data=self.data[at], log_weight=self.log_weight[at], soft=self.soft[at])
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """Amplitudes at given parameters."""
+
+    state: State
+    gram: Real
+    """Products of columns, baseline eliminated, soft constraints included; shape (v, k, k)."""
+    curves: Real
+    """Columns in the coordinates of the baseline; shape (v, k, n_splines)."""
+    amplitudes: Real
+    """Shape (v, k)."""
+    free: Bool
+    """Amplitudes that are not held at zero; shape (v, k)."""
+    cost: Real
+    """Chi square with all priors; shape (v,)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Where a search ended."""
+
+    theta: Real
+    """Shape (v, n_parameters)."""
+    solved: Solved
+    converged: Bool
+    """Shape (v,)."""
+    steps: NDArray[np.int64]
+    """Shape (v,)."""
+
+
+def solve(task: Task, theta: Real, free: Bool | None = None) -> Solved:
+    """Return the best amplitudes at the parameters."""
+    state = evaluate(task.problem, theta)
+    columns = state.columns
+    curves = columns @ task.smooth.vectors
+    held = task.smooth.kept(task.log_weight)
+    data_curves = task.data @ task.smooth.vectors
+    gram = columns @ columns.transpose(0, 2, 1) - (curves * held[:, None]) @ curves.transpose(0, 2, 1)
+    gram += task.soft
+    right = np.einsum("vkn,vn->vk", columns, task.data) - np.einsum("vks,vs->vk", curves, held * data_curves)
+    amplitudes, free = solve_nonnegative(gram, right, free)
+    squares = np.einsum("vn,vn->v", task.data, task.data) - np.einsum("vs,vs->v", held, data_curves**2)
+    fitted = np.einsum("vk,vk->v", amplitudes, np.einsum("vkl,vl->vk", gram, amplitudes) - 2 * right)
+    prior = theta**2 @ task.precision
+    return Solved(state, gram, curves, amplitudes, free, squares + fitted + prior)
+
+
+def derivatives(task: Task, theta: Real, solved: Solved) -> tuple[Real, Real, Real]:
+    """Return products of slopes with themselves, with the columns and with the residual, baseline eliminated.
+
+    Shapes (v, p, p), (v, p, k) and (v, p); priors of the parameters are not in them.
+    """
+    slope = slopes(task.problem, theta, solved.state, solved.amplitudes)
+    curves = slope @ task.smooth.vectors
+    held = task.smooth.kept(task.log_weight)[:, None]
+    itself = slope @ slope.transpose(0, 2, 1) - (curves * held) @ curves.transpose(0, 2, 1)
+    crossed = slope @ solved.state.columns.transpose(0, 2, 1) - (curves * held) @ solved.curves.transpose(
+        0, 2, 1
+    )
+    rest = task.data - np.einsum("vk,vkn->vn", solved.amplitudes, solved.state.columns)
+    against = slope @ rest[..., None] - (curves * held) @ (rest @ task.smooth.vectors)[..., None]
+    return itself, crossed, against[..., 0]
+
+
+def search(task: Task, theta: Real, most_steps: int = MOST_STEPS, enough: float = ENOUGH) -> Found:
+    """Return the parameters of least chi square of each spectrum.
+
+    Parameters
+    ----------
+    task
+        What is fitted.
+    theta
+        Where the search starts; shape (v, n_parameters).
+    most_steps
+        After which it ends without having converged.
+    enough
+        Of chi square: where no step is expected to lower it by more, it has converged.
+
+    """
+    theta = np.clip(theta, task.lower, task.upper)
+    n = len(theta)
+    damping = np.full(n, _FIRST_DAMPING)
+    converged, steps = np.zeros(n, dtype=bool), np.zeros(n, dtype=np.int64)
+    open_ = np.arange(n)
+    here = solve(task, theta)
+    free = here.free.copy()
+    for _ in range(most_steps):
+        part = task.part(open_)
+        information, gradient = _projected(part, theta[open_], here)
+        step, expected = _step(part, theta[open_], information, gradient, damping[open_])
+        least = np.maximum(enough, _ENOUGH_RELATIVE * np.abs(here.cost))
+        trial = np.clip(theta[open_] + step, task.lower, task.upper)
+        there = solve(part, trial, here.free)
+        gain = here.cost - there.cost
+        better = gain >= 0
+        steps[open_] += 1
+        theta[open_] = np.where(better[:, None], trial, theta[open_])
+        ratio = gain / np.maximum(expected, 1e-300)
+        damping[open_] *= np.where(better, np.where(ratio > 0.5, 0.2, 1.0), 8.0)
+        damping[open_] = np.maximum(damping[open_], _LEAST_DAMPING)
+        converged[open_] = (expected < least) & (damping[open_] <= 1)
+        done = converged[open_] | (damping[open_] > _MOST_DAMPING)
+        here = _merged(here, there, better)
+        free[open_] = here.free
+        if done.all():
+            break
+        here = _select(here, ~done)
+        open_ = open_[~done]
+    return Found(theta, solve(task, theta, free), converged, steps)
+
+
+def _projected(task: Task, theta: Real, solved: Solved) -> tuple[Real, Real]:
+    """Return the information on the parameters and the descent, amplitudes eliminated; priors included."""
+    itself, crossed, against = derivatives(task, theta, solved)
+    inside = solved.free[:, :, None] & solved.free[:, None, :]
+    gram = np.where(inside, solved.gram, 0.0)
+    diagonal = np.arange(gram.shape[1])
+    gram[:, diagonal, diagonal] *= 1 + 1e-11
+    gram[:, diagonal, diagonal] += ~solved.free
+    crossed = np.where(solved.free[:, None], crossed, 0.0)
+    itself = itself - crossed @ np.linalg.solve(gram, crossed.transpose(0, 2, 1))
+    diagonal = np.arange(itself.shape[1])
+    itself[:, diagonal, diagonal] += task.precision
+    return itself, against - task.precision * theta
+
+
+def _step(task: Task, theta: Real, information: Real, gradient: Real, damping: Real) -> tuple[Real, Real]:
+    """Return a damped step and the decrease of chi square that a linear model expects of it."""
+    at_edge = ((theta <= task.lower) & (gradient < 0)) | ((theta >= task.upper) & (gradient > 0))
+    size = np.sqrt(np.maximum(np.diagonal(information, axis1=1, axis2=2), 1e-12))
+    scaled = information / size[:, :, None] / size[:, None, :]
+    move = ~at_edge[:, :, None] & ~at_edge[:, None, :]
+    scaled = np.where(move, scaled, 0.0)
+    diagonal = np.arange(theta.shape[1])
+    scaled[:, diagonal, diagonal] = 1.0 + damping[:, None]
+    down = np.where(at_edge, 0.0, gradient / size)
+    step = np.linalg.solve(scaled, down[..., None])[..., 0]
+    expected = np.einsum("vp,vp->v", step, down + damping[:, None] * step)
+    return step / size, expected
+
+
+def _merged(here: Solved, there: Solved, better: Bool) -> Solved:
+    """Return what was found at the new parameters where they are better, else at the old ones."""
+
+    def pick(old: Any, new: Any) -> Any:
+        return np.where(better.reshape(-1, *[1] * (old.ndim - 1)), new, old)
+
+    if better.all():
+        return there
+    return _map(pick, here, there)
+
+
+def _select(solved: Solved, at: Bool) -> Solved:
+    if at.all():
+        return solved
+    return _map(lambda one, _: one[at], solved, solved)
+
+
+def _map(function: Callable[[Any, Any], Any], one: Solved, other: Solved) -> Solved:
+    states = {
+        name: function(getattr(one.state, name), getattr(other.state, name))
+        for name in ("columns", "fids", "series", "turn")
+    }
+    rest = {
+        name: function(getattr(one, name), getattr(other, name))
+        for name in ("gram", "curves", "amplitudes", "free", "cost")
+    }
+    return Solved(State(**states), **rest)
