@@ -194,7 +194,7 @@ def scaling(
 
 
 def _fwhm_ppm(functions: SampledBasis) -> float:
-    assert functions.linewidth_hz is not None
+    assert functions.linewidth_hz
     return functions.linewidth_hz / functions.f0_hz * 1e6
 
 

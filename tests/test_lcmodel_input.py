@@ -174,20 +174,29 @@ def test_the_scale_is_that_of_the_table(tmp_path, pulsespec):
     )
     assert code == 0, error
     rows = {row["metabolite"]: row for row in json.loads(shown)["concentrations"]}
-    code, _, error = pulsespec("lcmodel", "export", tmp_path / "a.nii.gz", *flags, "-o", tmp_path / "theirs")
+    export = ("lcmodel", "export", tmp_path / "a.nii.gz", *flags, "-o", tmp_path / "theirs")
+    assert pulsespec(*export, "--dry-run")[0] == 0
+    assert not (tmp_path / "theirs").exists()
+    code, _, error = pulsespec(*export)
     assert code == 0, error
     ours = rows["Cr"]["concentration_mM"] / rows["Cr"]["amplitude"]
     assert calibration(tmp_path / "theirs") == pytest.approx(ours, rel=2e-3)
     assert f"FCALIB = {ours:.4g}"[:12] in (tmp_path / "theirs" / "README.txt").read_text()
-    code, _, error = pulsespec("lcmodel", "export", tmp_path / "a.nii.gz", *flags, "-o", tmp_path / "theirs")
+    code, _, error = pulsespec(*export)
     assert (code, "--overwrite" in error) == (2, True)
 
 
-def test_a_sampled_basis_is_taken_to_be_excited_as_its_creatine(tmp_path):
+@pytest.mark.parametrize("width_hz", [None, 0.0, 2.0])
+def test_a_sampled_basis_is_taken_to_be_excited_as_its_creatine(tmp_path, width_hz):
     basis = read_basis(written(tmp_path / "first", data(), None, line_basis()) / "metabolites.basis").basis
+    basis = replace(basis, linewidth_hz=width_hz)  # which many files do not say, or say wrongly
     folder = written(tmp_path / "out", data(), water(), basis, amounts=PLAIN)
-    assert "taken to be excited as Cr is" in (folder / "README.txt").read_text()
+    text = (folder / "README.txt").read_text()
+    assert "taken to be excited as Cr is" in text
     assert control_of(folder)["wconc"] == pytest.approx(WATER_MM, rel=0.02)
+    assert calibration(folder) == pytest.approx(
+        float(re.search(r"FCALIB = ([\d.]+)", text).group(1)), rel=2e-3
+    )
 
 
 def test_without_water_nothing_is_scaled(tmp_path):

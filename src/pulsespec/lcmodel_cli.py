@@ -71,6 +71,7 @@ def export(
         float | None, typer.Option("--f0-mhz", help="Spectrometer frequency, where the file does not say it.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the inputs and write nothing.")] = False,
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print results and errors only.")] = False,
 ) -> None:
@@ -91,6 +92,8 @@ def export(
             dwell_s=dwell_s,
             f0_mhz=f0_mhz,
             overwrite=overwrite,
+            dry_run=dry_run,
             notify=notify,
         )
-    console.result(made, f"wrote {output}: cd {output} && lcmodel < control.file")
+    done = f"would write {output}" if dry_run else f"wrote {output}: cd {output} && lcmodel < control.file"
+    console.result(made, done)
