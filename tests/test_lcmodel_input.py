@@ -17,6 +17,7 @@ from pulsespec.recon.quantify import QuantifySettings
 from pulsespec.recon.read import read
 from pulsespec.recon.transients import Transients
 from pulsespec.simulator.basis import Lines
+from pulsespec.simulator.basis_facts import Given
 from pulsespec.simulator.basis_files import read_basis
 from pulsespec.simulator.broad import broad_lines
 
@@ -193,7 +194,9 @@ def test_a_sampled_basis_is_taken_to_be_excited_as_its_creatine(tmp_path, width_
     folder = written(tmp_path / "out", data(), water(), basis, amounts=PLAIN)
     text = (folder / "README.txt").read_text()
     assert "taken to be excited as Cr is" in text
-    assert control_of(folder)["wconc"] == pytest.approx(WATER_MM, rel=0.02)
+    assert calibration(folder) == pytest.approx(
+        2 * WATER_MM / HEIGHT, rel=0.01
+    )  # though LCModel loses its tails
     assert calibration(folder) == pytest.approx(
         float(re.search(r"FCALIB = ([\d.]+)", text).group(1)), rel=2e-3
     )
@@ -288,6 +291,18 @@ def test_the_spectrum_of_lcmodel_itself_goes_round(tmp_path, data_folder, pulses
     inside = (ppm > 0.5) & (ppm < 4.0)  # residual water was taken off
     scale = np.abs(spectra[0][inside]).max()
     np.testing.assert_allclose(spectra[1][inside], spectra[0][inside], atol=0.02 * scale)
+
+
+def test_the_challenge_is_scaled_as_its_truth_says(tmp_path, data_folder):
+    """One proton gives 1 in its basis, so mM are amplitudes over half of water, times the water of the dataset."""
+    folder = data_folder / "fitting-challenge-2016"
+    known = Known(dwell_s=2.5e-4, f0_hz=123.2617e6)
+    path = folder / "datasets_LCModel" / "dataset1.RAW"
+    scan = read([path], known=known, water=path.with_suffix(".H2O"))
+    basis = read_basis(folder / "basisset_LCModel", Given(f0_hz=known.f0_hz, dwell_s=known.dwell_s)).basis
+    out = written(tmp_path / "out", scan.metabolite, scan.water, basis, amounts=PLAIN)
+    first = np.abs(fid_of(path.with_suffix(".H2O")))[0]
+    assert calibration(out) == pytest.approx(2 * WATER_MM / first, rel=0.01)
 
 
 def test_raw_of_the_challenge_is_written_as_it_was_read(tmp_path, data_folder):
