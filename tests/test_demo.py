@@ -38,6 +38,7 @@ def test_everything_is_left_in_the_folder(made):
         "concentrations.tsv",
         "result.json",
         "spectrum.nii.gz",
+        "constants.toml",
         "fit.nii.gz",
         "report.html",
         "report.pdf",

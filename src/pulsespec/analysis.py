@@ -190,11 +190,12 @@ def fit(
     """Fit one processed spectrum with a basis set and write the results into the folder `output`."""
     chosen = (spectrum, basis, water, conjugate, known(None, dwell_s, f0_mhz))
     if dry_run:
-        measured(opened(*chosen, notify)[0])
+        _in_the_voxel(assumptions, measured(opened(*chosen, notify)[0]))
         inputs = [spectrum, *([water] if water else [])]
         return {"inputs": [str(path) for path in inputs], "basis": str(basis), "output": str(output)}
     with atomic_directory(output, overwrite) as folder:
         scan, functions = opened(*chosen, notify)
+        _in_the_voxel(assumptions, measured(scan))
         done = as_fitted(scan, notify)
         judged = _judged(scan, done, notify)
         settings = {
@@ -263,10 +264,11 @@ def run(
     if basis is not None and functions is not None:
         told = _with_readout(told, functions, basis)
     if dry_run:
-        measured(load(raws, told, conjugate, notify))
+        _in_the_voxel(assumptions, measured(load(raws, told, conjugate, notify)))
         return {"inputs": [str(path) for path in raws], "output": str(output)}
     with atomic_directory(output, overwrite) as folder:
         scan = load(raws, told, conjugate, notify)
+        _in_the_voxel(assumptions, measured(scan))
         source = protocol or sequence
         path = None if source is None else _sequence_for(scan, folder, source, scanner, notify)
         done = _processed(scan, notify)
@@ -292,6 +294,14 @@ def run(
         return analyse(done, functions, folder, settings, notify, assumptions, judged) | {
             "output": str(output)
         }
+
+
+def _in_the_voxel(assumptions: "QuantifySettings | None", spectrum: "Transients") -> None:
+    """Raise where the segmentation that the assumptions name does not serve the spectrum."""
+    from pulsespec.recon.in_voxel import in_the_voxel
+
+    if assumptions is not None:
+        in_the_voxel(assumptions, spectrum)
 
 
 def _origins(protocol: str | None, sequence: Path | None, basis: Path | None) -> dict[str, Any]:
@@ -488,22 +498,25 @@ def analyse(
 
     Macromolecules and lipids are added to a basis that has none.
     """
+    from pulsespec.recon.constants import write_constants
     from pulsespec.recon.editing import is_difference
     from pulsespec.recon.fit import fit
     from pulsespec.recon.fit_nifti import write_fit
     from pulsespec.recon.guard_pair import matched
+    from pulsespec.recon.in_voxel import in_the_voxel
     from pulsespec.recon.known import ASSUMED
     from pulsespec.recon.nifti import write_nifti
     from pulsespec.recon.pdf_report import write_pdf
-    from pulsespec.recon.quantify import quantify
+    from pulsespec.recon.quantify import QuantifySettings, quantify
     from pulsespec.recon.report import fit_report, write_report
     from pulsespec.recon.results import fit_facts, write_table
     from pulsespec.simulator.broad import fit_lines
 
     spectrum = one_spectrum(scan)
     notices = [f"{spectrum.source}: {r.details}" for r in spectrum.records if r.method == ASSUMED]
+    assumptions, words = in_the_voxel(assumptions or QuantifySettings(), spectrum, folder)
     spectrum, said = matched(spectrum, basis)
-    notices += said
+    notices += [*said, *words]
     if is_difference(spectrum.header) and not basis.broad:
         notices.append(
             "difference of editing conditions: macromolecules are not in the basis, so GABA is GABA+, and ratios to "
@@ -523,6 +536,8 @@ def analyse(
         "quantification": amounts.settings,
     }
     write_table(amounts.rows, folder / "concentrations.tsv")
+    if amounts.constants is not None:
+        write_constants(amounts.constants, folder / "constants.toml")
     write_nifti(spectrum, folder / "spectrum.nii.gz")
     write_fit(found, spectrum, folder / "fit.nii.gz")
     title = spectrum.source or "spectrum"
@@ -539,6 +554,7 @@ def analyse(
         "fit_settings": dataclasses.asdict(found.settings),
         "steps": [{"method": r.method, "details": r.details, "time": r.time} for r in spectrum.records],
         "concentrations": list(amounts.rows),
+        "ratios": amounts.ratios,
     }
     (folder / "result.json").write_text(to_json(result) + "\n", encoding="utf-8")
     for warning in warnings:
