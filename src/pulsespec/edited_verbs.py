@@ -108,6 +108,7 @@ def analyse_edited(
     from pulsespec.recon.quantify import QuantifySettings, quantify
     from pulsespec.recon.report import fit_report, write_report
     from pulsespec.recon.results import fit_facts, write_table
+    from pulsespec.recon.table_flags import flagged
 
     data = scan.metabolite
     assert data is not None
@@ -118,6 +119,7 @@ def analyse_edited(
     found = fit_edited(data, bases, gaba_model, FitSettings(t2_widths=relaxed))
     parts = combined(data)
     amounts = quantify(found.first, data, scan.water, bases[0], assumptions)
+    amounts = dataclasses.replace(amounts, rows=flagged(amounts.rows, found.first, judged))
     warnings = list(dict.fromkeys([*notices, *amounts.warnings, *found.warnings]))
     facts = {
         "program": {"name": "pulsespec", "version": pulsespec.__version__},
@@ -131,7 +133,10 @@ def analyse_edited(
     write_nifti(data, folder / "spectrum.nii.gz")
     for name, part in parts.items():
         write_nifti(part, folder / f"spectrum_{name}.nii.gz")
-    alone = {name: _alone(one, found, scan, bases, assumptions) for name, one in found.alone.items()}
+    alone = {
+        name: flagged(_alone(one, found, scan, bases, assumptions), one, judged)
+        for name, one in found.alone.items()
+    }
     for name, rows in alone.items():
         write_table(rows, folder / f"concentrations_{name}.tsv")
     peaks = _peaks(data, scan.water, found, folder, warnings)
@@ -171,6 +176,7 @@ def analyse_edited(
         "peaks": peaks["rows"],
         "warnings": warnings,
         "quality": judged.as_dict() if judged else None,
+        "converged": found.first.converged,
     }
 
 
