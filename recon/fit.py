@@ -20,7 +20,7 @@ from pulsespec.recon import fit_known
 from pulsespec.recon.fit_baseline import choose_log_weight
 from pulsespec.recon.fit_model import Problem, named, problem_of
 from pulsespec.recon.fit_result import FitResult
-from pulsespec.recon.fit_search import Found, Solved, Task, derivatives, search, solve
+from pulsespec.recon.fit_search import ENOUGH, Found, Solved, Task, derivatives, search, solve
 from pulsespec.recon.fit_settings import SUMS, FitSettings
 from pulsespec.recon.fit_start import find_start
 from pulsespec.recon.fit_words import judged
@@ -42,8 +42,8 @@ _AMBIGUOUS = 1.5
 """A second guess that leaves less than this times what the first leaves is followed too."""
 _ROUNDS = 3
 """Of the search with priors, after which reweighting changes nothing of note."""
-_MISFIT = 1.5
-"""Chi square over points beyond which a line is not what it was taken for."""
+_ROUGH = 1.0
+"""Of chi square: where searches end that are not the last."""
 _LEAST_NOISE = 1e-6
 """Of the largest point: noise that is taken to be there at least."""
 
@@ -202,10 +202,11 @@ def problem_for(spectra: Transients, basis: Any, settings: FitSettings) -> Probl
     move = np.exp(2j * np.pi * moved_hz * t)
     fids = np.array([basis.fid(name, spectra.samples, spectra.dwell_s) * move for name in names])
     broad = tuple(getattr(basis, "broad", ()))
+    natural = None
     if settings.t2_widths and spectra.nucleus == "1H":
-        fids *= np.exp(-np.pi * natural_widths(names, broad, basis, spectra.f0_hz)[:, None] * t)
+        natural = natural_widths(names, broad, basis, spectra.f0_hz)
     problem = problem_of(
-        fids, names, broad, spectra.dwell_s, spectra.f0_hz, spectra.reference_ppm, settings.ranges
+        fids, names, broad, spectra.dwell_s, spectra.f0_hz, spectra.reference_ppm, settings.ranges, natural
     )
     if problem.ppm.size < 4 * len(names):
         raise InputError(
@@ -222,7 +223,9 @@ def noise_sd(fids: Complex) -> Real:
         at = np.vander(np.linspace(-1, 1, piece.shape[-1]), 2)
         line = piece @ np.linalg.pinv(at).T @ at.T
         spread.append(np.std(piece - line, axis=-1))
-    return np.asarray(np.median(np.sort(spread, axis=0)[:3], axis=0))
+    quiet = np.median(np.sort(spread, axis=0)[:3], axis=0)
+    # The second lowest of ten standard deviations lies one standard error below their mean.
+    return np.asarray(quiet * (1 + 1 / np.sqrt(2 * spectra.shape[-1] / 10)))
 
 
 def _task(problem: Problem, smooth: Baseline, data: Real, settings: FitSettings, log_weight: Real) -> Task:
@@ -264,7 +267,7 @@ def _first(problem: Problem, data: Real, width: Real, settings: FitSettings) -> 
     theta = np.zeros((len(data), problem.layout.size))
     theta[:, problem.layout.gauss] = 0.6 * width
     theta[:, problem.layout.width] = 0.4 * width[:, None]
-    return task, search(task, theta, _FIRST_STEPS)
+    return task, search(task, theta, _FIRST_STEPS, _ROUGH)
 
 
 def _best_attempt(of: NDArray[np.int64], cost: Real, n: int) -> NDArray[np.int64]:
@@ -281,24 +284,31 @@ def _second(task: Task, theta: Real, settings: FitSettings) -> tuple[Task, Found
     known = fit_known.precision(task.problem, settings)
     task = replace(task, precision=known, lower=low, upper=high)
     solved = solve(task, theta)
-    theta = _rounded(task, theta, solved.cost)
+    theta = _rounded(task, theta)
+    solved = solve(task, theta)
     for turn in range(_ROUNDS):
         soft = fit_known.soft_ratios(names, solved.amplitudes, ratios, tails=turn > 0)
         task = replace(task, soft=soft)
         if settings.stiffness is None:
             task = replace(task, log_weight=choose_log_weight(task, solve(task, theta)))
-        found = search(task, theta)
+        found = search(task, theta, enough=_ROUGH if turn < _ROUNDS - 1 else ENOUGH)
         theta, solved = found.theta, found.solved
     return task, found
 
 
-def _rounded(task: Task, theta: Real, cost: Real) -> Real:
-    """Give a Gaussian width to lines that lack it and do not fit: without one the lineshape has no freedom."""
+def _rounded(task: Task, theta: Real) -> Real:
+    """Give a Gaussian width to lines that ended without one, where the lineshape has no freedom, and look again."""
     at = task.problem.layout
-    bad = (cost > _MISFIT * task.data.shape[1]) & (theta[:, at.gauss] < theta[:, at.width.start])
+    sharp = np.flatnonzero(theta[:, at.gauss] < theta[:, at.width.start])
+    if not sharp.size:
+        return theta
+    part, other = task.part(sharp), theta[sharp]
+    other[:, at.gauss] = 0.7 * other[:, at.width.start]
+    other[:, at.width.start] *= 0.3
+    found = [search(part, start, _FIRST_STEPS, _ROUGH) for start in (theta[sharp], other)]
+    better = found[1].solved.cost < found[0].solved.cost
     theta = theta.copy()
-    theta[bad, at.gauss] = 0.7 * theta[bad, at.width.start]
-    theta[bad, at.width.start] *= 0.5
+    theta[sharp] = np.where(better[:, None], found[1].theta, found[0].theta)
     return theta
 
 

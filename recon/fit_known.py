@@ -15,6 +15,8 @@ _BROAD_SHIFT = 2.5
 """Own shifts of broad components over those of metabolites: their peaks are known to 0.01 ppm."""
 _FIXED = 1e12
 """Precision of a parameter that does not move."""
+_UNKNOWN_T2 = 3.0
+"""Times the prior width of a line, where its natural width is not known."""
 _HARDLY = 1e-4
 """A bound below which a parameter does not move at all."""
 _WIDEST_HZ = 30.0
@@ -31,11 +33,13 @@ def precision(problem: Problem, settings: FitSettings) -> Real:
     at = problem.layout
     found = np.zeros(at.size)
     found[at.phase1] = _of(np.deg2rad(settings.phase1_sd_deg_per_ppm))
+    unknown = 1.0 if problem.natural_hz > 0 else _UNKNOWN_T2
+    found[at.width.start] = _of(unknown * settings.lorentz_sd_hz)
     found[at.width.stop - 1] = _of(settings.broad_width_sd_hz)
     found[at.hermite] = _of(settings.lineshape_sd)
     shift = settings.shift_sd_ppm * problem.f0_hz * 1e-6
     found[at.own_shift] = np.where(problem.broad, _of(_BROAD_SHIFT * shift), _of(shift))
-    found[at.own_width] = np.where(problem.broad, _FIXED, _of(settings.width_sd_hz))
+    found[at.own_width] = np.where(problem.broad, _of(settings.broad_width_sd_hz), _of(settings.width_sd_hz))
     if problem.broad.all():
         found[at.width.start] = _FIXED
     return found
@@ -56,6 +60,7 @@ def bounds(problem: Problem, settings: FitSettings) -> tuple[Real, Real]:
     low[at.shift] = -high[at.shift]
     high[at.gauss], low[at.gauss] = _WIDEST_HZ, 0.1
     high[at.width], low[at.width] = _WIDEST_HZ, 0.0
+    low[at.width.start] = -problem.natural_hz
     return low, high
 
 

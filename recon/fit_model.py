@@ -54,6 +54,8 @@ class Problem:
     """Chemical shift of the fitted points; shape (n_points,)."""
     bins: NDArray[np.int64]
     """The fitted points among those of the zero-filled, shifted spectrum; shape (n_points,)."""
+    natural_hz: float
+    """Natural width that the narrowest metabolite of the basis has got: lines may be narrower by as much."""
 
     @property
     def time_s(self) -> Real:
@@ -141,6 +143,7 @@ def problem_of(
     f0_hz: float,
     reference_ppm: float,
     ranges: Sequence[tuple[float, float]],
+    natural_hz: Real | None = None,
 ) -> Problem:
     """Return the problem of fitting components within ranges of ppm.
 
@@ -154,9 +157,14 @@ def problem_of(
         Of the data.
     ranges
         Low and high edges, in order.
+    natural_hz
+        Lorentzian widths that components have by nature and `fids` have not; shape (n_components,).
 
     """
     samples = fids.shape[1]
+    is_broad = np.array([name in broad for name in names])
+    natural = np.zeros(len(names)) if natural_hz is None else natural_hz
+    fids = fids * np.exp(-np.pi * natural[:, None] * np.arange(samples) * dwell_s)
     ppm = ppm_axis(2 * samples, dwell_s, f0_hz, reference_ppm)
     inside = np.any([(ppm >= low) & (ppm <= high) for low, high in ranges], axis=0)
     bins = np.flatnonzero(inside)
@@ -166,8 +174,8 @@ def problem_of(
     before = n_band // 4
     reduced = np.roll(np.fft.ifft(np.fft.ifftshift(spectra, axes=-1), axis=-1), before, axis=-1)
     step = 2 * samples * dwell_s / n_band
-    is_broad = np.array([name in broad for name in names])
-    return Problem(reduced, tuple(names), is_broad, step, before, f0_hz, bins - first, ppm[bins], bins)
+    least = float(natural[~is_broad].min(initial=np.inf)) if not is_broad.all() else 0.0
+    return Problem(reduced, tuple(names), is_broad, step, before, f0_hz, bins - first, ppm[bins], bins, least)
 
 
 def _transform(fids: Complex) -> Complex:

@@ -22,7 +22,7 @@ _TISSUES = ("grey-matter", "white-matter")
 
 
 def natural_widths(names: Sequence[str], broad: Sequence[str], basis: Any, f0_hz: float) -> Real:
-    """Return the natural width of each component over that of the narrowest in Hz; shape (n,).
+    """Return the natural width of each component in Hz; shape (n,).
 
     T2 is the mean (of rates) of grey and white matter in the table of tissues at the nearest field, whose sources it
     names. Widths are zero where the basis has relaxation in it already, or comes from another program, whose
@@ -31,8 +31,7 @@ def natural_widths(names: Sequence[str], broad: Sequence[str], basis: Any, f0_hz
     known = isinstance(basis, Basis) and not basis.provenance.get("relaxation")
     field_t = field_from_larmor(f0_hz, "1H")
     widths = np.array([_width(house_name(name), field_t) if known else 0.0 for name in names])
-    narrow = np.array([name not in broad for name in names], dtype=bool)
-    return np.where(narrow, widths - widths[narrow].min(initial=np.inf) if narrow.any() else 0.0, 0.0)
+    return np.where([name in broad for name in names], 0.0, widths)
 
 
 @lru_cache(maxsize=256)

@@ -63,7 +63,7 @@ def test_run_goes_from_edited_data_to_one_table(raw, sequence, tmp_path):
     assert {path.name for path in out.iterdir()} == {
         "basis_1.h5", "basis_2.h5", "sequence.seq", "concentrations.tsv", "concentrations_diff.tsv", "peaks.tsv",
         "report.html", "report_sum.html", "result.json", "spectrum.nii.gz", "spectrum_diff.nii.gz",
-        "spectrum_sum.nii.gz",
+        "spectrum_sum.nii.gz", "constants.toml", "fit_diff.nii.gz", "fit_sum.nii.gz", "report.pdf", "report_sum.pdf",
     }  # fmt: skip
     rows = {row["metabolite"]: row for row in read_table(out / "concentrations.tsv")}
     alone = {row["metabolite"]: row for row in read_table(out / "concentrations_diff.tsv")}

@@ -188,22 +188,43 @@ def fit(
     notify: Notify = silent,
 ) -> dict[str, Any]:
     """Fit one processed spectrum with a basis set and write the results into the folder `output`."""
-    inputs = [spectrum, *([water] if water else [])]
-    told = known(None, dwell_s, f0_mhz)
-    for path in inputs:
+    chosen = (spectrum, basis, water, conjugate, known(None, dwell_s, f0_mhz))
+    if dry_run:
+        _in_the_voxel(assumptions, measured(opened(*chosen, notify)[0]))
+        inputs = [spectrum, *([water] if water else [])]
+        return {"inputs": [str(path) for path in inputs], "basis": str(basis), "output": str(output)}
+    with atomic_directory(output, overwrite) as folder:
+        scan, functions = opened(*chosen, notify)
+        _in_the_voxel(assumptions, measured(scan))
+        done = as_fitted(scan, notify)
+        judged = _judged(scan, done, notify)
+        settings = {
+            "spectrum": spectrum.name,
+            "water": None if water is None else water.name,
+            "basis": str(basis),
+            "conjugate": conjugate,
+            "dwell_s": dwell_s,
+            "f0_mhz": f0_mhz,
+        }
+        return analyse(done, functions, folder, settings, notify, assumptions, judged) | {
+            "output": str(output)
+        }
+
+
+def opened(
+    spectrum: Path, basis: Path, water: Path | None, conjugate: bool, told: "Known", notify: Notify = silent
+) -> "tuple[Scan, Basis | SampledBasis]":
+    """Return the scan and the basis that `fit` is asked to fit; what the data do not say, the basis may."""
+    for path in (spectrum, *([water] if water else [])):
         commands.require_data(path)
     functions = read_basis(basis, notify, told)
     told = _with_readout(told, functions, basis)
-    if dry_run:
-        measured(load(inputs, told, conjugate, notify))
-        return {"inputs": [str(path) for path in inputs], "basis": str(basis), "output": str(output)}
-    with atomic_directory(output, overwrite) as folder:
-        scan = load(inputs, told, conjugate, notify)
-        done = _processed(scan, notify, whole=False)
-        judged = _judged(scan, done, notify)
-        return analyse(done, functions, folder, {"basis": str(basis)}, notify, assumptions, judged) | {
-            "output": str(output)
-        }
+    return load([spectrum], told, conjugate, notify, water), functions
+
+
+def as_fitted(scan: "Scan", notify: Notify = silent) -> "Scan":
+    """Return a processed spectrum as it is fitted: what is still several is combined, residual water removed."""
+    return _processed(scan, notify, whole=False)
 
 
 def run(
@@ -243,10 +264,11 @@ def run(
     if basis is not None and functions is not None:
         told = _with_readout(told, functions, basis)
     if dry_run:
-        measured(load(raws, told, conjugate, notify))
+        _in_the_voxel(assumptions, measured(load(raws, told, conjugate, notify)))
         return {"inputs": [str(path) for path in raws], "output": str(output)}
     with atomic_directory(output, overwrite) as folder:
         scan = load(raws, told, conjugate, notify)
+        _in_the_voxel(assumptions, measured(scan))
         source = protocol or sequence
         path = None if source is None else _sequence_for(scan, folder, source, scanner, notify)
         done = _processed(scan, notify)
@@ -272,6 +294,14 @@ def run(
         return analyse(done, functions, folder, settings, notify, assumptions, judged) | {
             "output": str(output)
         }
+
+
+def _in_the_voxel(assumptions: "QuantifySettings | None", spectrum: "Transients") -> None:
+    """Raise where the segmentation that the assumptions name does not serve the spectrum."""
+    from pulsespec.recon.in_voxel import in_the_voxel
+
+    if assumptions is not None:
+        in_the_voxel(assumptions, spectrum)
 
 
 def _origins(protocol: str | None, sequence: Path | None, basis: Path | None) -> dict[str, Any]:
@@ -397,16 +427,26 @@ def known(
     return Known(sequence, dwell_s, None if f0_mhz is None else f0_mhz * 1e6, keep_identifiers)
 
 
-def load(raws: Sequence[Path], beside: "Known", conjugate: bool, notify: Notify = silent) -> "Scan":
-    """Return what all the files hold together: one metabolite scan and, where there is one, its water."""
+def load(
+    raws: Sequence[Path],
+    beside: "Known",
+    conjugate: bool,
+    notify: Notify = silent,
+    water: Path | None = None,
+) -> "Scan":
+    """Return what all the files hold together: one metabolite scan and, where there is one, its water.
+
+    `water` is a file that was named as the water reference; without it, content tells which of them is.
+    """
     from pulsespec.recon.read import read
 
-    for path in raws:
+    named = [*raws, *([water] if water else [])]
+    for path in named:
         commands.require_data(path)
     if beside.sequence:
         commands.require_file(beside.sequence)
-    notify(f"reading {', '.join(path.name for path in raws)}")
-    scan = read(raws, known=beside, conjugate=conjugate)
+    notify(f"reading {', '.join(path.name for path in named)}")
+    scan = read(raws, known=beside, conjugate=conjugate, water=water)
     parts = [part for part in (scan.metabolite, scan.water) if part is not None]
     for words in dict.fromkeys(
         f"{part.source}: {record.details}" for part in parts for record in part.records
@@ -458,22 +498,25 @@ def analyse(
 
     Macromolecules and lipids are added to a basis that has none.
     """
+    from pulsespec.recon.constants import write_constants
     from pulsespec.recon.editing import is_difference
     from pulsespec.recon.fit import fit
     from pulsespec.recon.fit_nifti import write_fit
     from pulsespec.recon.guard_pair import matched
+    from pulsespec.recon.in_voxel import in_the_voxel
     from pulsespec.recon.known import ASSUMED
     from pulsespec.recon.nifti import write_nifti
     from pulsespec.recon.pdf_report import write_pdf
-    from pulsespec.recon.quantify import quantify
+    from pulsespec.recon.quantify import QuantifySettings, quantify
     from pulsespec.recon.report import fit_report, write_report
     from pulsespec.recon.results import fit_facts, write_table
     from pulsespec.simulator.broad import fit_lines
 
     spectrum = one_spectrum(scan)
     notices = [f"{spectrum.source}: {r.details}" for r in spectrum.records if r.method == ASSUMED]
+    assumptions, words = in_the_voxel(assumptions or QuantifySettings(), spectrum, folder)
     spectrum, said = matched(spectrum, basis)
-    notices += said
+    notices += [*said, *words]
     if is_difference(spectrum.header) and not basis.broad:
         notices.append(
             "difference of editing conditions: macromolecules are not in the basis, so GABA is GABA+, and ratios to "
@@ -493,6 +536,8 @@ def analyse(
         "quantification": amounts.settings,
     }
     write_table(amounts.rows, folder / "concentrations.tsv")
+    if amounts.constants is not None:
+        write_constants(amounts.constants, folder / "constants.toml")
     write_nifti(spectrum, folder / "spectrum.nii.gz")
     write_fit(found, spectrum, folder / "fit.nii.gz")
     title = spectrum.source or "spectrum"
@@ -509,6 +554,7 @@ def analyse(
         "fit_settings": dataclasses.asdict(found.settings),
         "steps": [{"method": r.method, "details": r.details, "time": r.time} for r in spectrum.records],
         "concentrations": list(amounts.rows),
+        "ratios": amounts.ratios,
     }
     (folder / "result.json").write_text(to_json(result) + "\n", encoding="utf-8")
     for warning in warnings:

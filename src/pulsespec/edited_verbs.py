@@ -57,17 +57,22 @@ def analyse_edited(
     gaba_model: str = "soft",
 ) -> dict[str, Any]:
     """Fit and quantify all conditions of one processed scan, write all results into `folder`, return the table."""
+    from pulsespec.recon.constants import write_constants
     from pulsespec.recon.edited import combined
     from pulsespec.recon.edited_fit import fit_edited
+    from pulsespec.recon.fit_nifti import write_fit
+    from pulsespec.recon.in_voxel import in_the_voxel
     from pulsespec.recon.joint import settings_of
     from pulsespec.recon.nifti import write_nifti
-    from pulsespec.recon.quantify import quantify
+    from pulsespec.recon.pdf_report import write_pdf
+    from pulsespec.recon.quantify import QuantifySettings, quantify
     from pulsespec.recon.report import fit_report, write_report
     from pulsespec.recon.results import write_table
 
     data = scan.metabolite
     assert data is not None
-    notices = _compared(data, bases)
+    assumptions, words = in_the_voxel(assumptions or QuantifySettings(), data, folder)
+    notices = [*_compared(data, bases), *words]
     notify(f"fitting {len(bases[0].names)} components to {len(bases)} conditions")
     found = fit_edited(data, bases, gaba_model)
     parts = combined(data)
@@ -80,6 +85,8 @@ def analyse_edited(
         "quantification": amounts.settings,
     }
     write_table(amounts.rows, folder / "concentrations.tsv")
+    if amounts.constants is not None:
+        write_constants(amounts.constants, folder / "constants.toml")
     write_nifti(data, folder / "spectrum.nii.gz")
     for name, part in parts.items():
         write_nifti(part, folder / f"spectrum_{name}.nii.gz")
@@ -100,6 +107,8 @@ def analyse_edited(
         )
         pages[name] = "report.html" if number == 0 else f"report_{name}.html"
         write_report(page, folder / pages[name])
+        write_pdf(page, (folder / pages[name]).with_suffix(".pdf"))
+        write_fit(view, parts[name], folder / f"fit_{name}.nii.gz")
     result = {
         **facts,
         "warnings": warnings,
@@ -108,6 +117,7 @@ def analyse_edited(
         "fit_settings": dataclasses.asdict(found.first.settings),
         "steps": [{"method": r.method, "details": r.details, "time": r.time} for r in data.records],
         "concentrations": list(amounts.rows),
+        "ratios": amounts.ratios,
         "differences_alone": alone,
         "peaks": peaks,
         "reports": pages,
