@@ -243,7 +243,8 @@ def _task(problem: Problem, smooth: Baseline, data: Real, settings: FitSettings,
 
 def _fit_block(problem: Problem, dwell_s: float, settings: FitSettings, fids: Complex) -> dict[str, Any]:
     """Return the fields of a `BatchResult` for some spectra; shape (v, samples)."""
-    start = find_start(problem, fids, dwell_s, settings.largest_shift_ppm)
+    sized = fids / np.abs(fids).max(axis=1, keepdims=True)  # limits below are of numbers about one
+    start = find_start(problem, sized, dwell_s, settings.largest_shift_ppm)
     t = np.arange(fids.shape[-1]) * dwell_s
     second = np.flatnonzero(start.unexplained[:, 1] < _AMBIGUOUS * start.unexplained[:, 0])
     of = np.concatenate([np.arange(len(fids)), second])

@@ -20,6 +20,7 @@ _METHYLS = ("Cr", "PCr", "NAA", "GPC", "PCh")
 _HALF_WINDOW_PPM = 0.06
 _AWAY, _THERE = 0.1, 0.3
 _CUT = 0.01
+_EXACT = 1e-4
 
 
 def functions(data: Transients, basis: Any) -> tuple[str, ...]:
@@ -37,7 +38,20 @@ def functions(data: Transients, basis: Any) -> tuple[str, ...]:
     notices = [words for words in guard(basis, "basis") if "no singlet" not in words]
     spectra = _spectra(data, basis)
     _refuse_other_editing(data, spectra, basis)
-    return (*notices, *_copies(tuple(basis.names), spectra))
+    return (*notices, *_dwell(data, basis), *_copies(tuple(basis.names), spectra))
+
+
+def _dwell(data: Transients, basis: Any) -> list[str]:
+    """Return a word on a dwell time of sampled functions that is a rounded one of the data, or a multiple of it."""
+    if getattr(basis, "fids", None) is None:
+        return []
+    ratio = data.dwell_s / basis.dwell_s
+    if abs(ratio / round(ratio) - 1) < _EXACT:
+        return []
+    return [
+        f"the basis is sampled every {basis.dwell_s * 1e6:.2f} us, the data every {data.dwell_s * 1e6:.2f} us: the "
+        "difference is taken for rounding in a header"
+    ]
 
 
 def _spectra(data: Transients, basis: Any) -> NDArray[np.complex128]:

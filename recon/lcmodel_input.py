@@ -92,7 +92,7 @@ def lcmodel_input(
     reference = None if water is None else _fitting(_centred(water), metabolite)
     functions = _functions(basis, metabolite, fit)
     singlet = reference_singlet(functions)
-    if functions.linewidth_hz is None and singlet is not None:
+    if not functions.linewidth_hz and singlet is not None:
         functions = replace(functions, linewidth_hz=singlet.fwhm_ppm * functions.f0_hz * 1e-6)
     subtracted = is_difference(spectrum.header)
     scale, words = scaling(metabolite, reference, basis, None if subtracted else singlet, functions, amounts)

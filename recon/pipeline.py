@@ -21,6 +21,7 @@ from pulsespec.recon.edited import align_conditions, one_water, phased
 from pulsespec.recon.first_points import repair_first_points, spoiled_points
 from pulsespec.recon.noise import coil_noise
 from pulsespec.recon.outliers import find_outliers
+from pulsespec.recon.spikes import remove_spikes
 from pulsespec.recon.transients import Record, Scan, Transients
 from pulsespec.recon.water_removal import remove_lipid, remove_water
 
@@ -35,6 +36,8 @@ class ReconSettings:
     """How coils are combined: one of `coils.METHODS`."""
     first_point_repair: bool = True
     """Predict first samples that the receiver spoiled, where the water reference shows it."""
+    spike_removal: bool = True
+    """Repair single samples that stand out of the noise outside the band of protons."""
     eddy_current_correction: bool = True
     """Use the phase of the water reference, where there is one that fits."""
     alignment: bool = True
@@ -212,6 +215,7 @@ STEPS: tuple[tuple[str, Step], ...] = (
     ("coil combination", _coils),
     ("water averaging", _average_water),
     ("first point repair", _first_points),
+    ("spike removal", _metabolite(lambda data, s: remove_spikes(data) if s.spike_removal else data)),
     ("eddy current correction", _eddy),
     ("editing conditions", _metabolite(lambda data, _: with_conditions(data))),
     ("alignment", _metabolite(lambda data, s: align(data, s.alignment_method) if s.alignment else data)),

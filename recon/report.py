@@ -20,6 +20,7 @@ from pulsespec import __version__
 from pulsespec.errors import InputError
 from pulsespec.recon.fit import FitResult
 from pulsespec.recon.quality import quality
+from pulsespec.recon.report_correlation import correlation_figure
 from pulsespec.recon.transients import Record, Transients
 from pulsespec.recon.verdict import Assessment
 
@@ -56,6 +57,8 @@ class Report:
     """What each processing step did, in order."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Settings and origins: nested mappings of plain values."""
+    correlation: tuple[Sequence[str], NDArray[np.float64]] | None = None
+    """Names of the components and how their amplitudes correlate; shape (n, n)."""
     fit_range_ppm: tuple[float, float] | None = None
     """Where the fit looked; the first view of the plot is this range."""
 
@@ -111,6 +114,7 @@ def fit_report(
         components=found.components,
         table=rows,
         quality=({"verdict": judged.verdict} if judged else {})
+        | ({} if found.converged else {"fit": "refused: no numbers are given"})
         | {
             "signal-to-noise ratio (NAA)": merit.snr,
             f"linewidth of {merit.linewidth_of} / Hz": merit.linewidth_hz,
@@ -125,6 +129,7 @@ def fit_report(
             **(provenance or {}),
             "fit": {**dataclasses.asdict(found.settings), **found.parameters, "search": found.message},
         },
+        correlation=(found.names, found.correlation) if found.converged else None,
         fit_range_ppm=found.settings.ppm_range,
     )
 
@@ -148,6 +153,7 @@ def render(report: Report) -> str:
         report=report,
         columns=list(report.table[0]) if report.table else [],
         spectrum=spectrum_figure(report),
+        correlation=correlation_figure(*report.correlation) if report.correlation else None,
         steps=steps,
         steps_figures={
             f"step-{s}-{p}": plot for s, (_, _, plots) in enumerate(steps) for p, plot in enumerate(plots)

@@ -13,18 +13,25 @@ from pulsespec.files import atomic_path
 from pulsespec.recon.fit import FitResult
 from pulsespec.recon.quantify import COLUMNS
 
+TABLE = (*COLUMNS, "flag")
+"""Columns of `concentrations.tsv`."""
+_WORDS = ("metabolite", "flag")
+
 
 def write_table(
-    rows: Sequence[Mapping[str, Any]], path: Path, overwrite: bool = False, columns: Sequence[str] = COLUMNS
+    rows: Sequence[Mapping[str, Any]], path: Path, overwrite: bool = False, columns: Sequence[str] = TABLE
 ) -> None:
-    """Write a table, by default that of concentrations, as tab-separated text; what could not be had is empty."""
+    """Write a table, by default that of concentrations, as tab-separated text; what could not be had is empty.
+
+    The last column of concentrations, `flag`, is what `table_flags` says of the row.
+    """
     with (
         atomic_path(path, overwrite) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows([_cell(row[column]) for column in columns] for row in rows)
+        writer.writerows([_cell(row.get(column, "")) for column in columns] for row in rows)
 
 
 def _cell(value: Any) -> str:
@@ -37,10 +44,10 @@ def read_table(path: Path) -> list[dict[str, Any]]:
     """Read a table that `write_table` wrote; empty cells become NaN."""
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file, delimiter="\t")
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise DataError(f"{path}: columns {reader.fieldnames}, expected {list(COLUMNS)}")
+        if tuple(reader.fieldnames or ()) != TABLE:
+            raise DataError(f"{path}: columns {reader.fieldnames}, expected {list(TABLE)}")
         return [
-            {key: cell if key == "metabolite" else float(cell or "nan") for key, cell in row.items()}
+            {key: cell if key in _WORDS else float(cell or "nan") for key, cell in row.items()}
             for row in reader
         ]
 

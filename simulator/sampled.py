@@ -161,12 +161,16 @@ def _resampled(basis: SampledBasis, samples: int | None, dwell_s: float | None) 
     return replace(thin, fids={name: thin.fid(name, wanted) for name in thin.names})
 
 
+_ROUNDED = 2e-3
+"""Files round: 333 us for 1 s / 3000 is met; two dwell times that differ by less are one."""
+
+
 def _step(stored_s: float, wanted_s: float | None) -> int:
     """Return how many stored points one wanted point is; `MismatchError` where that is no whole number."""
     if wanted_s is None:
         return 1
     step = round(wanted_s / stored_s)
-    if step < 1 or abs(wanted_s - step * stored_s) > 1e-4 * wanted_s:
+    if step < 1 or abs(wanted_s - step * stored_s) > _ROUNDED * wanted_s:
         raise MismatchError(
             f"basis: sampled at a dwell time of {stored_s * 1e6:.2f} us, {wanted_s * 1e6:.2f} us wanted: sampled "
             "FIDs can be thinned to whole multiples only; a simulated basis (.h5) renders at any"

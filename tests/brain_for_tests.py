@@ -10,6 +10,7 @@ import numpy as np
 import sequences_for_tests
 
 from pulsespec.conventions import ppm_to_hz
+from pulsespec.recon.natural_widths import natural_widths
 from pulsespec.recon.transients import Transients
 from pulsespec.simulator import simulate
 from pulsespec.simulator.broad import broad_lines
@@ -58,14 +59,16 @@ def line_fid(ppm, size, lorentz_hz, gauss_hz=0.0, phase=0.0):
 
 
 def brain(basis, *, sd=0.0, seed=0, width_hz=5.0, gauss_hz=3.0, amounts=BRAIN_MM, macromolecules=MACROMOLECULES,
-          shift_ppm=0.0, phase=0.0, added=0.0, **facts):  # fmt: skip
+          shift_ppm=0.0, phase=0.0, added=0.0, is_tissue=True, **facts):  # fmt: skip
     """Return a spectrum.
 
     `sd` is the standard deviation of complex noise of a sample, `shift_ppm` where 0 ppm lies, `added` a FID that
-    neither shift nor phase acts on.
+    neither shift nor phase acts on; `is_tissue` whether lines differ in width as their T2 does in brain.
     """
+    natural = natural_widths(tuple(amounts), (), basis, F0_HZ) if is_tissue else np.zeros(len(amounts))
     fid = sum(
-        value * basis.fid(name, SAMPLES, DWELL_S, width_hz, gauss_hz) for name, value in amounts.items()
+        value * basis.fid(name, SAMPLES, DWELL_S, width_hz + own, gauss_hz)
+        for (name, value), own in zip(amounts.items(), natural, strict=True)
     )
     fid = fid + sum(
         value * basis.fid(name, SAMPLES, DWELL_S, width_hz + 6.0, gauss_hz)

@@ -369,7 +369,7 @@ def test_the_table_survives_the_disk(basis, tmp_path):
     header = (tmp_path / "concentrations.tsv").read_text().splitlines()[0]
     assert header == (
         "metabolite\tamplitude\tsd\tcrlb_percent\tratio_tCr\tratio_tCr_sd\tconcentration_mM\tconcentration_mM_sd"
-        "\tconcentration_molal_mmol_per_kg\tconcentration_molal_mmol_per_kg_sd"
+        "\tconcentration_molal_mmol_per_kg\tconcentration_molal_mmol_per_kg_sd\tflag"
     )
     back = read_table(tmp_path / "concentrations.tsv")
     assert [row["metabolite"] for row in back] == [row["metabolite"] for row in rows]

@@ -1,5 +1,7 @@
 """What a fit says of itself: limits of what is not there, significance, bounds, pairs that cannot be told apart."""
 
+from dataclasses import replace
+
 import brain_for_tests as small
 import numpy as np
 import pytest
@@ -7,6 +9,8 @@ from scipy.stats import truncnorm
 
 from pulsespec.recon.fit import FitSettings, fit
 from pulsespec.recon.fit_words import significance, upper_limit
+from pulsespec.recon.report import fit_report, render
+from pulsespec.recon.report_correlation import correlation_figure
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +59,19 @@ def test_functions_that_are_one_are_said_to_be(basis):
 def test_a_width_beyond_what_is_searched_is_said(basis):
     found = fit(small.brain(basis, sd=1.0, width_hz=60.0, gauss_hz=40.0), basis)
     assert not found.converged or any("at a bound" in words for words in found.warnings)
+
+
+def test_the_correlation_is_a_picture_in_the_report(basis):
+    data = small.brain(basis, sd=8.0)
+    found = fit(data, basis)
+    page = fit_report(found, data, [{"metabolite": "NAA", "amplitude": 1.0}], title="x")
+    figure = correlation_figure(*page.correlation)
+    (trace,) = figure["data"]
+    i, k = found.names.index("PCr"), found.names.index("Cr")
+    assert trace["z"][i][k] == pytest.approx(found.correlation[i, k], abs=1e-3)
+    assert trace["z"][k][i] is None
+    assert trace["text"][i][k] == f"{found.correlation[i, k]:.2f}".replace("0.", ".")
+    html = render(page)
+    assert 'id="correlation"' in html
+    assert "Correlation of the amplitudes" in html
+    assert 'id="correlation"' not in render(replace(page, correlation=None))

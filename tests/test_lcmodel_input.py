@@ -17,6 +17,7 @@ from pulsespec.recon.quantify import QuantifySettings
 from pulsespec.recon.read import read
 from pulsespec.recon.transients import Transients
 from pulsespec.simulator.basis import Lines
+from pulsespec.simulator.basis_facts import Given
 from pulsespec.simulator.basis_files import read_basis
 from pulsespec.simulator.broad import broad_lines
 
@@ -174,20 +175,31 @@ def test_the_scale_is_that_of_the_table(tmp_path, pulsespec):
     )
     assert code == 0, error
     rows = {row["metabolite"]: row for row in json.loads(shown)["concentrations"]}
-    code, _, error = pulsespec("lcmodel", "export", tmp_path / "a.nii.gz", *flags, "-o", tmp_path / "theirs")
+    export = ("lcmodel", "export", tmp_path / "a.nii.gz", *flags, "-o", tmp_path / "theirs")
+    assert pulsespec(*export, "--dry-run")[0] == 0
+    assert not (tmp_path / "theirs").exists()
+    code, _, error = pulsespec(*export)
     assert code == 0, error
     ours = rows["Cr"]["concentration_mM"] / rows["Cr"]["amplitude"]
     assert calibration(tmp_path / "theirs") == pytest.approx(ours, rel=2e-3)
     assert f"FCALIB = {ours:.4g}"[:12] in (tmp_path / "theirs" / "README.txt").read_text()
-    code, _, error = pulsespec("lcmodel", "export", tmp_path / "a.nii.gz", *flags, "-o", tmp_path / "theirs")
+    code, _, error = pulsespec(*export)
     assert (code, "--overwrite" in error) == (2, True)
 
 
-def test_a_sampled_basis_is_taken_to_be_excited_as_its_creatine(tmp_path):
+@pytest.mark.parametrize("width_hz", [None, 0.0, 2.0])
+def test_a_sampled_basis_is_taken_to_be_excited_as_its_creatine(tmp_path, width_hz):
     basis = read_basis(written(tmp_path / "first", data(), None, line_basis()) / "metabolites.basis").basis
+    basis = replace(basis, linewidth_hz=width_hz)  # which many files do not say, or say wrongly
     folder = written(tmp_path / "out", data(), water(), basis, amounts=PLAIN)
-    assert "taken to be excited as Cr is" in (folder / "README.txt").read_text()
-    assert control_of(folder)["wconc"] == pytest.approx(WATER_MM, rel=0.02)
+    text = (folder / "README.txt").read_text()
+    assert "taken to be excited as Cr is" in text
+    assert calibration(folder) == pytest.approx(
+        2 * WATER_MM / HEIGHT, rel=0.01
+    )  # though LCModel loses its tails
+    assert calibration(folder) == pytest.approx(
+        float(re.search(r"FCALIB = ([\d.]+)", text).group(1)), rel=2e-3
+    )
 
 
 def test_without_water_nothing_is_scaled(tmp_path):
@@ -279,6 +291,18 @@ def test_the_spectrum_of_lcmodel_itself_goes_round(tmp_path, data_folder, pulses
     inside = (ppm > 0.5) & (ppm < 4.0)  # residual water was taken off
     scale = np.abs(spectra[0][inside]).max()
     np.testing.assert_allclose(spectra[1][inside], spectra[0][inside], atol=0.02 * scale)
+
+
+def test_the_challenge_is_scaled_as_its_truth_says(tmp_path, data_folder):
+    """One proton gives 1 in its basis, so mM are amplitudes over half of water, times the water of the dataset."""
+    folder = data_folder / "fitting-challenge-2016"
+    known = Known(dwell_s=2.5e-4, f0_hz=123.2617e6)
+    path = folder / "datasets_LCModel" / "dataset1.RAW"
+    scan = read([path], known=known, water=path.with_suffix(".H2O"))
+    basis = read_basis(folder / "basisset_LCModel", Given(f0_hz=known.f0_hz, dwell_s=known.dwell_s)).basis
+    out = written(tmp_path / "out", scan.metabolite, scan.water, basis, amounts=PLAIN)
+    first = np.abs(fid_of(path.with_suffix(".H2O")))[0]
+    assert calibration(out) == pytest.approx(2 * WATER_MM / first, rel=0.01)
 
 
 def test_raw_of_the_challenge_is_written_as_it_was_read(tmp_path, data_folder):

@@ -13,6 +13,7 @@ from pulsespec.errors import DataError, InputError, PulsespecError
 from pulsespec.files import atomic_directory, refuse_existing
 
 if TYPE_CHECKING:
+    from pulsespec.recon.fit import BatchResult
     from pulsespec.recon.formats import Known
     from pulsespec.recon.pipeline import ReconSettings
     from pulsespec.recon.quantify import QuantifySettings
@@ -180,6 +181,9 @@ def fit(
     *,
     water: Path | None = None,
     assumptions: "QuantifySettings | None" = None,
+    spurious: Sequence[float] = (),
+    posterior: int = 0,
+    phantom: bool = False,
     conjugate: bool = False,
     dwell_s: float | None = None,
     f0_mhz: float | None = None,
@@ -205,10 +209,13 @@ def fit(
             "conjugate": conjugate,
             "dwell_s": dwell_s,
             "f0_mhz": f0_mhz,
+            "spurious_ppm": list(spurious),
+            "posterior": posterior,
+            "phantom": phantom,
         }
-        return analyse(done, functions, folder, settings, notify, assumptions, judged) | {
-            "output": str(output)
-        }
+        return analyse(
+            done, functions, folder, settings, notify, assumptions, judged, spurious, posterior, phantom
+        ) | {"output": str(output)}
 
 
 def opened(
@@ -243,6 +250,9 @@ def run(
     dry_run: bool = False,
     jobs: int = 1,
     assumptions: "QuantifySettings | None" = None,
+    spurious: Sequence[float] = (),
+    posterior: int = 0,
+    phantom: bool = False,
     keep_identifiers: bool = False,
     gaba_model: str = "soft",
     notify: Notify = silent,
@@ -277,23 +287,21 @@ def run(
             **{name: str(value) for name, value in _origins(protocol, sequence, basis).items() if value},
             "scanner": scanner,
             "conjugate": conjugate,
+            "spurious_ppm": list(spurious),
+            "posterior": posterior,
+            "phantom": phantom,
         }
-        if path is not None and "edit" in measured(done).dims:
-            names = list(metabolites or BRAIN_METABOLITES)
-            bases = edited_verbs.bases_for(measured(done), path, names, jobs, notify)
-            for number, one in enumerate(bases):
-                one.write(folder / f"basis_{number + 1}.h5")
-            _keep_sequence(path, folder)
+        if "edit" in measured(done).dims:
+            bases = _bases_for(done, folder, path, basis, metabolites, jobs, notify)
             return edited_verbs.analyse_edited(
                 done, bases, folder, settings, notify, assumptions, _judged(scan, done, notify), gaba_model
             ) | {"output": str(output)}
-        one_spectrum(done)
         functions = _basis_for(scan, folder, path, functions, metabolites, jobs, notify)
         settings["metabolites"] = list(functions.names)
         judged = _judged(scan, done, notify)
-        return analyse(done, functions, folder, settings, notify, assumptions, judged) | {
-            "output": str(output)
-        }
+        return analyse(
+            done, functions, folder, settings, notify, assumptions, judged, spurious, posterior, phantom
+        ) | {"output": str(output)}
 
 
 def _in_the_voxel(assumptions: "QuantifySettings | None", spectrum: "Transients") -> None:
@@ -343,6 +351,28 @@ def _basis_for(
         chosen = dataclasses.replace(chosen, conditions=rows)
     made = commands.basis_of(path, names, data.f0_hz, jobs, conditions=chosen)
     made.write(folder / "basis.h5")
+    _keep_sequence(path, folder)
+    return made
+
+
+def _bases_for(
+    scan: "Scan",
+    folder: Path,
+    path: Path | None,
+    basis: Path | None,
+    metabolites: Sequence[str] | None,
+    jobs: int,
+    notify: Notify,
+) -> "Sequence[Basis | SampledBasis]":
+    """Return a basis of each editing condition, simulated or read; what was made is left in `folder`."""
+    data = measured(scan)
+    if path is None:
+        assert basis is not None
+        found = edited_verbs.split(read_basis(basis, notify), data)
+        return [one.subset(metabolites) for one in found] if metabolites else found
+    made = edited_verbs.bases_for(data, path, list(metabolites or BRAIN_METABOLITES), jobs, notify)
+    for number, one in enumerate(made):
+        one.write(folder / f"basis_{number + 1}.h5")
     _keep_sequence(path, folder)
     return made
 
@@ -493,14 +523,19 @@ def analyse(
     notify: Notify = silent,
     assumptions: "QuantifySettings | None" = None,
     judged: "Assessment | None" = None,
+    spurious: Sequence[float] = (),
+    posterior: int = 0,
+    phantom: bool = False,
 ) -> dict[str, Any]:
     """Fit and quantify one processed scan, write all results into `folder` and return the table.
 
-    Macromolecules and lipids are added to a basis that has none.
+    Macromolecules and lipids are added to a basis that has none, lipid of free phase where there is much of it, and
+    a burst of free phase at each chemical shift of `spurious`. With `posterior`, so many samples of the posterior are
+    drawn and summarised in `posterior.tsv`. `phantom` says that what holds for brain does not hold.
     """
     from pulsespec.recon.constants import write_constants
     from pulsespec.recon.editing import is_difference
-    from pulsespec.recon.fit import fit
+    from pulsespec.recon.fit import fit_batch
     from pulsespec.recon.fit_nifti import write_fit
     from pulsespec.recon.guard_pair import matched
     from pulsespec.recon.in_voxel import in_the_voxel
@@ -510,6 +545,9 @@ def analyse(
     from pulsespec.recon.quantify import QuantifySettings, quantify
     from pulsespec.recon.report import fit_report, write_report
     from pulsespec.recon.results import fit_facts, write_table
+    from pulsespec.recon.sample import settings_for
+    from pulsespec.recon.stray import completed
+    from pulsespec.recon.table_flags import flagged
     from pulsespec.simulator.broad import fit_lines
 
     spectrum = one_spectrum(scan)
@@ -524,10 +562,20 @@ def analyse(
         )
     elif not basis.broad:
         basis = basis.with_broad(fit_lines(basis.f0_hz, basis.reference_ppm))
-    notify(f"fitting {len(basis.names)} components")
-    found = fit(spectrum, basis)
+    fitted, more = completed(basis, spectrum, judged, spurious)
+    notices += more
+    notify(f"fitting {len(fitted.names)} components")
+    how, why = settings_for(spectrum, judged, phantom)
+    notices += why
+    if assumptions is not None and not assumptions.relaxation:
+        how = dataclasses.replace(how, t2_widths=False)
+    batch = fit_batch(spectrum, fitted, how)
+    found = batch.one(0)
     amounts = quantify(found, spectrum, scan.water, basis, assumptions)
-    warnings = list(dict.fromkeys([*notices, *amounts.warnings, *found.warnings]))
+    as_fitted = list(amounts.rows)
+    amounts = dataclasses.replace(amounts, rows=flagged(as_fitted, found, judged))
+    drawn, doubts = _posterior(batch, posterior, found.converged, folder, notify)
+    warnings = list(dict.fromkeys([*notices, *amounts.warnings, *found.warnings, *doubts]))
     facts: dict[str, Any] = {
         "program": {"name": "pulsespec", "version": pulsespec.__version__, "with": _versions()},
         "settings": settings,
@@ -555,6 +603,8 @@ def analyse(
         "steps": [{"method": r.method, "details": r.details, "time": r.time} for r in spectrum.records],
         "concentrations": list(amounts.rows),
         "ratios": amounts.ratios,
+        "refused": None if found.converged else as_fitted,
+        "posterior": drawn,
     }
     (folder / "result.json").write_text(to_json(result) + "\n", encoding="utf-8")
     for warning in warnings:
@@ -563,7 +613,34 @@ def analyse(
         "concentrations": list(amounts.rows),
         "warnings": warnings,
         "quality": judged.as_dict() if judged else None,
+        "converged": found.converged,
     }
+
+
+def _posterior(
+    batch: "BatchResult", draws: int, converged: bool, folder: Path, notify: Notify
+) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+    """Return what `result.json` says of the posterior, and warnings; the table is written into `folder`."""
+    if not draws:
+        return None, ()
+    if not converged:
+        return None, ("posterior: not drawn, for the fit was refused",)
+    from pulsespec.recon.posterior import sample_posterior
+    from pulsespec.recon.results import write_table
+
+    notify(f"drawing {draws} samples of the posterior")
+    drawn = sample_posterior(batch, 0, draws)
+    rows = drawn.rows()
+    write_table(rows, folder / "posterior.tsv", columns=list(rows[0]))
+    facts = {
+        "draws": len(drawn.samples),
+        "chains": drawn.n_chains,
+        "diverged": drawn.diverged,
+        "rows": rows,
+        "components": list(drawn.names),
+        "correlation": drawn.correlation,
+    }
+    return facts, drawn.warnings
 
 
 def _versions() -> dict[str, str]:

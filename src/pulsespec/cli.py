@@ -2,7 +2,8 @@
 
 Exit codes: 0 done; 1 a sequence that a scanner cannot play (`check`), or a fault of the program, with its
 traceback; 2 wrong usage or input, with one line that
-says what to change.
+says what to change; 3 a fit that cannot be believed (`fit`, `run`): its files are written and say why, its table has
+no numbers.
 """
 
 import sys
@@ -59,6 +60,16 @@ DataF0Mhz = Annotated[
     float | None, typer.Option("--f0-mhz", help="Spectrometer frequency, where the file does not say it.")
 ]
 Conjugate = Annotated[bool, typer.Option("--conjugate", help="The data have the opposite sign of frequency.")]
+PosteriorDraws = Annotated[
+    int, typer.Option("--posterior", min=0, help="Draw so many samples of the posterior (extra: mcmc).")
+]
+IsPhantom = Annotated[
+    bool, typer.Option("--phantom", help="No brain: no T2 and no amounts are expected of it.")
+]
+Spurious = Annotated[
+    str | None,
+    typer.Option("--spurious", help="Chemical shifts in ppm of spurious signal to fit, separated by commas."),
+]
 
 GabaModel = Annotated[
     str, typer.Option("--gaba-model", help="Macromolecule under edited GABA: gaba+, fixed, soft or free.")
@@ -77,6 +88,14 @@ def main() -> None:
     except PulsespecError as error:
         print(f"pulsespec: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
+
+
+def _listed(flag: str, text: str | None) -> tuple[float, ...]:
+    """Return the numbers of a list separated by commas; `InputError` where one is none."""
+    try:
+        return tuple(float(one) for one in text.split(",")) if text else ()
+    except ValueError as error:
+        raise InputError(f"{flag}: got {text!r}, expected numbers separated by commas") from error
 
 
 def _version(wanted: bool) -> None:
@@ -427,6 +446,9 @@ def fit(
     basis_water: quantify_cli.BasisWater = None,
     constants: quantify_cli.ConstantsFile = None,
     no_relaxation: quantify_cli.NoRelaxation = False,
+    spurious: Spurious = None,
+    posterior: PosteriorDraws = 0,
+    phantom: IsPhantom = False,
     conjugate: Conjugate = False,
     dwell_s: DwellS = None,
     f0_mhz: DataF0Mhz = None,
@@ -460,6 +482,9 @@ def fit(
             output,
             water=water,
             assumptions=assumptions,
+            spurious=_listed("--spurious", spurious),
+            posterior=posterior,
+            phantom=phantom,
             conjugate=conjugate,
             dwell_s=dwell_s,
             f0_mhz=f0_mhz,
@@ -495,6 +520,9 @@ def run(
     basis_water: quantify_cli.BasisWater = None,
     constants: quantify_cli.ConstantsFile = None,
     no_relaxation: quantify_cli.NoRelaxation = False,
+    spurious: Spurious = None,
+    posterior: PosteriorDraws = 0,
+    phantom: IsPhantom = False,
     conjugate: Conjugate = False,
     keep_identifiers: KeepIdentifiers = False,
     gaba_model: GabaModel = "soft",
@@ -540,11 +568,17 @@ def run(
             dry_run=dry_run,
             jobs=jobs,
             assumptions=assumptions,
+            spurious=_listed("--spurious", spurious),
+            posterior=posterior,
+            phantom=phantom,
             keep_identifiers=keep_identifiers,
             gaba_model=gaba_model,
             notify=notify,
         )
     _show(console, made, dry_run)
+
+
+_REFUSED = 3
 
 
 def _show(console: Console, made: dict[str, Any], dry_run: bool) -> None:
@@ -555,6 +589,8 @@ def _show(console: Console, made: dict[str, Any], dry_run: bool) -> None:
     console.table(made["concentrations"], made)
     if not console.as_json:
         console.result(None, f"report: {Path(made['output']) / 'report.html'}")
+    if not made.get("converged", True):
+        raise typer.Exit(_REFUSED)
 
 
 app.command()(series_cli.series)

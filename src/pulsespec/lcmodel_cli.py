@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pulsespec import lcmodel_verbs
+from pulsespec import lcmodel_verbs, quantify_cli
 from pulsespec.console import Console
 
 app = typer.Typer(
@@ -52,15 +52,18 @@ def export(
     basis: Annotated[Path, typer.Option("--basis", help="Basis set, of any format that `basis` reads.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write into.")],
     water: Annotated[Path | None, typer.Option("--water", help="Water reference, for mM.")] = None,
-    gm: Annotated[float, typer.Option("--gm", help="Volume fraction of grey matter in the voxel.")] = 0.5,
-    wm: Annotated[float, typer.Option("--wm", help="Volume fraction of white matter.")] = 0.5,
-    csf: Annotated[float, typer.Option("--csf", help="Volume fraction of cerebrospinal fluid.")] = 0.0,
-    water_mm: Annotated[
-        float | None, typer.Option("--water-mm", help="Concentration of water in mM, in place of fractions.")
-    ] = None,
-    no_relaxation: Annotated[
-        bool, typer.Option("--no-relaxation", help="Do not correct mM for T1 and T2.")
-    ] = False,
+    gm: quantify_cli.Gm = None,
+    wm: quantify_cli.Wm = None,
+    csf: quantify_cli.Csf = None,
+    segmentation: quantify_cli.Labels = None,
+    labels: quantify_cli.Scheme = None,
+    gm_map: quantify_cli.GmMap = None,
+    wm_map: quantify_cli.WmMap = None,
+    csf_map: quantify_cli.CsfMap = None,
+    water_mm: quantify_cli.WaterMm = None,
+    basis_water: quantify_cli.BasisWater = None,
+    constants: quantify_cli.ConstantsFile = None,
+    no_relaxation: quantify_cli.NoRelaxation = False,
     conjugate: Annotated[
         bool, typer.Option("--conjugate", help="The data have the opposite sign of frequency.")
     ] = False,
@@ -71,12 +74,27 @@ def export(
         float | None, typer.Option("--f0-mhz", help="Spectrometer frequency, where the file does not say it.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the inputs and write nothing.")] = False,
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print results and errors only.")] = False,
 ) -> None:
     """Write control file, RAW, water and basis with which LCModel fits what `fit` fits, on our scale."""
-    from pulsespec.recon.quantify import QuantifySettings
-
+    assumptions = quantify_cli.settings_of(
+        gm=gm,
+        wm=wm,
+        csf=csf,
+        segmentation=segmentation,
+        labels=labels,
+        gm_map=gm_map,
+        wm_map=wm_map,
+        csf_map=csf_map,
+        voxel_mask=False,
+        fraction_sd=0.0,
+        water_mm=water_mm,
+        basis_water=basis_water,
+        constants=constants,
+        no_relaxation=no_relaxation,
+    )
     console = Console(as_json, quiet)
     with console.progress() as notify:
         made = lcmodel_verbs.export(
@@ -84,13 +102,13 @@ def export(
             basis,
             output,
             water=water,
-            assumptions=QuantifySettings(
-                gm=gm, wm=wm, csf=csf, water_mm=water_mm, relaxation=not no_relaxation
-            ),
+            assumptions=assumptions,
             conjugate=conjugate,
             dwell_s=dwell_s,
             f0_mhz=f0_mhz,
             overwrite=overwrite,
+            dry_run=dry_run,
             notify=notify,
         )
-    console.result(made, f"wrote {output}: cd {output} && lcmodel < control.file")
+    done = f"would write {output}" if dry_run else f"wrote {output}: cd {output} && lcmodel < control.file"
+    console.result(made, done)

@@ -75,15 +75,19 @@ def export(
     dwell_s: float | None = None,
     f0_mhz: float | None = None,
     overwrite: bool = False,
+    dry_run: bool = False,
     notify: Notify = silent,
 ) -> dict[str, Any]:
     """Write what LCModel needs to fit a spectrum as `fit` would into the folder `output`."""
     from pulsespec.recon.guard_pair import matched
     from pulsespec.recon.lcmodel_input import lcmodel_input, write_input
 
+    chosen = (spectrum, basis, water, conjugate, analysis.known(None, dwell_s, f0_mhz))
+    if dry_run:
+        analysis.measured(analysis.opened(*chosen, notify)[0])
+        return {"spectrum": str(spectrum), "basis": str(basis), "output": str(output)}
     with atomic_directory(output, overwrite) as folder:
-        told = analysis.known(None, dwell_s, f0_mhz)
-        scan, functions = analysis.opened(spectrum, basis, water, conjugate, told, notify)
+        scan, functions = analysis.opened(*chosen, notify)
         done = analysis.as_fitted(scan, notify)
         data, notices = matched(analysis.one_spectrum(done), functions)
         made = lcmodel_input(data, done.water, functions, amounts=assumptions)
