@@ -10,7 +10,7 @@ of the fit are those that `fit` adds by itself. Only cases whose true concentrat
 `inside`: share of 95 % intervals that hold the truth. `bias / bound`: mean error over the root mean square of the
 stated standard deviations (the bound). `sd / bound`: how errors scatter, over the same. `--causes` repeats everything
 with one cause switched off at a time, with the same noise: what the bias then changes by is the share of that cause;
-`none` is a spectrum that the model can follow.
+`none` is a spectrum that the model can follow. `--broad-model` takes macromolecules that the fit does not have.
 """
 
 import argparse
@@ -23,12 +23,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from priors import settings_of
+from priors import add_options, settings_from
 from scores import table
 
 from pulsespec import commands
 from pulsespec.executor import map_blocks
-from pulsespec.recon.fit import SUMS, FitSettings, fit
+from pulsespec.recon.fit import SUMS, FitSettings, fit_batch
 from pulsespec.recon.transients import Transients
 from pulsespec.recon.water_removal import remove_water
 from pulsespec.simulator.basis import Basis
@@ -41,7 +41,7 @@ Real = NDArray[np.float64]
 
 PROTOCOL, SCANNER, F0_HZ = "press-3t-te30", "siemens-prisma", 123.25e6
 LEAST_MM = 1.0
-BLOCK = 20
+BLOCK = 25
 NONE = Misfits(**dict.fromkeys(CAUSES, 0.0))
 
 
@@ -76,22 +76,13 @@ class Found:
 
 def measure(stage: Stage, basis: Basis, settings: FitSettings, task: Task) -> Found:
     """Make and fit a block of spectra."""
-    rows = [_fitted(stage, basis, settings, task, number) for number in range(task.start, task.stop)]
-    parts = [np.array([row[k] for row in rows], dtype=float) for k in range(5)]
-    return Found(tuple(_sums(stage.names)), *parts)
-
-
-def _sums(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    sums = {name: tuple(part for part in of if part in names) for name, of in SUMS.items()}
-    return {name: (name,) for name in names} | {name: of for name, of in sums.items() if len(of) > 1}
-
-
-def _fitted(stage: Stage, basis: Basis, settings: FitSettings, task: Task, number: int) -> tuple:
-    made = trial(stage, task.snr, task.seed, number, task.misfits)
+    made = [
+        trial(stage, task.snr, task.seed, number, task.misfits) for number in range(task.start, task.stop)
+    ]
     scene = stage.scene
     data = Transients(
-        data=made.fid,
-        dims=("t",),
+        data=np.array([one.fid for one in made]),
+        dims=("x", "t"),
         dwell_s=scene.dwell_s,
         f0_hz=scene.f0_hz,
         te_s=scene.te_s,
@@ -100,17 +91,25 @@ def _fitted(stage: Stage, basis: Basis, settings: FitSettings, task: Task, numbe
     )
     if task.misfits.baseline:
         data = remove_water(data)
-    found = fit(data, basis, settings)
-    of = _sums(stage.names).values()
-    weights = np.array([[float(name in parts) for name in stage.names] for parts in of])
-    pairs = np.array([found.combine(dict.fromkeys(parts, 1.0)) for parts in of])
-    return (
-        weights @ made.concentrations_mm,
-        weights @ made.amplitudes,
-        pairs[:, 0],
-        pairs[:, 1],
-        found.converged,
+    found = fit_batch(data, basis, settings)
+    of = sums(stage.names)
+    ours = np.array([[float(name in parts) for name in stage.names] for parts in of.values()])
+    theirs = np.array([[float(name in parts) for name in found.names] for parts in of.values()])
+    variance = np.einsum("nk,vkl,nl->vn", theirs, found.covariance, theirs)
+    return Found(
+        tuple(of),
+        np.array([one.concentrations_mm for one in made]) @ ours.T,
+        np.array([one.amplitudes for one in made]) @ ours.T,
+        found.amplitudes @ theirs.T,
+        np.sqrt(np.maximum(variance, 0.0)),
+        found.converged.astype(float),
     )
+
+
+def sums(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Return metabolites and those sums of which several parts are there, by name."""
+    of = {name: tuple(part for part in parts if part in names) for name, parts in SUMS.items()}
+    return {name: (name,) for name in names} | {name: parts for name, parts in of.items() if len(parts) > 1}
 
 
 def run(
@@ -172,18 +171,23 @@ def report(found: Found, snr: float) -> None:
 
 
 def report_causes(by_cause: dict[str, Found], snr: float) -> None:
-    """Print biases over the bound of the whole, and what each cause adds."""
+    """Print bias and scatter over the bound of the whole, and what each cause adds."""
     every = {cause: {row[0]: row for row in figures(found)} for cause, found in by_cause.items()}
-    rows = [("metabolite", "bias / bound", *(f"by {cause}" for cause in CAUSES), "none", "inside % of none")]
     bound = {name: _bound(by_cause["all"], name) for name in every["all"]}
+    bias = [("metabolite", "bias / bound", *(f"by {cause}" for cause in CAUSES), "none")]
+    scatter = [
+        ("metabolite", "sd / bound", *(f"without {cause}" for cause in CAUSES), "none", "inside % of none")
+    ]
     for name in every["all"]:
         means = {cause: _mean_error(found, name) / bound[name] for cause, found in by_cause.items()}
         shares = [f"{means['all'] - means[cause]:+.2f}" for cause in CAUSES]
-        rows.append(
-            (name, f"{means['all']:+.2f}", *shares, f"{means['none']:+.2f}", f"{every['none'][name][2]:.0f}")
-        )
+        bias.append((name, f"{means['all']:+.2f}", *shares, f"{means['none']:+.2f}"))
+        spreads = [f"{every[cause][name][4]:.2f}" for cause in ("all", *CAUSES, "none")]
+        scatter.append((name, *spreads, f"{every['none'][name][2]:.0f}"))
     print(f"\nSNR {snr:g}: bias over bound, and by how much it is less without each cause")
-    print(table(rows), flush=True)
+    print(table(bias))
+    print(f"\nSNR {snr:g}: standard deviation of errors over bound, with everything and without each cause")
+    print(table(scatter), flush=True)
 
 
 def _mean_error(found: Found, name: str) -> float:
@@ -210,11 +214,11 @@ def write(path: Path, snr: float, cause: str, found: Found) -> None:
                 writer.writerow((snr, cause, number, name, *(f"{value:.5g}" for value in values)))
 
 
-def basis_of(tissue_names: list[str]) -> Basis:
-    """Return the basis set of the sequence."""
+def basis_of(names: list[str], protocol: str = PROTOCOL, f0_hz: float = F0_HZ) -> Basis:
+    """Return the basis set of a shipped sequence."""
     with tempfile.TemporaryDirectory() as folder:
-        path = commands.sequence_of(PROTOCOL, Path(folder), SCANNER, F0_HZ)
-        basis = commands.basis_of(path, tissue_names, F0_HZ, 1)
+        path = commands.sequence_of(protocol, Path(folder), SCANNER, f0_hz)
+        basis = commands.basis_of(path, names, f0_hz, 1)
     assert isinstance(basis, Basis)
     return basis
 
@@ -226,7 +230,7 @@ def main() -> None:
     parser.add_argument("--snr", type=float, nargs="+", default=[10.0, 20.0, 40.0, 80.0])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--priors", choices=("on", "off"), default="on")
+    add_options(parser)
     parser.add_argument("--causes", action="store_true", help="also with one cause switched off at a time")
     parser.add_argument(
         "--without", nargs="+", choices=CAUSES, default=[], help="causes that are off throughout"
@@ -238,7 +242,7 @@ def main() -> None:
     basis = basis_of(list(tissue.concentrations))
     stage = set_stage(basis, tissue, Ranges(broad_model=options.broad_model))
     whole = basis.with_broad(fit_lines(basis.f0_hz, basis.reference_ppm))
-    settings = settings_of(options.priors)
+    settings = settings_from(options)
     everything = replace(Misfits(), **dict.fromkeys(options.without, 0.0))
     for snr in options.snr:
         variants = {"all": everything}

@@ -4,9 +4,10 @@
 
 The floor counts complex matrix products alone: for each pulse, position and block of a reduced spin part, those of
 each Magnus step (of half the pulse where it is the same backwards), one with the rotation, and two for each coherence
-pathway that goes through it; a product of two d x d matrices is 8 d^3 operations. It divides by the rate that numpy's
-batched product of complex64 matrices of that size reaches on this machine in this run. All else (rotations, moments,
-sums of exponentials, eigenvectors) is not in the floor. Sequences are played without water suppression.
+pathway that goes through it; large systems count with their clusters and what joins those. A product of two d x d
+matrices is 8 d^3 operations. It divides by the rate that numpy's batched product of complex64 matrices of that size
+reaches on this machine in this run. All else (rotations, moments, sums of exponentials, eigenvectors) is not in the
+floor. Sequences are played without water suppression.
 """
 
 import sys
@@ -22,9 +23,10 @@ from threadpoolctl import threadpool_limits
 from pulsespec.protocols import load_protocol
 from pulsespec.sequences import build, load_scanner, write_sequence
 from pulsespec.simulator import load_metabolites, read_timeline, simulate
+from pulsespec.simulator.clusters import division
 from pulsespec.simulator.equivalence import reduce_system, swap_symmetry
 from pulsespec.simulator.operators import blocks, operators
-from pulsespec.simulator.propagators import Accuracy, coupling_steps, is_mirrored, pulse_propagators
+from pulsespec.simulator.propagators import Accuracy, coupling_steps, pulse_propagators
 from pulsespec.simulator.simulate import Settings, plan_shots
 
 PROTOCOLS = ("press-3t-te30", "steam-3t-te20-tm10", "mega-press-3t-gaba", "semi-laser-3t-te30")
@@ -50,23 +52,41 @@ def rate(d):
 
 
 def products(plan, system, part, shift_hz):
-    """Return the number of d x d products that one shot needs for one block of a reduced spin part."""
+    """Return the number of d x d products that one shot needs for one block of a reduced spin part, by d."""
     used = Counter(index for pathway in plan.selection.kept for index in range(len(pathway.orders)))
-    distinct, total = set(), 0
+    distinct, total = set(), Counter()
     low, high = float(shift_hz.min()), float(shift_hz.max())
     for index, pathways in used.items():
         rf, axes = plan.layout.pulses[index], plan.layout.axes_of[index]
         points = int(np.prod([plan.layout.axes[axis].positions(low, high).size for axis in axes]))
-        total += 2 * points * pathways
-        key = (rf.b1_hz.tobytes(), rf.duration_s, rf.offset_hz, points)
-        if key in distinct:
-            continue
-        distinct.add(key)
-        steps = 0
-        if np.any(part.j_hz):
-            strength = system.strength(part.j_hz)
-            steps = coupling_steps(rf, shift_hz, part.j_hz, strength, plan.accuracy)
-        total += points * (steps * PRODUCTS_PER_STEP / (2 if is_mirrored(rf) else 1) + 1)
+        total[system.dimension] += 2 * points * pathways
+        key = (rf.key, rf.offset_hz, points)
+        if key not in distinct:
+            distinct.add(key)
+            for d, count in of_pulse(system, part, shift_hz, rf, plan.accuracy).items():
+                total[d] += points * count
+    return total
+
+
+def of_pulse(system, part, shift_hz, rf, accuracy):
+    """Return the number of products for the propagator of a pulse at one position, by dimension."""
+    parted = None
+    if system.basis is None:
+        parted = division(system.spins, part.j_hz, rf.duration_s, accuracy.tolerance)
+    every = [tuple(range(len(system.spins)))] if parted is None else parted.clusters
+    total = Counter()
+    steps = 0
+    for spins in every:
+        j_hz = part.j_hz[np.ix_(spins, spins)]
+        one = system if parted is None else operators(tuple(system.spins[spin] for spin in spins))
+        if np.any(j_hz):
+            strength = one.strength(j_hz)
+            steps = max(steps, coupling_steps(rf, shift_hz[list(spins)], j_hz, strength, accuracy))
+        total[one.dimension] += 1
+    halves = 2 if rf.has_constant_gradient and rf.is_mirrored else 1
+    total = Counter({d: count * (steps * PRODUCTS_PER_STEP / halves + halves) for d, count in total.items()})
+    if parted is not None:
+        total[system.dimension] += 2 ** len(parted.middle) / system.dimension  # to join them
     return total
 
 
@@ -84,9 +104,9 @@ def floor_seconds(path, metabolites):
         for part in (part for system in metabolite.systems for part in reduce_system(system)):
             shift_hz = (part.shifts_ppm - timeline.reference_ppm) * timeline.f0_hz * 1e-6 + part.offset_hz
             for system in blocks(part.spins, swap_symmetry(part.spins, shift_hz, part.j_hz)):
-                d = system.dimension
-                count = sum(products(plan, system, part, shift_hz) for plan in plans)
-                seconds[d] += 8 * d**3 * count / rate(d)
+                for plan in plans:
+                    for d, count in products(plan, system, part, shift_hz).items():
+                        seconds[d] += 8 * d**3 * count / rate(d)
     return seconds
 
 

@@ -23,14 +23,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from priors import settings_of
+from priors import add_options, settings_from, settings_of
 from scipy.optimize import least_squares
 from scores import GROUPS, METABOLITES, Entry, group_mean, mean_error, read_csv, score, share_inside, table
 
 from pulsespec.conventions import ppm_axis
 from pulsespec.recon import floor
 from pulsespec.recon.first_points import repair_first_points
-from pulsespec.recon.fit import SUMS, FitResult, fit
+from pulsespec.recon.fit import SUMS, FitResult, FitSettings, fit
 from pulsespec.recon.known import Known
 from pulsespec.recon.pipeline import recon
 from pulsespec.recon.quantify import water_amplitude
@@ -240,9 +240,9 @@ def read_truth(path: Path) -> dict[tuple[int, str], float]:
     }
 
 
-def run(folder: Path, priors: str, macromolecules: str) -> tuple[list[Entry], float]:
+def run(folder: Path, settings: FitSettings, macromolecules: str) -> tuple[list[Entry], float]:
     """Fit all datasets by one setting; return concentrations and seconds a fit."""
-    basis, settings = load_basis(folder, macromolecules), settings_of(priors)
+    basis = load_basis(folder, macromolecules)
     cases = [load_case(folder, number) for number in DATASETS]
     start = time.perf_counter()
     found = [fit(case.spectrum, basis, settings) for case in cases]
@@ -347,7 +347,7 @@ def compare_unusual(on: list[Entry], off: list[Entry], truth: dict) -> None:
 def main() -> None:
     """Print everything for one setting, or score a file of results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--priors", choices=("on", "off"), default="on")
+    add_options(parser)
     parser.add_argument("--macromolecules", choices=("supplied", "own", "none"), default="supplied")
     parser.add_argument("--out", type=Path, help="CSV of results, as scorers of the challenge read it")
     parser.add_argument("--score", type=Path, help="score this CSV instead of fitting")
@@ -361,13 +361,13 @@ def main() -> None:
     folder = Path(os.environ["PULSESPEC_DATA"]) / "fitting-challenge-2016"
     truth = read_truth(folder / "truth-mM.csv")
     if options.unusual:
-        on, off = (run(folder, priors, options.macromolecules)[0] for priors in ("on", "off"))
+        on, off = (run(folder, settings_of(which), options.macromolecules)[0] for which in ("on", "off"))
         compare_unusual(on, off, truth)
         return
     if options.score:
         rows = read_csv(options.score)
     else:
-        rows, seconds = run(folder, options.priors, options.macromolecules)
+        rows, seconds = run(folder, settings_from(options), options.macromolecules)
         print(f"priors {options.priors}, macromolecules {options.macromolecules}: {seconds:.2f} s a fit")
     if options.out:
         write_csv(rows, options.out)

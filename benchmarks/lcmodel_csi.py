@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from priors import settings_of
+from priors import add_options, settings_from
 from scipy.interpolate import make_interp_spline
 from scores import table
 
@@ -110,7 +110,7 @@ def compare(found: list[FitResult], scans: list[Scan], peer: dict[str, Real]) ->
 def main() -> None:
     """Fit all voxels and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--priors", choices=("on", "off"), default="on")
+    add_options(parser)
     options = parser.parse_args()
     folder = Path(os.environ["PULSESPEC_DATA"]) / "lcmodel-csi-3t"
     scans = voxels(folder)
@@ -120,7 +120,7 @@ def main() -> None:
     assert isinstance(basis, SampledBasis)
     basis = resampled(basis, data.samples, data.dwell_s)
     basis = basis.with_broad(fit_lines(basis.f0_hz, basis.reference_ppm))
-    settings = settings_of(options.priors)
+    settings = settings_from(options)
     for words, chosen in (("same", replace(settings, ppm_range=(1.9, 4.0))), ("own", settings)):
         found = [_fitted(scan, basis, chosen) for scan in scans]
         rest = [one.parameters.get("residual_over_noise", float("nan")) for one in found]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from priors import settings_of
+from priors import add_options, settings_from
 from scores import table
 
 from pulsespec import analysis, commands
@@ -110,14 +110,14 @@ def report(names: list[str], ours: Real, peers: dict[str, Real]) -> None:
 def main() -> None:
     """Fit all subjects and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--priors", choices=("on", "off"), default="on")
+    add_options(parser)
     options = parser.parse_args()
     folder = Path(os.environ["PULSESPEC_DATA"]) / "philips-3t-press35"
     names, peers = read_peers(folder / "peer-ratios-to-tCr.csv")
     ours = []
     with tempfile.TemporaryDirectory() as sequences:
         for subject in sorted(path for path in folder.iterdir() if path.is_dir()):
-            found, said = ratios(subject, Path(sequences), names, settings_of(options.priors))
+            found, said = ratios(subject, Path(sequences), names, settings_from(options))
             ours.append(found)
             at = [f"{name} {found[names.index(name)]:.3f}" for name in JUDGED]
             print(f"{subject.name}: {', '.join(at)}; {said}", flush=True)

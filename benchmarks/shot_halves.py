@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from priors import settings_of
+from priors import add_options, settings_from
 from scores import table
 
 from pulsespec.executor import map_blocks
@@ -82,12 +82,12 @@ def over_predicted(values: Real) -> float:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--priors", choices=("on", "off"), default="on")
+    add_options(parser)
     parser.add_argument("--splits", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
     scan, basis = load(Path(os.environ["PULSESPEC_DATA"]) / "philips-7t-dw-steam")
-    work = partial(split, scan, basis, settings_of(options.priors))
+    work = partial(split, scan, basis, settings_from(options))
     found = map_blocks(work, range(options.splits), options.jobs)
     names = [
         *found[0][0].names,

@@ -3,6 +3,7 @@
 Grey and white matter are the tissues of `simulator/tissues.toml`; CSF is in `quantification.toml`.
 """
 
+import difflib
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -16,12 +17,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pulsespec.errors import InputError
 from pulsespec.files import atomic_path
+from pulsespec.simulator import list_metabolites
+from pulsespec.simulator.basis_names import house_name
+from pulsespec.simulator.relaxation import ANY
 from pulsespec.simulator.tissue import BROAD, DEFAULT, Relaxation, Tissue, nearest
 from pulsespec.simulator.tissue_library import load_tissue
+from pulsespec.simulator.tissue_lines import known_broad
 
 TISSUES = ("gm", "wm", "csf")
 """Order of the tissues wherever an array has an axis of them."""
-_SHIPPED = {"gm": "grey-matter", "wm": "white-matter"}
+BRAIN = {"gm": "grey-matter", "wm": "white-matter"}
+"""Names of the shipped tissues that grey and white matter are."""
+_ALSO = {"tCho": ("Cho",)}
+"""Names of bases that are part of a sum, or all of it, and that the tables do not have."""
 _FAR = 1.25
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -57,7 +65,7 @@ class Stated(_Section):
     water_g_per_mol: Positive | None = None
     water: dict[Literal["gm", "wm", "csf"], StatedWater] = {}
     metabolites: dict[str, dict[Literal["gm", "wm"], StatedTimes]] = {}
-    """By metabolite, by sum (for parts without an entry of their own) or `default` (for all others)."""
+    """By metabolite, by sum, `*` (all metabolites), `broad`, or `default` (those that the tables do not have)."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +152,7 @@ def constants_at(
 
     """
     stated = stated or Stated()
-    tissues = {key: load_tissue(name) for key, name in _SHIPPED.items()}
+    tissues = {key: load_tissue(name) for key, name in BRAIN.items()}
     nominal = tissues["gm"].at_field(field_t)
     _refuse_unknown(stated, names, tissues["gm"])
     grams = stated.water_g_per_mol or float(_table()["molar_mass"]["water_g_per_mol"])
@@ -175,12 +183,13 @@ def _of(stated: Stated, tissue: str) -> dict[str, StatedTimes]:
 
 def _refuse_unknown(stated: Stated, names: Sequence[str], tissue: Tissue) -> None:
     rows = {name for table in tissue.relaxation.values() for name in table} - {"water"}
-    known = {*names, *rows, *tissue.concentrations, *tissue.sums, DEFAULT, BROAD}
+    known = {*names, *rows, *list_metabolites(), *known_broad(), *tissue.sums, DEFAULT, BROAD, ANY}
     unknown = sorted(set(stated.metabolites) - known)
     if unknown:
+        near = [other for name in unknown for other in difflib.get_close_matches(name, known, n=1)]
         raise InputError(
-            f"constants: metabolites.{', metabolites.'.join(unknown)}: neither fitted nor in the tables, "
-            f"expected one of {', '.join(sorted(known))}"
+            f"constants: metabolites.{', metabolites.'.join(unknown)}: neither fitted nor known, expected names of "
+            f"metabolites, sums, {DEFAULT}, {BROAD} or {ANY}{f'; did you mean {near[0]!r}?' if near else ''}"
         )
 
 
@@ -216,15 +225,21 @@ def _metabolite(
 ) -> Times:
     """Return the times of a component: its own, of the sum that it is part of, or of all that have none.
 
-    What the user states of a component goes before what he states of a sum or of all others, and that before
-    the tables; his `default` and `broad` replace those of the tables alone.
+    What the user states of a component goes before what he states of its sum, that before what he states of all
+    metabolites (`*`), and that before the tables; his `default` and `broad` replace those of the tables alone.
     """
     rows = tissue.relaxation[tissue.at_field(field_t)]
-    sums = [total for total, parts in tissue.sums.items() if name in parts]
+    own = house_name(name)
+    sums = [total for total, parts in tissue.sums.items() if own in (*parts, *_ALSO.get(total, ()))]
     kind = BROAD if broad and BROAD in rows else DEFAULT
-    row = next((key for key in (name, *sums) if key in rows), kind)
+    row = next((key for key in (own, *sums) if key in rows), kind)
     times = _times(rows[row], tissue)
-    for key in dict.fromkeys((*([kind] if row == kind else []), *sums, name)):
+    for key in (
+        *([kind] if row == kind else []),
+        *([] if broad else [ANY]),
+        *sums,
+        *dict.fromkeys((own, name)),
+    ):
         times = _with(times, stated.get(key), f"metabolites.{key}")
     return times
 

@@ -18,6 +18,7 @@ from pulsespec.conventions import to_spectrum
 from pulsespec.errors import DataError
 from pulsespec.recon.edited import scheme_of
 from pulsespec.recon.edited_model import (
+    APART,
     Components,
     check,
     components,
@@ -57,7 +58,7 @@ class EditedFit:
     """Each difference fitted by itself."""
     warnings: tuple[str, ...]
     gaba_model: str
-    """As used: "gaba+" where no co-edited macromolecule could be fitted."""
+    """As used: "gaba+" where no co-edited macromolecule could be fitted, "apart" where GABA is not edited."""
 
     @property
     def first(self) -> FitResult:
@@ -93,9 +94,11 @@ def fit_edited(
     scheme = scheme_of(data)
     if scheme is None:
         raise DataError(f"{data.source or 'data'}: nothing says what its editing conditions are")
-    rows = {one.name: np.array(one.weights) for one in combinations(scheme)}
+    found = combinations(scheme)
+    rows = {one.name: np.array(one.weights) for one in found}
     asked = settings or FitSettings()
-    model, words = components(data, bases, gaba_model, next(iter(rows.values())), asked)
+    difference = next((rows[one.name] for one in found if one.edits_gaba(scheme)), None)
+    model, words = components(data, bases, gaba_model, difference, asked)
     run = _Run(data, model, held(model, asked), rows)
     joint = run.together()
     said = (*words, *_warnings(joint, run))
@@ -150,14 +153,16 @@ class _Run:
         sizes = np.linalg.norm(problem(self.model, fids, self.data, self.settings).spectrum(fids), axis=1)
         keep = np.flatnonzero(sizes > _LEAST_IN_DIFFERENCE * sizes.max())
         model = self.model.chosen(list(keep))
-        if model.gaba == "gaba+" or MM3CO not in model.names:
-            model = without_macromolecule(model) if "GABA" in model.names else replace(model, gaba="free")
+        if "GABA" not in model.names:
+            model = replace(model, gaba=APART)
+        elif model.gaba == "gaba+" or (model.gaba != APART and MM3CO not in model.names):
+            model = without_macromolecule(model)
         chosen = [self.model.names.index(name) for name in model.names]
         one = problem(model, fids[chosen], self.data, self.settings)
         noise = np.sqrt([row**2 @ self.noise_sd**2])
         stack = Stack((one,), one.spectrum(row @ self.fids).real[None], noise, independent(noise))
-        sharing = shared(one, 1, self.width_hz, self.settings)
-        found = joint_fit(stack, links(model, 1), sharing, self.settings)
+        settings = replace(self.settings, metabolite_priors=False)  # what they refer to, subtraction cancels
+        found = joint_fit(stack, links(model, 1), shared(one, 1, self.width_hz, settings), settings)
         words = () if found.converged else (f"the fit of the difference alone: {found.message}",)
         return self.view(found, model, np.ones(1), words)
 

@@ -21,8 +21,8 @@ Complex = NDArray[np.complex128]
 
 GABA_MODELS = {
     "gaba+": "only the sum of GABA and macromolecule is told; in a difference alone GABA stands for both",
-    "fixed": "as much area of macromolecule as of GABA in the difference",
-    "soft": "the area of macromolecule is 0.9 +- 0.3 times that of GABA in the difference",
+    "fixed": "as much area of macromolecule as of GABA in the difference of the usual MEGA-PRESS",
+    "soft": "the area of macromolecule is 0.9 +- 0.3 times that of GABA in the difference of the usual MEGA-PRESS",
     "free": "macromolecule and GABA are free",
 }
 """How the co-edited macromolecule at 3.0 ppm is held, in words."""
@@ -32,7 +32,14 @@ regions, Shungu et al. 2016, NMR Biomed, PMC4909570, abstract), 1 (Zollner et al
 (55 %, in Gannet's quantification)."""
 _FIXED_RATIO = 1.0
 """The model `1to1GABA` of Zollner et al. 2022, doi:10.1002/nbm.4618."""
-_GABA_PPM = (2.8, 3.2)
+_METHYL = ("MM09", "MM0.90", "MM0.95", "MM0.92")
+"""What M0.94 is called in models of macromolecules; others are measured by it."""
+_USUAL = 0.62
+"""Area of a proton of M3.00 over that of one of GABA in the difference of the MEGA-PRESS that the ratios are from:
+14 ms pulses at 1.9 and 7.46 ppm, TE 68 ms, as this project simulates them (`mega-press-3t-gaba`)."""
+APART = "apart"
+"""GABA is not what is edited: nothing is said of the macromolecule beside it."""
+_GABA_PPM = (2.6, 3.4)
 _AREA_WIDTH_HZ = 5.0
 _LEAST_COEDITED = 0.1
 """Co-edited area over GABA's; below, the sequence is one that suppresses macromolecules."""
@@ -47,7 +54,9 @@ class Components:
     """NIfTI-MRS sense, about the reference of the data; shape (n_conditions, n_components, samples)."""
     broad: tuple[str, ...]
     gaba: str
-    """How GABA and the macromolecule are held: one of `GABA_MODELS`."""
+    """How GABA and the macromolecule are held: one of `GABA_MODELS`, or `APART`."""
+    editing: float = 1.0
+    """How well the macromolecule is edited, over the usual MEGA-PRESS: what is expected of its area goes with it."""
 
     def chosen(self, keep: Sequence[int]) -> "Components":
         """Return some of the components."""
@@ -71,12 +80,13 @@ def check(data: Transients, bases: Sequence[Any], gaba_model: str) -> None:
 
 
 def components(
-    data: Transients, bases: Sequence[Any], gaba_model: str, difference: Real, settings: FitSettings
+    data: Transients, bases: Sequence[Any], gaba_model: str, difference: Real | None, settings: FitSettings
 ) -> tuple[Components, tuple[str, ...]]:
     """Return the components of all conditions and what must be said of GABA.
 
-    One unit of the macromolecule `MM3co` has as much area at 3.0 ppm in the `difference` (factors of the conditions) as
-    one of GABA, so that GABA+ is their sum. It is left out where the sequence does not edit it.
+    One unit of the macromolecule `MM3co` has as much area at 3.0 ppm in the `difference` (factors of the conditions
+    that edit GABA, `None` where GABA is not edited) as one of GABA, so that GABA+ is their sum. It is left out where
+    the sequence edits GABA but not it.
     """
     names = settings.names or tuple(bases[0].names)
     t = np.arange(data.samples) * data.dwell_s
@@ -86,13 +96,13 @@ def components(
     if settings.t2_widths:
         fids *= np.exp(-np.pi * natural_widths(names, broad, bases[0], data.f0_hz)[:, None] * t)
     found = Components(names, fids, broad, gaba_model)
-    if "GABA" not in names:
-        return replace(found, gaba="free"), ()
+    if "GABA" not in names or difference is None:
+        return replace(found, gaba=APART), ()
     if MM3CO in names:
         area = {name: _area(data, difference @ fids[:, names.index(name)]) for name in ("GABA", MM3CO)}
         if area[MM3CO] > _LEAST_COEDITED * area["GABA"] > 0:
             fids[:, names.index(MM3CO)] *= area["GABA"] / area[MM3CO]
-            return found, ()
+            return replace(found, editing=area[MM3CO] / area["GABA"] / _USUAL), ()
     words = "no macromolecule that is edited with GABA is fitted, so GABA+ is all that is found at its place"
     return without_macromolecule(found), (words,)
 
@@ -108,7 +118,9 @@ def _area(data: Transients, fid: Complex) -> float:
     t = np.arange(data.samples) * data.dwell_s
     ppm = ppm_axis(data.samples, data.dwell_s, data.f0_hz, data.reference_ppm)
     seen = (ppm > _GABA_PPM[0]) & (ppm < _GABA_PPM[1])
-    return float(to_spectrum(fid * np.exp(-np.pi * _AREA_WIDTH_HZ * t)).real[seen].sum())
+    weight = np.exp(-np.pi * _AREA_WIDTH_HZ * t)
+    weight[0] *= 0.5
+    return float(to_spectrum(fid * weight).real[seen].sum())
 
 
 def problem(model: Components, fids: Complex, data: Transients, settings: FitSettings) -> Problem:
@@ -127,7 +139,7 @@ def links(model: Components, count: int) -> Links:
     names, weights = model.names, np.eye(len(model.names))
     if model.gaba != "fixed":
         return identical(names, count)
-    weights[names.index(MM3CO), names.index("GABA")] = _FIXED_RATIO
+    weights[names.index(MM3CO), names.index("GABA")] = _FIXED_RATIO * model.editing
     keep = [k for k, name in enumerate(names) if name != MM3CO]
     return identical([names[k] for k in keep], count, weights[:, keep])
 
@@ -135,10 +147,9 @@ def links(model: Components, count: int) -> Links:
 def told(model: Components, unknowns: Sequence[str]) -> tuple[tuple[str, ...], Real]:
     """Return the names of a table and its rows in terms of the unknowns: GABA+ is GABA with its macromolecule."""
     rows = dict(zip(unknowns, np.eye(len(unknowns)), strict=True))
-    if "GABA" in rows:
-        macromolecule = rows.get(
-            MM3CO, _FIXED_RATIO * rows["GABA"] if model.gaba == "fixed" else 0 * rows["GABA"]
-        )
+    if "GABA" in rows and model.gaba != APART:
+        share = _FIXED_RATIO * model.editing if model.gaba == "fixed" else 0.0
+        macromolecule = rows.get(MM3CO, share * rows["GABA"])
         both = rows["GABA"] + macromolecule
         if model.gaba == "fixed":
             rows[MM3CO] = macromolecule
@@ -153,8 +164,9 @@ def held(model: Components, settings: FitSettings) -> FitSettings:
     """Return settings with what is known of macromolecules: M0.94 is in two parts, and their share of GABA+."""
     priors = settings.ratio_priors
     if MM09CO in model.names:
-        both = f"MM09+{MM09CO}"
-        priors = tuple((of, both if to == "MM09" else to, ratio, sd) for of, to, ratio, sd in priors)
+        priors = tuple(
+            (of, f"{to}+{MM09CO}" if to in _METHYL else to, ratio, sd) for of, to, ratio, sd in priors
+        )
     if model.gaba == "soft" and MM3CO in model.names:
-        priors = (*priors, (MM3CO, "GABA", _RATIO, _RATIO_SD))
+        priors = (*priors, (MM3CO, "GABA", _RATIO * model.editing, _RATIO_SD * model.editing))
     return replace(settings, ratio_priors=priors)

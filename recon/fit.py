@@ -20,7 +20,7 @@ from pulsespec.recon import fit_known
 from pulsespec.recon.fit_baseline import choose_log_weight
 from pulsespec.recon.fit_model import Problem, named, problem_of
 from pulsespec.recon.fit_result import FitResult
-from pulsespec.recon.fit_search import Found, Solved, Task, derivatives, search, solve
+from pulsespec.recon.fit_search import ENOUGH, Found, Solved, Task, derivatives, search, solve
 from pulsespec.recon.fit_settings import SUMS, FitSettings
 from pulsespec.recon.fit_start import find_start
 from pulsespec.recon.fit_words import judged
@@ -42,6 +42,8 @@ _AMBIGUOUS = 1.5
 """A second guess that leaves less than this times what the first leaves is followed too."""
 _ROUNDS = 3
 """Of the search with priors, after which reweighting changes nothing of note."""
+_ROUGH = 1.0
+"""Of chi square: where searches end that are not the last."""
 _LEAST_NOISE = 1e-6
 """Of the largest point: noise that is taken to be there at least."""
 
@@ -266,7 +268,7 @@ def _first(problem: Problem, data: Real, width: Real, settings: FitSettings) -> 
     theta = np.zeros((len(data), problem.layout.size))
     theta[:, problem.layout.gauss] = 0.6 * width
     theta[:, problem.layout.width] = 0.4 * width[:, None]
-    return task, search(task, theta, _FIRST_STEPS)
+    return task, search(task, theta, _FIRST_STEPS, _ROUGH)
 
 
 def _best_attempt(of: NDArray[np.int64], cost: Real, n: int) -> NDArray[np.int64]:
@@ -290,7 +292,7 @@ def _second(task: Task, theta: Real, settings: FitSettings) -> tuple[Task, Found
         task = replace(task, soft=soft)
         if settings.stiffness is None:
             task = replace(task, log_weight=choose_log_weight(task, solve(task, theta)))
-        found = search(task, theta)
+        found = search(task, theta, enough=_ROUGH if turn < _ROUNDS - 1 else ENOUGH)
         theta, solved = found.theta, found.solved
     return task, found
 
@@ -304,7 +306,7 @@ def _rounded(task: Task, theta: Real) -> Real:
     part, other = task.part(sharp), theta[sharp]
     other[:, at.gauss] = 0.7 * other[:, at.width.start]
     other[:, at.width.start] *= 0.3
-    found = [search(part, start, _FIRST_STEPS) for start in (theta[sharp], other)]
+    found = [search(part, start, _FIRST_STEPS, _ROUGH) for start in (theta[sharp], other)]
     better = found[1].solved.cost < found[0].solved.cost
     theta = theta.copy()
     theta[sharp] = np.where(better[:, None], found[1].theta, found[0].theta)

@@ -28,7 +28,7 @@ def beside(ours: Sequence[Mapping[str, Any]], theirs: LCModelResult) -> list[dic
     rows
         Ratios to tCr of both (LCModel's formed anew from its concentrations, whatever it divided by), with
         standard deviations, the difference in percent of LCModel's, and over the standard deviation of the
-        two together; mM where ours has them.
+        two together; mM where ours has them, and amplitudes, which LCModel's concentrations are without water.
 
     Raises
     ------
@@ -81,6 +81,7 @@ def _row(ours: Mapping[str, Any], theirs: LCModelRow, reference: float) -> dict[
         "lcmodel_sd": other_sd,
         "difference_percent": 100 * (ratio / other - 1) if other > 0 else math.nan,
         "difference_over_sd": (ratio - other) / math.hypot(sd, other_sd),
+        "amplitude": float(ours["amplitude"]),
         "concentration_mM": float(ours["concentration_mM"]),
         "lcmodel_concentration": theirs.concentration,
     }

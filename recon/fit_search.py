@@ -20,7 +20,7 @@ Real = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 MOST_STEPS = 60
-_ENOUGH = 1e-2
+ENOUGH = 1e-2
 """Of chi square: where no step is expected to lower it by more, parameters stand within a tenth of their errors."""
 _ENOUGH_RELATIVE = 1e-10
 _FIRST_DAMPING = 1e-2
@@ -114,8 +114,21 @@ def derivatives(task: Task, theta: Real, solved: Solved) -> tuple[Real, Real, Re
     return itself, crossed, against[..., 0]
 
 
-def search(task: Task, theta: Real, most_steps: int = MOST_STEPS) -> Found:
-    """Return the parameters of least chi square of each spectrum, from `theta` on; shape (v, n_parameters)."""
+def search(task: Task, theta: Real, most_steps: int = MOST_STEPS, enough: float = ENOUGH) -> Found:
+    """Return the parameters of least chi square of each spectrum.
+
+    Parameters
+    ----------
+    task
+        What is fitted.
+    theta
+        Where the search starts; shape (v, n_parameters).
+    most_steps
+        After which it ends without having converged.
+    enough
+        Of chi square: where no step is expected to lower it by more, it has converged.
+
+    """
     theta = np.clip(theta, task.lower, task.upper)
     n = len(theta)
     damping = np.full(n, _FIRST_DAMPING)
@@ -127,7 +140,7 @@ def search(task: Task, theta: Real, most_steps: int = MOST_STEPS) -> Found:
         part = task.part(open_)
         information, gradient = _projected(part, theta[open_], here)
         step, expected = _step(part, theta[open_], information, gradient, damping[open_])
-        enough = np.maximum(_ENOUGH, _ENOUGH_RELATIVE * np.abs(here.cost))
+        least = np.maximum(enough, _ENOUGH_RELATIVE * np.abs(here.cost))
         trial = np.clip(theta[open_] + step, task.lower, task.upper)
         there = solve(part, trial, here.free)
         gain = here.cost - there.cost
@@ -137,7 +150,7 @@ def search(task: Task, theta: Real, most_steps: int = MOST_STEPS) -> Found:
         ratio = gain / np.maximum(expected, 1e-300)
         damping[open_] *= np.where(better, np.where(ratio > 0.5, 0.2, 1.0), 8.0)
         damping[open_] = np.maximum(damping[open_], _LEAST_DAMPING)
-        converged[open_] = (expected < enough) & (damping[open_] <= 1)
+        converged[open_] = (expected < least) & (damping[open_] <= 1)
         done = converged[open_] | (damping[open_] > _MOST_DAMPING)
         here = _merged(here, there, better)
         free[open_] = here.free

@@ -1,4 +1,4 @@
-"""What LCModel found, read from its `.coord`, `.table` and `.csv` files.
+"""What LCModel found, read from its `.coord`, `.table`, `.csv` and PostScript files.
 
 The layouts are those of real files of LCModel 6.3 (Provencher 1993, doi:10.1002/mrm.1910300604). A `.coord` has the
 curves too; a `.csv` has one row a voxel and nothing but concentrations. None of the three holds the correlations
@@ -32,6 +32,8 @@ _COMPONENT = re.compile(r"^\s*(\S+)\s+Conc\. =\s*\S+\s*$")
 _TABLE = re.compile(r"^\s*(?:\$\$[A-Z]{4})?\s*(\d+) lines? in following (\w+)")
 _VERSION = re.compile(r"LCModel \(Version ([^)\s]+)")
 _NUMBER = r"\s*([-+.\dEe]+)"
+_SHOWN = re.compile(r"^\{\((.*)\)s\}[lcr]st", re.MULTILINE)
+"""A line of text in the PostScript that LCModel writes."""
 _MISC = {
     "fwhm_ppm": re.compile(r"FWHM =" + _NUMBER),
     "snr": re.compile(r"S/N =" + _NUMBER),
@@ -103,12 +105,12 @@ class LCModelResult:
 
 
 def read_lcmodel_results(path: Path) -> tuple[LCModelResult, ...]:
-    """Read a `.coord`, `.table` or `.csv` of LCModel, told apart by content; one result a voxel.
+    """Read a `.coord`, `.table`, `.csv` or `.ps` of LCModel, told apart by content; one result a voxel.
 
     Raises
     ------
     DataError
-        The file cannot be read, is none of the three, or is damaged.
+        The file cannot be read, is none of these, or is damaged.
 
     """
     try:
@@ -118,9 +120,40 @@ def read_lcmodel_results(path: Path) -> tuple[LCModelResult, ...]:
     first = next((line for line in text.splitlines() if line.strip()), "")
     if re.match(r"\s*Row,\s*Col,", first):
         return _csv(path, text)
+    if first.startswith("%!PS"):
+        return (_postscript(path, text),)
     if not any(_HEAD.match(line) for line in text.splitlines()):
-        raise DataError(f"{path}: is no .coord, .table or .csv of LCModel (no table of concentrations)")
+        raise DataError(f"{path}: is no .coord, .table, .csv or .ps of LCModel (no table of concentrations)")
     return (_pages(path, text),)
+
+
+def _postscript(path: Path, text: str) -> LCModelResult:
+    """Return what the page says in words; its last table is read, since the first may cut long names."""
+    lines = [re.sub(r"\\([()\\])", r"\1", line) for line in _SHOWN.findall(text)]
+    heads = [number for number, line in enumerate(lines) if _HEAD.match(line)]
+    if not heads:
+        raise DataError(f"{path}: is PostScript, but not of LCModel (no table of concentrations)")
+    table = [lines[heads[-1]]]
+    for line in lines[heads[-1] + 1 :]:
+        if _ROW.match(line) is None:
+            break
+        table.append(line)
+    if len(table) == 1:
+        raise DataError(f"{path}: has no line of results below its heading: truncated")
+    ratio_to, rows = _concentrations(path, table)
+    version = _VERSION.search("\n".join(lines))
+    return LCModelResult(
+        rows=rows,
+        ratio_to=ratio_to,
+        source=path.name,
+        version=version.group(1) if version else "",
+        settings=_settings([line for line in lines if "=" in line and not _is_measure(line)]),
+        **_misc(path, lines),
+    )
+
+
+def _is_measure(line: str) -> bool:
+    return any(pattern.search(line) for pattern in _MISC.values())
 
 
 def _csv(path: Path, text: str) -> tuple[LCModelResult, ...]:
@@ -147,6 +180,8 @@ def _csv(path: Path, text: str) -> tuple[LCModelResult, ...]:
                 f"{path}: line {number} has {len(values)} numbers, expected {len(head)}: truncated"
             )
         rows = tuple(LCModelRow(head[k], *values[k : k + 3]) for k in range(2, len(head), 3))
+        if not np.isfinite(values[:2]).all():
+            raise DataError(f"{path}: line {number} does not say its row and column: damaged")
         voxel = (int(values[0]), int(values[1]))
         results.append(LCModelResult(rows=rows, ratio_to=ratio_to, source=path.name, voxel=voxel))
     if not results:

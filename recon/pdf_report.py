@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from pulsespec import __version__
 from pulsespec.errors import InputError
 from pulsespec.files import atomic_path
-from pulsespec.recon.fit import SUMS
+from pulsespec.recon.constants import TISSUES
+from pulsespec.recon.fit_settings import SUMS
 from pulsespec.recon.report import Report, flatten, show
 
 _A4_LANDSCAPE_IN = (11.69, 8.27)
@@ -127,7 +128,16 @@ def _spectrum(page: Figure, report: Report) -> None:
             main.plot(ppm, layers[name], color=_COLOURS[name], lw=_WIDTHS[name], label=name)
     bottom, top = _limits([layers[name] for name in ("data", "fit", "baseline") if name in layers])
     main.set_ylim(bottom, top)
-    main.legend(loc="upper left", frameon=False, fontsize=7, handlelength=1.4)
+    main.legend(
+        loc="upper left",
+        bbox_to_anchor=(-0.01, -0.035),  # left of what the axis is called, where no curve can be
+        ncols=3,
+        frameon=False,
+        fontsize=7,
+        handlelength=1.4,
+        columnspacing=1.2,
+        borderpad=0,
+    )
     _axis(main, low, high)
     main.set_xlabel("chemical shift / ppm", labelpad=2)
     if "residual" in layers:
@@ -179,24 +189,30 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str], fl
     """Return heading, cells, place of the edge from 0 to 1 and alignment of each column."""
     molar = any(math.isfinite(row["concentration_mM"]) for row in rows)
     amount, sd = ("concentration_mM", "concentration_mM_sd") if molar else ("amplitude", "sd")
+    of = {key: [float(row[key]) for row in rows] for key in (amount, sd, "ratio_tCr", "ratio_tCr_sd")}
     return [
         ("", [_plain(str(row["metabolite"])) for row in rows], 0.0, "left"),
-        ("mM" if molar else "amplitude", [_number(row[amount]) for row in rows], 0.42, "right"),
-        ("SD", [_number(row[sd]) for row in rows], 0.58, "right"),
+        ("mM" if molar else "amplitude", _numbers(of[amount]), 0.42, "right"),
+        ("SD", _numbers(of[sd], of[amount]), 0.58, "right"),
         ("SD %", [_percent(row["crlb_percent"]) for row in rows], 0.71, "right"),
-        ("/ tCr", [_number(row["ratio_tCr"]) for row in rows], 0.86, "right"),
-        ("SD", [_number(row["ratio_tCr_sd"]) for row in rows], 1.0, "right"),
+        ("/ tCr", _numbers(of["ratio_tCr"]), 0.86, "right"),
+        ("SD", _numbers(of["ratio_tCr_sd"], of["ratio_tCr"]), 1.0, "right"),
     ]
 
 
-def _number(value: float) -> str:
-    """Return three significant digits in a width that columns have room for."""
+def _numbers(values: Sequence[float], like: Sequence[float] | None = None) -> list[str]:
+    """Return three decimals where the largest value (of `like`) suits them, else powers of ten."""
+    largest = max((abs(value) for value in like or values if math.isfinite(value)), default=0.0)
+    plain = 0.05 <= largest < 1e5
+    return [_number(value, plain) for value in values]
+
+
+def _number(value: float, plain: bool) -> str:
     if not math.isfinite(value):
         return "-"
-    size = abs(value)
-    if size >= 1e5 or 0 < size < 1e-3:
-        return f"{value:.2e}"
-    return f"{value:.0f}" if size >= 1000 else f"{value:.1f}" if size >= 100 else f"{value:.3f}"
+    if not plain or abs(value) >= 1e5:
+        return f"{value:.2e}" if value else "0"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 100 else f"{value:.3f}"
 
 
 def _percent(value: float) -> str:
@@ -233,12 +249,14 @@ def _facts(report: Report, facts: Mapping[str, str]) -> list[str]:
         for key, label in _SHOWN
         if facts.get(key) not in (None, "", nothing)
     ]
-    assumed = [
-        f"{key.rpartition('.')[2]}: {value}"
-        for key, value in facts.items()
-        if key.startswith("quantification.assumptions.") and value != nothing
+    shares = [
+        f"{key} {facts[name]}" for key in TISSUES if (name := f"quantification.fractions.{key}") in facts
     ]
-    return [*known, *([f"assumed: {', '.join(assumed)}"] if assumed else [])]
+    if shares:
+        known.append(f"tissue: {', '.join(shares)} ({facts.get('quantification.fractions.from', nothing)})")
+    if "quantification.relaxation" in facts:
+        known.append(f"corrected for relaxation: {facts['quantification.relaxation']}")
+    return known
 
 
 def _notes(

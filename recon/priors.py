@@ -1,6 +1,7 @@
 """What is expected of metabolites that a spectrum determines weakly, relative to those that it determines well."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from functools import lru_cache
 
 from pulsespec.recon.fit_settings import RatioPrior
 from pulsespec.simulator.basis_names import house_name
@@ -16,11 +17,16 @@ _SPREAD = 1.0
 _TISSUES = ("grey-matter", "white-matter")
 
 
-def metabolite_priors(names: Iterable[str]) -> tuple[RatioPrior, ...]:
+def metabolite_priors(names: Sequence[str]) -> tuple[RatioPrior, ...]:
     """Return soft ratios for the weak ones among the components of a basis.
 
     The expected ratio is the mean of grey and white matter in the table of tissues, whose sources it names.
     """
+    return _priors(tuple(names))
+
+
+@lru_cache(maxsize=16)
+def _priors(names: tuple[str, ...]) -> tuple[RatioPrior, ...]:
     known = {house_name(name): name for name in names}
     reference = "+".join(f"{factor:g}*{known[name]}" for name, factor in _STRONG.items() if name in known)
     found = []

@@ -6,66 +6,26 @@ accounted for (`water_scaling`; Gasparovic et al. 2006, doi:10.1002/mrm.20901).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pulsespec.conventions import field_from_larmor
-from pulsespec.errors import InputError
-from pulsespec.recon.constants import TISSUES, Constants, Stated, constants_at
+from pulsespec.recon.constants import BRAIN, Constants
+from pulsespec.recon.editing import is_difference
 from pulsespec.recon.fit import SUMS, FitResult
+from pulsespec.recon.in_voxel import in_the_voxel
+from pulsespec.recon.quantify_settings import QuantifySettings
 from pulsespec.recon.transients import Transients
-from pulsespec.recon.water_scaling import Acquisition, Factors, Timing, factors, scaled, weights
+from pulsespec.recon.water_scale import Scale, water_scale
+from pulsespec.recon.water_scaling import scaled, weights
 from pulsespec.recon.water_size import water_amplitude
-from pulsespec.simulator.relaxation import WATER
+from pulsespec.simulator.tissue_library import load_tissue
 
-Real = NDArray[np.float64]
+_FAR = 4.0
+"""Beyond so many times less or more creatine than healthy brain has, the scale is doubted."""
 
-_ASSUMED = "assumed: half grey and half white matter, no CSF"
-
-
-@dataclass(frozen=True)
-class QuantifySettings:
-    """Assumptions that turn amplitudes into concentrations."""
-
-    gm: float = 0.5
-    """Volume fraction of grey matter in the voxel; without a segmentation half and half is assumed."""
-    wm: float = 0.5
-    """Volume fraction of white matter."""
-    csf: float = 0.0
-    """Volume fraction of cerebrospinal fluid, which has no metabolites."""
-    relaxation: bool = True
-    """Correct for T1 and T2 of water and metabolites."""
-    water_mm: float | None = None
-    """Concentration of water that gives signal; from tissue fractions where `None`. For phantoms."""
-    fraction_sd: float = 0.0
-    """Standard deviation of each fraction, which the uncertainty of concentrations then includes."""
-    constants: Stated | None = None
-    """Constants in place of shipped ones."""
-    basis_water: float | None = None
-    """Signal at time zero of 1 mM of water in units of a basis that has no water: 2 where one proton gives 1."""
-    fractions_from: str = ""
-    """Where the fractions come from; empty where nobody said."""
-
-    def __post_init__(self) -> None:
-        """Check that the fractions are those of a voxel, and that numbers are positive."""
-        fractions = (self.gm, self.wm, self.csf)
-        if min(fractions) < 0 or abs(sum(fractions) - 1) > 0.01 or self.csf >= 1:
-            raise InputError(
-                f"tissue fractions: got {fractions}, expected shares of gm, wm and csf that sum to 1, csf below 1"
-            )
-        for name, value in (("water_mm", self.water_mm), ("basis_water", self.basis_water)):
-            if value is not None and not 0 < value < float("inf"):
-                raise InputError(f"{name}: got {value}, expected a number above 0")
-        if not 0 <= self.fraction_sd < 1:
-            raise InputError(f"fraction_sd: got {self.fraction_sd}, expected 0 or more, below 1")
-
-    @property
-    def assumed(self) -> bool:
-        """Whether the fractions are nobody's but this program's."""
-        return not self.fractions_from and (self.gm, self.wm, self.csf) == (0.5, 0.5, 0.0)
+__all__ = ["COLUMNS", "Amounts", "QuantifySettings", "parts_of", "quantify", "water_amplitude"]
 
 
 @dataclass(frozen=True)
@@ -98,19 +58,6 @@ COLUMNS = (
 """Columns of the table, in order."""
 
 
-@dataclass(frozen=True)
-class _Scale:
-    """What amplitudes are multiplied by."""
-
-    factors: Factors
-    unit: float
-    """Amplitude of water of 1 mM over its amplitude in the basis."""
-    relative_sd: float
-    warnings: tuple[str, ...]
-    settings: Mapping[str, Any]
-    constants: Constants
-
-
 def quantify(
     found: FitResult,
     spectrum: Transients,
@@ -122,16 +69,20 @@ def quantify(
 
     Without a water reference (or water in the basis) concentrations are NaN and a warning says why.
     """
-    settings = settings or QuantifySettings()
+    settings, words = in_the_voxel(settings or QuantifySettings(), spectrum)
     parts = parts_of(found.names)
-    scale = _scale(found.names, spectrum, water, basis, settings)
+    scale = water_scale(found.names, spectrum, water, basis, settings)
     if isinstance(scale, str):
         return Amounts(
-            _rows(found, parts, None), (scale, *_inseparable(found)), ratios=_ratios(found, parts, None)
+            _rows(found, parts, None),
+            (*words, scale, *_inseparable(found)),
+            ratios=_ratios(found, parts, None),
         )
+    rows = _rows(found, parts, scale)
+    doubts = () if is_difference(spectrum.header) else _implausible(rows, settings)
     return Amounts(
-        _rows(found, parts, scale),
-        (*scale.warnings, *_inseparable(found)),
+        rows,
+        (*words, *scale.warnings, *doubts, *_inseparable(found)),
         scale.settings,
         _ratios(found, parts, scale),
         scale.constants,
@@ -144,7 +95,7 @@ def parts_of(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return {name: (name,) for name in names} | {name: of for name, of in sums.items() if of}
 
 
-def _rows(found: FitResult, parts: Mapping[str, Sequence[str]], scale: _Scale | None) -> list[dict[str, Any]]:
+def _rows(found: FitResult, parts: Mapping[str, Sequence[str]], scale: Scale | None) -> list[dict[str, Any]]:
     reference = [p for p in SUMS["tCr"] if p in found.names]
     molar, molal = _concentrations(found, parts, scale)
     rows = []
@@ -157,7 +108,7 @@ def _rows(found: FitResult, parts: Mapping[str, Sequence[str]], scale: _Scale | 
 
 
 def _concentrations(
-    found: FitResult, parts: Mapping[str, Sequence[str]], scale: _Scale | None
+    found: FitResult, parts: Mapping[str, Sequence[str]], scale: Scale | None
 ) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
     """Return molar and molal concentration with standard deviation of each row."""
     if scale is None:
@@ -181,7 +132,7 @@ def _concentrations(
 
 
 def _ratios(
-    found: FitResult, parts: Mapping[str, Sequence[str]], scale: _Scale | None
+    found: FitResult, parts: Mapping[str, Sequence[str]], scale: Scale | None
 ) -> dict[str, dict[str, tuple[float, float]]]:
     """Return ratios that the table does not have; none of them is corrected for relaxation."""
     reference = [p for p in SUMS["tNAA"] if p in found.names]
@@ -200,131 +151,19 @@ def _ratios(
     return ratios
 
 
-def _scale(
-    names: Sequence[str],
-    spectrum: Transients,
-    water: Transients | None,
-    basis: Any,
-    settings: QuantifySettings,
-) -> _Scale | str:
-    """Return what amplitudes are multiplied by, or why there is nothing to scale with."""
-    if water is None:
-        return "no water reference: concentrations in mM are not given"
-    if basis.water is None and settings.basis_water is None:
-        return (
-            "the basis has no water of its own sequence: concentrations in mM are not given; where a proton that "
-            "is fully excited gives a signal of 1 in it, --basis-water 2 says so"
-        )
-    in_basis = settings.basis_water if basis.water is None else float(np.abs(basis.water.amplitude.sum()))
-    assert in_basis is not None
-    size, size_sd = water_amplitude(water)
-    field_t = field_from_larmor(spectrum.f0_hz, spectrum.nucleus)
-    broad = tuple(getattr(basis, "broad", ()))
-    constants, words = constants_at(field_t, names, settings.constants, broad)
-    acquisition, more, relaxed = _acquisition(spectrum, water, basis, settings)
-    words = (*words, *more, *_assumptions(settings))
-    fractions = np.array([settings.gm, settings.wm, settings.csf])
-    found = factors(
-        constants,
-        names,
-        fractions,
-        acquisition,
-        fraction_sd=settings.fraction_sd,
-        water_mm=settings.water_mm,
-    )
-    used = _used(names, settings, constants, acquisition, found, (size, size_sd, in_basis))
-    return _Scale(
-        found,
-        size / in_basis,
-        size_sd / size,
-        words,
-        used | {"basis_includes_relaxation": relaxed},
-        constants,
-    )
-
-
-def _assumptions(settings: QuantifySettings) -> tuple[str, ...]:
-    """Return a word on what nobody said of the voxel."""
-    if settings.water_mm is not None:
-        if settings.relaxation and settings.constants is None:
-            return (
-                "water of a stated concentration is corrected with relaxation times of brain; a phantom has its own: "
-                "give them with --constants, or --no-relaxation",
-            )
+def _implausible(rows: Sequence[Mapping[str, Any]], settings: QuantifySettings) -> tuple[str, ...]:
+    """Return a word where creatine is there but so far from a brain's that the scale of water must be another."""
+    total = next((row for row in rows if row["metabolite"] == "tCr"), None)
+    if total is None or settings.water_mm is not None or not total["amplitude"] > 5 * total["sd"]:
         return ()
-    if settings.assumed:
-        return (
-            "tissue fractions are not known: half grey and half white matter without CSF are assumed for mM "
-            "(--segmentation, or --gm, --wm and --csf)",
-        )
-    return ()
-
-
-def _acquisition(
-    spectrum: Transients, water: Transients, basis: Any, settings: QuantifySettings
-) -> tuple[Acquisition, tuple[str, ...], bool]:
-    """Return the timings to correct with, a warning where one is not known, and whether the basis has relaxation."""
-    times = getattr(basis, "provenance", {}).get("relaxation") or {}
-    mine, its = _timing(spectrum, water), _timing(water, spectrum)
-    if settings.relaxation and (mine is None or its is None):
-        words = "TE or TR is not known: concentrations are not corrected for relaxation"
-        return Acquisition(None, None), (words,), bool(times)
-    if not settings.relaxation:
-        return Acquisition(None, None), (), bool(times)
-    return Acquisition(None if WATER in times else its, None if times else mine), (), bool(times)
-
-
-def _timing(data: Transients, other: Transients) -> Timing | None:
-    """Return when data were measured; what their header does not say is as in the `other`."""
-    te_s, tr_s = data.te_s or other.te_s, data.tr_s or other.tr_s
-    tm_s = data.header.get("MixingTime") or other.header.get("MixingTime")
-    if te_s is None or tr_s is None:
-        return None
-    return Timing(te_s, tr_s, float(tm_s) if isinstance(tm_s, (int, float)) and 0 < tm_s < tr_s else None)
-
-
-def _used(
-    names: Sequence[str],
-    settings: QuantifySettings,
-    constants: Constants,
-    acquisition: Acquisition,
-    found: Factors,
-    water: tuple[float, float, float],
-) -> dict[str, Any]:
-    """Return the summary that stands in the result."""
-    size, size_sd, in_basis = water
-    still = replace(acquisition, metabolite=None)
-    fractions = np.array([settings.gm, settings.wm, settings.csf])
-    plain = factors(constants, names[:1], fractions, still, water_mm=settings.water_mm)
-    tissue = 1.0 if settings.water_mm is not None else (settings.gm + settings.wm) / fractions.sum()
-    contents = fractions * [constants.water[t].kg_per_l for t in TISSUES]
-    return {
-        "fractions": {
-            **dict(zip(TISSUES, fractions.tolist(), strict=True)),
-            "sd": settings.fraction_sd,
-            "from": settings.fractions_from or (_ASSUMED if settings.assumed else "given"),
-            "of_water": dict(zip(TISSUES, (contents / contents.sum()).tolist(), strict=True)),
-        },
-        "relaxation": settings.relaxation,
-        "field_of_relaxation_times_t": constants.field_t,
-        "timing": {"water": _stated(acquisition.water), "metabolites": _stated(acquisition.metabolite)},
-        "water": {
-            "amplitude": size,
-            "amplitude_sd": size_sd,
-            "amplitude_of_1_mm_in_basis": in_basis,
-            "stated_mm": settings.water_mm,
-        },
-        "visible_water_mm": float(plain.molar[0]) * tissue,
-        "mm_per_amplitude": dict(zip(names, (found.molar * in_basis / size).tolist(), strict=True)),
-        "mmol_per_kg_per_amplitude": dict(zip(names, (found.molal * in_basis / size).tolist(), strict=True)),
-        "sd_includes": ["fit", "amplitude of water", *found.uncertain],
-    }
-
-
-def _stated(timing: Timing | None) -> dict[str, float | None] | str:
-    if timing is None:
-        return "not corrected here"
-    return {"te_s": timing.te_s, "tr_s": timing.tr_s, "tm_s": timing.tm_s}
+    brain = [sum(load_tissue(name).concentrations[p].mm for p in ("Cr", "PCr")) for name in BRAIN.values()]
+    value, sd = total["concentration_mM"], total["concentration_mM_sd"]
+    if min(brain) / _FAR < value + 2 * sd and value - 2 * sd < max(brain) * _FAR:
+        return ()
+    return (
+        f"tCr is {value:.3g} mM, {min(brain):.3g} to {max(brain):.3g} in healthy brain: water and metabolites may have "
+        "been stored with different receiver gains or numbers of averages; ratios do not suffer from that",
+    )
 
 
 def _inseparable(found: FitResult) -> list[str]:

@@ -33,7 +33,9 @@ _LARGEST = 1e15
 Kinds = tuple[Transients | None, Transients | None]
 
 
-def read(paths: Sequence[Path], *, conjugate: bool = False, known: Known | None = None) -> Scan:
+def read(
+    paths: Sequence[Path], *, conjugate: bool = False, known: Known | None = None, water: Path | None = None
+) -> Scan:
     """Read one scan from one or more files.
 
     Parameters
@@ -48,6 +50,9 @@ def read(paths: Sequence[Path], *, conjugate: bool = False, known: Known | None 
         Conjugate the data first, for files that are wrong about their sign.
     known
         What the user knows beside the files, such as the `.seq` that was played.
+    water
+        A further file that is the water reference whatever it looks like; then `paths` are metabolite data unless
+        their headers say otherwise.
 
     Raises
     ------
@@ -59,7 +64,10 @@ def read(paths: Sequence[Path], *, conjugate: bool = False, known: Known | None 
     known = known or Known()
     scans = _read_all([Path(path) for path in paths], known)
     kinds = [_kinds(scan) for scan in scans]
-    if len(kinds) == 2:
+    if water is not None:
+        kinds = [_as_named(one) for one in kinds]
+        kinds += [(None, scan.metabolite or scan.water) for scan in _read_all([Path(water)], known)]
+    elif len(kinds) == 2:
         kinds = _by_contrast(*kinds)
     metabolites = [m for m, _ in kinds if m is not None]
     waters = [w for _, w in kinds if w is not None]
@@ -164,6 +172,15 @@ def _kinds(scan: Scan) -> tuple[Transients | None, Transients | None]:
         return None, data
     record = Record(_CHOICE, "no shot is water-suppressed; what is flagged as a reference is left out")
     return None, _noted(data, record)
+
+
+def _as_named(kinds: Kinds) -> Kinds:
+    """Return what looks like water, but whose header does not say so, as the metabolite data it was named as."""
+    metabolite, water = kinds
+    if metabolite is not None or water is None or water.header.get("water_suppressed") is not None:
+        return kinds
+    words = "looks like water, but another file was named as the water reference: taken for metabolite data"
+    return _noted(water, Record(_CHOICE, words)), None
 
 
 def _height(data: Transients) -> float:

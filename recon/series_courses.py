@@ -74,7 +74,13 @@ class Follow:
 
 
 def follow(
-    course: Course, variable: str, x: Real, design: Mapping[str, Real], reference: int, where: str
+    course: Course,
+    variable: str,
+    x: Real,
+    design: Mapping[str, Real],
+    reference: int,
+    where: str,
+    constants: Mapping[str, float | Real] | None = None,
 ) -> Follow:
     """Return a course at the values of a series.
 
@@ -90,6 +96,8 @@ def follow(
         Index of the spectrum in which the signal is strong.
     where
         What errors call it.
+    constants
+        Numbers that expressions use by name.
 
     Raises
     ------
@@ -100,7 +108,7 @@ def follow(
     if course.model in PLAIN:
         return _plain(course, x, design, reference, where)
     named = NAMED.get(course.model)
-    expression = parse(course.model if named is None else named, "x" if named else variable, where)
+    expression = parse(course.model if named is None else named, "x" if named else variable, where, constants)
     if not expression.linear:
         raise InputError(
             f"{where}: {course.model!r} is proportional to none of its parameters, expected an amplitude in it"

@@ -7,7 +7,7 @@ and a short list of functions pass. Nothing of it is ever evaluated as code (sym
 import ast
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
 from typing import Any
@@ -54,6 +54,8 @@ class Expression:
     """Names in the order in which they first appear."""
     tree: Any
     """The same as a sympy expression of real symbols."""
+    known: Mapping[str, Real] = field(default_factory=dict)
+    """What else differs from spectrum to spectrum, by name; shape (n_x,) each."""
 
     @cached_property
     def linear(self) -> tuple[str, ...]:
@@ -78,18 +80,21 @@ class Expression:
     def _columns(self) -> list[Any]:
         return [self.derivative(name) for name in self.linear]
 
+    def _at(self, nonlinear: Sequence[float]) -> dict[str, float | Real]:
+        return {**self.known, **dict(zip(self.nonlinear, map(float, nonlinear), strict=True))}
+
     def derivative(self, name: str) -> Any:
         """Return the derivative by a parameter as a sympy expression."""
         return sympy.diff(self.tree, sympy.Symbol(name, real=True))
 
     def columns(self, x: Real, nonlinear: Sequence[float]) -> Real:
         """Return what the linear parameters are multiplied by; shape (n_x, n_linear)."""
-        at = dict(zip(self.nonlinear, nonlinear, strict=True))
+        at = self._at(nonlinear)
         return np.stack([evaluate(tree, self.variable, x, at) for tree in self._columns], axis=1)
 
     def slopes(self, x: Real, nonlinear: Sequence[float]) -> Real:
         """Return the derivatives of `columns` by each nonlinear parameter; shape (n_nonlinear, n_x, n_linear)."""
-        at = dict(zip(self.nonlinear, nonlinear, strict=True))
+        at = self._at(nonlinear)
         found = np.zeros((len(self.nonlinear), x.size, len(self.linear)))
         for row, name in enumerate(self.nonlinear):
             for column, tree in enumerate(self._slopes[name]):
@@ -113,8 +118,10 @@ class Expression:
         }
 
 
-def parse(text: str, variable: str, where: str) -> Expression:
-    """Return the expression that `text` states; every name besides `variable` is a parameter.
+def parse(
+    text: str, variable: str, where: str, constants: Mapping[str, float | Real] | None = None
+) -> Expression:
+    """Return the expression that `text` states; every name besides `variable` and `constants` is a parameter.
 
     Parameters
     ----------
@@ -124,6 +131,8 @@ def parse(text: str, variable: str, where: str) -> Expression:
         Name of the independent variable.
     where
         What the error calls it.
+    constants
+        Names that stand for numbers, such as TR, or for one number for each spectrum.
 
     Raises
     ------
@@ -138,38 +147,41 @@ def parse(text: str, variable: str, where: str) -> Expression:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise InputError(f"{where}: {text[:60]!r} is no arithmetic expression") from error
     names: list[str] = []
-    tree = _build(body, names, where)
-    parameters = tuple(dict.fromkeys(name for name in names if name != variable))
+    known = {name: value for name, value in (constants or {}).items() if isinstance(value, np.ndarray)}
+    numbers = {name: float(value) for name, value in (constants or {}).items() if name not in known}
+    tree = _build(body, names, where, {**_CONSTANTS, **numbers})
+    parameters = tuple(dict.fromkeys(name for name in names if name != variable and name not in known))
     if len(parameters) > _MOST_PARAMETERS:
         raise InputError(f"{where}: has {len(parameters)} parameters, expected at most {_MOST_PARAMETERS}")
-    return Expression(text, variable, parameters, sympy.sympify(tree))
+    return Expression(text, variable, parameters, sympy.sympify(tree), known)
 
 
-def _build(node: ast.AST, names: list[str], where: str) -> Any:
+def _build(node: ast.AST, names: list[str], where: str, constants: Mapping[str, float]) -> Any:
     """Return the sympy expression of one node of the grammar; numbers are floats throughout."""
     if isinstance(node, ast.Constant) and type(node.value) in (int, float):
         return _finite(node.value, where)
     if isinstance(node, ast.Name):
-        if node.id in _CONSTANTS:
-            return _CONSTANTS[node.id]
+        if node.id in constants:
+            return _finite(constants[node.id], where)
         if node.id in _FUNCTIONS or node.id.startswith("_"):
             raise InputError(f"{where}: {node.id!r} cannot be the name of a parameter")
         names.append(node.id)
         return sympy.Symbol(node.id, real=True)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.UAdd | ast.USub):
-        inner = _build(node.operand, names, where)
+        inner = _build(node.operand, names, where, constants)
         return -inner if isinstance(node.op, ast.USub) else inner
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
-        return _power(_build(node.left, names, where), _build(node.right, names, where), where)
+        base, power = (_build(side, names, where, constants) for side in (node.left, node.right))
+        return _power(base, power, where)
     if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-        left, right = _build(node.left, names, where), _build(node.right, names, where)
+        left, right = (_build(side, names, where, constants) for side in (node.left, node.right))
         if isinstance(node.op, ast.Div) and not _is_symbolic(right) and right == 0:
             raise InputError(f"{where}: divides by zero")
         return _folded(_OPERATORS[type(node.op)](left, right), where)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS:
         if len(node.args) != 1 or node.keywords:
             raise InputError(f"{where}: {node.func.id} takes one argument")
-        return _called(node.func.id, _build(node.args[0], names, where), where)
+        return _called(node.func.id, _build(node.args[0], names, where, constants), where)
     raise InputError(
         f"{where}: has {type(node).__name__}, expected numbers, names, + - * / ** and {', '.join(_FUNCTIONS)}"
     )
@@ -220,7 +232,7 @@ def _is_symbolic(value: Any) -> bool:
     return bool(getattr(value, "free_symbols", ()))
 
 
-def evaluate(tree: Any, variable: str, x: Real, values: Mapping[str, float]) -> Real:
+def evaluate(tree: Any, variable: str, x: Real, values: Mapping[str, float | Real]) -> Real:
     """Return a sympy expression at each x, by walking its tree; shape (n_x,). What is not finite becomes NaN."""
 
     def walk(node: Any) -> Any:

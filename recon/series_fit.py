@@ -1,41 +1,46 @@
 """Dynamic fit of a series: all spectra at once, their concentrations linked by a model of the user's.
 
 The idea of one model for all spectra of a series, and its gain in precision, are those of Tal 2023
-(doi:10.1002/mrm.29456) and Clarke et al. 2024 (doi:10.1002/mrm.30001); the solver is `joint`.
+(doi:10.1002/mrm.29456) and Clarke et al. 2024 (doi:10.1002/mrm.30001); the solver is `series_search`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 from scipy.stats import chi2
 
 from pulsespec.errors import InputError
-from pulsespec.recon.fit import FitResult, FitSettings, fit
-from pulsespec.recon.fit_model import evaluate
-from pulsespec.recon.joint import JointResult, Stack, joint_fit
+from pulsespec.recon import fit_known
+from pulsespec.recon.fit import FitResult, FitSettings
+from pulsespec.recon.fit_baseline import choose_log_weight
+from pulsespec.recon.fit_model import named
+from pulsespec.recon.fit_search import solve
+from pulsespec.recon.fit_words import judged
+from pulsespec.recon.nonnegative import solve_nonnegative
 from pulsespec.recon.series_links import Plan, links_of, plan_of, start_of
 from pulsespec.recon.series_schema import SeriesModel
+from pulsespec.recon.series_search import Links, Part, Point, Search
 from pulsespec.recon.series_stack import (
     Nuisance,
     Place,
-    member,
+    fit_alone,
     nuisances_of,
-    phase_deg,
+    parts_of,
     place_of,
+    problems_of,
     sharing_of,
-    shift_ppm,
-    stack_of,
 )
-from pulsespec.recon.spline import baseline
+from pulsespec.recon.series_values import constants_of
 from pulsespec.recon.transients import Transients
 
 Real = NDArray[np.float64]
 
 _IMPROBABLE = 1e-3
+_ROUNDS = 3
+"""Of the search with soft ratios, as for a single fit."""
 
 
 @dataclass(frozen=True)
@@ -70,17 +75,53 @@ class Verdict:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class JointFit:
+    """What the search over all spectra found; spectra are real, on `ppm`."""
+
+    values: Real
+    """Linear unknowns, then the nonlinear parameters of the model; shape (n_unknowns + n_psi,)."""
+    covariance: Real
+    """Of `values`, all else and the baselines marginalised."""
+    n_unknowns: int
+    phi: Real
+    """Nuisances that were searched, see `series_search.Sharing`; shape (n_phi,)."""
+    phi_sd: Real
+    theta: Real
+    """Nuisances of each spectrum; shape (n_spectra, n_theta)."""
+    amplitudes: Real
+    """Of each component in each spectrum; shape (n_spectra, n_components)."""
+    ppm: Real
+    data: Real
+    """Shape (n_spectra, n_points), as are `fit` and `baseline`."""
+    fit: Real
+    baseline: Real
+    curves: Real
+    """Each component in each spectrum; shape (n_spectra, n_components, n_points)."""
+    noise_sd: Real
+    residual_over_noise: Real
+    stiffness: Real
+    """Effective dimension of the baseline per ppm; these three of shape (n_spectra,)."""
+    parameters: tuple[Mapping[str, Any], ...]
+    """Nuisances of each spectrum by name."""
+    converged: bool
+    message: str
+
+    @property
+    def unknowns(self) -> Real:
+        """The linear unknowns; shape (n_unknowns,)."""
+        return self.values[: self.n_unknowns]
+
+
+@dataclass(frozen=True, eq=False)
 class SeriesResult:
     """What a dynamic fit found."""
 
     model: SeriesModel
     plan: Plan
-    joint: JointResult
-    place: Place
+    joint: JointFit
     alone: tuple[FitResult, ...]
     """Each spectrum fitted for itself; empty where signals may be inverted, as a single fit knows no sign."""
-    f0_hz: float
     nuisances: tuple[Nuisance, ...]
     """How nuisances follow the variable, where they do by a linear model."""
     released: Real
@@ -96,46 +137,36 @@ class SeriesResult:
         """Of the components."""
         return self.plan.names
 
-    def combine(self, weights: Real) -> tuple[float, float]:
-        """Return a weighted sum of all values (unknowns, then parameters) and its standard deviation."""
-        variance = float(weights @ self.joint.covariance @ weights)
-        return float(weights @ self.joint.values), float(np.sqrt(max(variance, 0.0)))
-
     @property
     def psi(self) -> Real:
         """Nonlinear parameters of all sets."""
         return self.joint.values[self.joint.n_unknowns :]
 
+    def combine(self, weights: Real) -> tuple[float, float]:
+        """Return a weighted sum of all values (unknowns, then parameters) and its standard deviation."""
+        variance = float(weights @ self.joint.covariance @ weights)
+        return float(weights @ self.joint.values), float(np.sqrt(max(variance, 0.0)))
+
     def one(self, index: int) -> FitResult:
         """Return the joint fit as seen in one spectrum."""
         joint = self.joint
-        theta = joint.theta
+        gradient = self._gradient(np.eye(len(self.names)))[:, index]
         return FitResult(
             self.names,
             joint.amplitudes[index],
-            self._covariance(index),
+            np.asarray(gradient @ joint.covariance @ gradient.T),
             joint.ppm,
             joint.data[index],
             joint.fit[index],
             joint.baseline[index],
-            {name: joint.curves[name][index] for name in self.names},
-            {
-                "phase0_deg": float(phase_deg(self.place, theta)[index]),
-                "shift_ppm": float(shift_ppm(self.place, theta, self.f0_hz)[index]),
-                "baseline_dimension_per_ppm": float(joint.stiffness[index]),
-                "residual_over_noise": float(joint.residual_over_noise[index]),
-            },
+            dict(zip(self.names, joint.curves[index], strict=True)),
+            joint.parameters[index],
             float(joint.noise_sd[index]),
             joint.converged,
             joint.message,
             (),
             self.settings,
         )
-
-    def _covariance(self, index: int) -> Real:
-        """Return the covariance of the linked amplitudes of one spectrum; shape (n_components, n_components)."""
-        gradient = self._gradient(np.eye(len(self.names)))[:, index]
-        return np.asarray(gradient @ self.joint.covariance @ gradient.T)
 
     def curve(self, weights: Mapping[int, float]) -> tuple[Real, Real]:
         """Return the course of a weighted sum of components and its standard deviation; shapes (n_spectra,)."""
@@ -148,11 +179,8 @@ class SeriesResult:
         """Return the derivatives of sums of components by all values; shape (n_sums, n_spectra, n_values)."""
         links = links_of(self.plan, self.psi)
         by_unknown = np.einsum("sk,nku->snu", rows, links.matrix(self.psi))
-        by_psi = np.zeros((len(rows), self.plan.x.size, self.psi.size))
-        if self.psi.size and links.slope is not None:
-            moved = links.slope(self.psi) @ self.joint.unknowns
-            by_psi = np.einsum("sk,pnk->snp", rows, moved)
-        return np.concatenate([by_unknown, by_psi], axis=-1)
+        moved = links.slope(self.psi) @ self.joint.unknowns
+        return np.concatenate([by_unknown, np.einsum("sk,pnk->snp", rows, moved)], axis=-1)
 
 
 def series_fit(
@@ -162,6 +190,7 @@ def series_fit(
     x: Real,
     design: Mapping[str, Real] | None = None,
     settings: FitSettings | None = None,
+    columns: Mapping[str, Real] | None = None,
 ) -> SeriesResult:
     """Fit all spectra of a series together.
 
@@ -178,48 +207,73 @@ def series_fit(
     design
         Regressors by name; shape (n_spectra,) each.
     settings
-        Range, components, baseline and priors, as for one spectrum.
+        Range, components, baseline and priors, as for one spectrum. Ratio priors hold in the spectrum in which the
+        signal is strong.
+    columns
+        What else is known of each spectrum, by name, where the model uses it; shape (n_spectra,) each.
 
     Raises
     ------
     InputError
-        Shapes or components do not agree, or the model has more unknowns than there are spectra.
+        Shapes or components do not agree, or the model has more unknowns than the series can tell.
 
     """
     settings, design = settings or FitSettings(), design or {}
     _check(spectra, bases, x)
     names = settings.names or tuple(bases[0].names)
-    broad = tuple(getattr(bases[0], "broad", ()))
     reference = int(np.argmin(x) if model.reference == "smallest" else np.argmax(x))
-    plan = plan_of(model, names, broad, x, design, reference)
+    plan = plan_of(
+        model,
+        names,
+        tuple(getattr(bases[0], "broad", ())),
+        x,
+        design,
+        reference,
+        constants_of(model, spectra, columns or {}),
+    )
     _identifiable(plan)
-    alone = _alone(spectra, bases, model, reference, settings)
-    place = place_of(alone if len(alone) > 1 else alone * x.size, reference, model, spectra.f0_hz)
-    stack = stack_of(spectra, bases, place, settings)
-    sharing = sharing_of(stack.problems[0], x.size, x, design, model, place, broad, settings)
+    which = np.array([reference]) if model.signed else np.arange(x.size)
+    alone = fit_alone(spectra, bases, which, settings)
+    singles = [batch.one(k) for batch in alone.batches for k in range(len(batch.theta))]
+    sound = np.ones(x.size, dtype=bool) if model.signed else np.array([one.converged for one in singles])
+    place = place_of(alone, spectra, sound, reference, model)
+    parts, noise = parts_of(spectra, problems_of(spectra, bases, settings), place, settings)
+    sharing = sharing_of(parts[0].task, x, design, model, place, reference)
+    links = links_of(plan, np.zeros(sum(len(one.course.nonlinear) for one in plan.sets)))
+    search = Search(parts, _scaled(links, noise[reference] / noise), sharing)
     if model.signed:
-        theta = np.array([matrix @ sharing.start for matrix in sharing.matrix])
-        first, spread, _ = released(stack, theta, (1.3,) * x.size, signed=True)
+        point = search.point(np.concatenate([sharing.start, links.start]))
+        first, spread, _ = released(point, signed=True)
+        first, spread = first * noise[:, None], spread * noise[:, None]
     else:
-        first = np.array([one.amplitudes for one in alone])
-        spread = np.array([np.sqrt(np.diag(one.covariance)) for one in alone])
-    links = links_of(plan, start_of(plan, first, spread))
-    found = joint_fit(stack, links, sharing, settings)
-    free, _, squares = released(stack, found.theta, found.stiffness, model.signed)
-    verdict = _verdict(stack, found, squares, plan)
-    return SeriesResult(
+        first = alone.gathered("amplitudes", x.size)
+        spread = np.sqrt(np.diagonal(alone.gathered("covariance", x.size), axis1=1, axis2=2))
+    start = np.concatenate([sharing.start, links_of(plan, start_of(plan, first, spread)).start])
+    point, converged, steps = _rounds(search, start, names, reference, settings)
+    joint = _joint(search, point, noise, reference, place, settings, converged, steps)
+    free, _, squares = released(point, model.signed)
+    verdict = _verdict(point, squares, joint, plan)
+    found = SeriesResult(
         model,
         plan,
-        found,
-        place,
-        () if model.signed else tuple(alone),
-        spectra.f0_hz,
-        tuple(nuisances_of(stack.problems[0], model, x, design)),
-        free,
+        joint,
+        () if model.signed else tuple(singles),
+        tuple(nuisances_of(parts[0].task.problem, model, x, design)),
+        free * noise[:, None],
         verdict,
-        _warnings(plan, links.lower, links.upper, found, verdict),
+        (),
         reference,
         settings,
+    )
+    return replace(found, warnings=_warnings(found, search))
+
+
+def _scaled(links: Links, scale: Real) -> Links:
+    """Return links to amplitudes in units of the noise of each spectrum, from unknowns in that of the reference."""
+    return replace(
+        links,
+        matrix=lambda psi: links.matrix(psi) * scale[:, None, None],
+        slope=lambda psi: links.slope(psi) * scale[:, None, None],
     )
 
 
@@ -247,75 +301,144 @@ def _identifiable(plan: Plan) -> None:
             raise InputError(
                 f"{one.name}: columns {', '.join(one.course.linear)} of the design cannot be told apart"
             )
-        distinct = np.unique(plan.x).size
+        known = one.course.expression.known.values() if one.course.expression is not None else ()
+        distinct = np.unique(np.stack([plan.x, *known]), axis=1).shape[1]
         if columns is None and count > distinct:
             raise InputError(
                 f"{one.name}: {count} parameters for {distinct} different values of the variable"
             )
 
 
-def _alone(
-    spectra: Transients, bases: Sequence[Any], model: SeriesModel, reference: int, settings: FitSettings
-) -> list[FitResult]:
-    """Return the fit of each spectrum for itself; of the reference only, where others may be inverted."""
-    which = [reference] if model.signed else range(spectra.size("series"))
-    return [fit(member(spectra, k), bases[k if len(bases) > 1 else 0], settings) for k in which]
+def _rounds(
+    search: Search, start: Real, names: tuple[str, ...], reference: int, settings: FitSettings
+) -> tuple[Point, bool, int]:
+    """Search with soft ratios and stiffness that follow what has been found, as the fit of one spectrum does."""
+    ratios = (*settings.ratio_priors, *fit_known.expected(names, settings))
+    point, total = search.point(start), 0
+    for turn in range(_ROUNDS):
+        amplitudes = point.amplitudes[[reference]]
+        soft = fit_known.soft_ratios(names, amplitudes, ratios, tails=turn > 0)[0]
+        there = point.links[reference]
+        search.soft = there.T @ soft @ there
+        if settings.stiffness is None:
+            search.parts = [_restiffened(part, search, point) for part in search.parts]
+        point, converged, steps = search.run(point.at)
+        total += steps
+    return point, converged, total
 
 
-def released(
-    stack: Stack, theta: Real, stiffness: Sequence[float], signed: bool = False
-) -> tuple[Real, Real, Real]:
-    """Return amplitudes that are free in each spectrum at given nuisances, their deviations and the sums of squares.
+def _restiffened(part: Part, search: Search, point: Point) -> Part:
+    """Return spectra with the stiffness of the baseline that is most likely, amplitudes being free."""
+    theta = search.theta(point.at)
+    weights = np.empty(part.members.size)
+    for chunk in Search([part], search.links, search.sharing).chunks():
+        at = np.searchsorted(part.members, chunk.members)
+        weights[at] = choose_log_weight(chunk.task, solve(chunk.task, theta[chunk.members]))
+    return Part(part.members, replace(part.task, log_weight=weights))
 
-    Shapes (n_spectra, n_components) twice and (n_spectra,); squares are in units of the noise. Standard deviations
-    are those of the linear part alone.
+
+def released(point: Point, signed: bool = False) -> tuple[Real, Real, Real]:
+    """Return amplitudes that are free in each spectrum at given nuisances, their deviations and chi square.
+
+    Shapes (n_spectra, n_components) twice and (n_spectra,), in units of the noise. Standard deviations are those of
+    the linear part alone.
     """
-    amplitudes, spread, squares = [], [], []
-    for k, problem in enumerate(stack.problems):
-        smooth = baseline(problem.ppm)
-        weight = smooth.log_weight(stiffness[k])
-        columns = evaluate(problem, theta[[k]]).columns[0].T
-        left = smooth.residual(columns, weight) / stack.noise_sd[k]
-        right = smooth.residual(stack.data[k], weight) / stack.noise_sd[k]
-        scale = np.linalg.norm(left, axis=0) + 1e-300
-        small = np.asarray(np.linalg.qr(np.concatenate([left / scale, right[:, None]], axis=1), mode="r"))
-        if signed:
-            values = np.linalg.lstsq(small[:, :-1], small[:, -1], rcond=None)[0]
-        else:
-            values = nnls(small[:, :-1], small[:, -1], maxiter=20 * left.shape[1])[0]
-        inverse = np.linalg.pinv(small[:, :-1].T @ small[:, :-1], rcond=1e-12, hermitian=True)
-        amplitudes.append(values / scale)
-        spread.append(np.sqrt(np.diag(inverse)) / scale)
-        squares.append(float(np.sum((right - left @ amplitudes[-1]) ** 2)))
-    return np.array(amplitudes), np.array(spread), np.array(squares)
+    inverse = np.linalg.pinv(point.gram, rcond=1e-12, hermitian=True)
+    signless = solve_nonnegative(point.gram, point.right)[0]
+    values = np.einsum("nkl,nl->nk", inverse, point.right) if signed else signless
+    fitted = np.einsum("nk,nk->n", values, np.einsum("nkl,nl->nk", point.gram, values) - 2 * point.right)
+    spread = np.sqrt(np.maximum(np.diagonal(inverse, axis1=1, axis2=2), 0.0))
+    return values, spread, point.squares + fitted
 
 
-def _verdict(stack: Stack, found: JointResult, squares: Real, plan: Plan) -> Verdict:
-    """Compare the linked concentrations with free ones; squares have the penalty of the baseline in them."""
-    linked = 0.0
-    for k, problem in enumerate(stack.problems):
-        smooth = baseline(problem.ppm)
-        weight = smooth.log_weight(found.stiffness[k])
-        rest = found.data[k] - found.amplitudes[k] @ evaluate(problem, found.theta[[k]]).columns[0]
-        linked += float(np.sum((smooth.residual(rest, weight) / stack.noise_sd[k]) ** 2))
-    noise = max(1.0, float(squares.sum()) / found.data.size)
-    count = plan.x.size * len(plan.names)
-    used = sum(len(one.course.nonlinear) + len(one.members) * len(one.course.linear) for one in plan.sets)
-    return Verdict(
-        max(linked - float(squares.sum()), 0.0) / noise, max(count - used, 1), float(np.sqrt(noise))
+def _joint(
+    search: Search,
+    point: Point,
+    noise: Real,
+    reference: int,
+    place: Place,
+    settings: FitSettings,
+    converged: bool,
+    steps: int,
+) -> JointFit:
+    """Return what was found in units of the data, with its covariance and curves."""
+    theta, n = search.theta(point.at), noise.size
+    size = search.parts[0].task.problem.ppm.size
+    k = point.amplitudes.shape[1]
+    data, drift, curves = np.empty((n, size)), np.empty((n, size)), np.empty((n, k, size))
+    over, stiffness = np.empty(n), np.empty(n)
+    parameters: list[Mapping[str, Any]] = [{}] * n
+    for chunk in search.chunks():
+        m, task = chunk.members, chunk.task
+        columns = solve(task, theta[m]).state.columns
+        data[m], curves[m] = task.data, columns * point.amplitudes[m][..., None]
+        held = task.smooth.kept(task.log_weight)
+        rest = task.data - curves[m].sum(axis=1)
+        drift[m] = ((rest @ task.smooth.vectors) * held) @ task.smooth.vectors.T
+        freedom = size - held.sum(axis=1) - (point.at.size + point.unknowns.size) / n
+        over[m] = np.sqrt(np.sum((rest - drift[m]) ** 2, axis=1) / np.maximum(freedom, 1))
+        stiffness[m] = task.smooth.dimension_per_ppm(task.log_weight)
+        for at in m:
+            parameters[at] = _parameters(task, theta[at], place, int(at), settings) | {
+                "baseline_dimension_per_ppm": float(stiffness[at]),
+                "residual_over_noise": float(over[at]),
+            }
+    u, phi = point.unknowns.size, search.n_phi
+    units = np.concatenate([np.full(u, noise[reference]), np.ones(point.at.size)])
+    covariance = search.covariance(point, np.maximum(over, 1.0)) * np.outer(units, units)
+    kept = np.r_[:u, u + phi : u + point.at.size]
+    return JointFit(
+        np.concatenate([point.unknowns * noise[reference], point.at[phi:]]),
+        covariance[np.ix_(kept, kept)],
+        u,
+        point.at[:phi],
+        np.sqrt(np.maximum(np.diagonal(covariance)[u : u + phi], 0.0)),
+        theta,
+        point.amplitudes * noise[:, None],
+        search.parts[0].task.problem.ppm,
+        data * noise[:, None],
+        (curves.sum(axis=1) + drift) * noise[:, None],
+        drift * noise[:, None],
+        curves * noise[:, None, None],
+        noise,
+        over,
+        stiffness,
+        tuple(parameters),
+        converged,
+        f"{'converged' if converged else 'stopped'} after {steps} steps",
     )
 
 
-def _warnings(plan: Plan, lower: Real, upper: Real, found: JointResult, verdict: Verdict) -> tuple[str, ...]:
-    words = [] if found.converged else [f"the joint fit did not converge: {found.message}"]
-    psi = found.values[found.n_unknowns :]
-    names = found.names[found.n_unknowns :]
-    edge = 1e-4 * (upper - lower)
-    at_bound = [
-        name
-        for name, value, low, high, near in zip(names, psi, lower, upper, edge, strict=True)
-        if not low + near < value < high - near
-    ]
+def _parameters(task: Any, theta: Real, place: Place, index: int, settings: FitSettings) -> dict[str, Any]:
+    """Return the nuisances of one spectrum by name, what was undone before the search included."""
+    found = named(task.problem, theta)
+    phase = np.rad2deg(place.phase_rad[index]) + found["phase0_deg"]
+    shift = place.shift_hz[index] * -1e6 / task.problem.f0_hz
+    return found | {
+        "phase0_deg": float((phase + 180) % 360 - 180),
+        "shift_ppm": float(shift + found["shift_ppm"]),
+        "at_bound": fit_known.at_bound(task.problem, settings, theta),
+    }
+
+
+def _verdict(point: Point, squares: Real, joint: JointFit, plan: Plan) -> Verdict:
+    """Compare the linked concentrations with free ones; squares have the penalty of the baseline in them."""
+    points = joint.data.size - joint.stiffness.sum() * np.ptp(joint.ppm) - joint.phi.size - squares.size
+    noise = max(1.0, float(squares.sum()) / points)
+    count = plan.x.size * len(plan.names)
+    used = sum(len(one.course.nonlinear) + len(one.members) * len(one.course.linear) for one in plan.sets)
+    gain = float(np.sum(point.chi_square - squares))
+    return Verdict(max(gain, 0.0) / noise, max(count - used, 1), float(np.sqrt(noise)))
+
+
+def _warnings(found: SeriesResult, search: Search) -> tuple[str, ...]:
+    joint, verdict, links = found.joint, found.verdict, search.links
+    words = [] if joint.converged else [f"the joint fit did not converge: {joint.message}"]
+    strong = judged(found.one(found.reference))
+    words += [f"spectrum {found.reference + 1}: {one}" for one in strong.warnings if one not in words]
+    edge = 1e-4 * (links.upper - links.lower)
+    inside = (found.psi > links.lower + edge) & (found.psi < links.upper - edge)
+    at_bound = [name for name, good in zip(links.model_names, inside, strict=True) if not good]
     if at_bound:
         words.append("at its bound, so not determined: " + ", ".join(at_bound))
     if verdict.probability < _IMPROBABLE:

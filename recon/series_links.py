@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from pulsespec.errors import InputError
-from pulsespec.recon.joint import Links
 from pulsespec.recon.series_courses import Follow, follow
 from pulsespec.recon.series_schema import SeriesModel
+from pulsespec.recon.series_search import Links
 
 Real = NDArray[np.float64]
 
@@ -91,6 +91,7 @@ def plan_of(
     x: Real,
     design: Mapping[str, Real],
     reference: int,
+    constants: Mapping[str, float | Real] | None = None,
 ) -> Plan:
     """Return which components follow which course; groups without a component in the basis are left out."""
     sets, taken = [], set()
@@ -104,10 +105,12 @@ def plan_of(
         taken |= set(members)
         if members:
             course = group.course(model.concentrations)
-            made = follow(course, model.variable.name, x, design, reference, f"group {group.name}")
+            made = follow(course, model.variable.name, x, design, reference, f"group {group.name}", constants)
             sets.append(Set(group.name, tuple(members), made))
     if len(taken) < len(names):
-        made = follow(model.concentrations, model.variable.name, x, design, reference, "concentrations")
+        made = follow(
+            model.concentrations, model.variable.name, x, design, reference, "concentrations", constants
+        )
         sets += [Set(name, (k,), made) for k, name in enumerate(names) if k not in taken]
     return Plan(tuple(names), tuple(sets), x)
 

@@ -69,7 +69,10 @@ def read_values(text: str, variable: str) -> Table:
     path = Path(text)
     try:
         if not path.is_file():
-            return Table({variable: np.array([float(one) for one in text.split(",")])}, "the command line")
+            values = np.array([float(one) for one in text.split(",")])
+            if np.all(np.isfinite(values)):
+                return Table({variable: values}, "the command line")
+            raise ValueError("not finite")
     except (ValueError, OSError) as error:
         raise InputError(
             f"--values: {text[:80]!r} is neither a file nor numbers separated by commas"

@@ -21,6 +21,7 @@ from pulsespec.recon.transients import Record, Scan, Transients
 
 _METABOLITES_PPM = (1.85, 3.4)
 _BETTER = 1.02
+_MOST_LISTED = 20
 _REFERENCES = ("water averaging", "first point repair", "eddy current correction")
 _SHOTS = ("alignment", "outlier rejection", "averaging")
 _AFTER = ("water removal", "lipid removal", "shaping")
@@ -194,6 +195,7 @@ def _stacked(parts: Sequence[Transients | None]) -> Transients:
         if len(words) == 1:
             records.append(record)
             continue
-        text = "; ".join(f"spectrum {k + 1}: {one.details}" for k, one in enumerate(same))
-        records.append(Record(record.method, text))
+        each = [f"spectrum {k + 1}: {one.details}" for k, one in enumerate(same)]
+        more = f"; and so on for {len(each)} spectra" if len(each) > _MOST_LISTED else ""
+        records.append(Record(record.method, "; ".join(each[:_MOST_LISTED]) + more))
     return replace(first, data=data, dims=("series", "t"), records=tuple(records))

@@ -28,6 +28,22 @@ class Variable(_Section):
     """The mean time in s at which the shots of a spectrum were taken, from TR and their order."""
 
 
+class Constant(_Section):
+    """A number that expressions use by its name: stated, from the header, or from a column of the table of values."""
+
+    value: Number | None = None
+    key: Literal["EchoTime", "RepetitionTime"] | None = None
+    column: Text | None = None
+    factor: Number = 1.0
+    """From s, or the unit of the column, to the unit of the model."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if [self.value, self.key, self.column].count(None) != 2:
+            raise ValueError("a constant has one of value, key (of the header) and column (of the table)")
+        return self
+
+
 class Parameter(_Section):
     """Start, bounds and unit of one parameter of an expression."""
 
@@ -147,6 +163,7 @@ class SeriesModel(_Section):
     reference: Literal["smallest", "largest"] = "smallest"
     """Value of the variable at which the signal is strong: that spectrum is fitted first."""
     regressors: Annotated[tuple[Regressor, ...], Field(strict=False)] = ()
+    constants: dict[Name, Constant] = {}
     concentrations: Course
     """Of every component that is in no group."""
     groups: Annotated[tuple[Group, ...], Field(strict=False)] = ()

@@ -16,7 +16,6 @@ from pulsespec.recon.series_courses import Follow
 from pulsespec.recon.series_expressions import Expression, evaluate
 from pulsespec.recon.series_fit import SeriesResult
 from pulsespec.recon.series_links import Set
-from pulsespec.recon.series_stack import phase_deg, shift_ppm
 
 Real = NDArray[np.float64]
 Row = dict[str, Any]
@@ -119,8 +118,8 @@ def _nuisance_rows(found: SeriesResult) -> list[Row]:
         _row(
             one.name,
             one.parameter,
-            float(one.factor * joint.free[one.at]),
-            float(abs(one.factor) * joint.free_sd[one.at]),
+            float(one.factor * joint.phi[one.at]),
+            float(abs(one.factor) * joint.phi_sd[one.at]),
             one.unit,
         )
         for one in found.nuisances
@@ -169,17 +168,15 @@ def _alone(found: SeriesResult, index: int, weights: Mapping[int, float]) -> tup
 
 def spectrum_rows(found: SeriesResult) -> list[Row]:
     """Return what differs from spectrum to spectrum besides concentrations: phase, shift and width."""
-    phase = phase_deg(found.place, found.joint.theta)
-    shift = shift_ppm(found.place, found.joint.theta, found.f0_hz)
     return [
         {
             "spectrum": k + 1,
             found.model.variable.name: float(x),
-            "phase_deg": float(phase[k]),
-            "shift_ppm": float(shift[k]),
-            "residual_over_noise": float(found.joint.residual_over_noise[k]),
+            **{key: one[key] for key in ("phase0_deg", "shift_ppm", "gauss_hz", "residual_over_noise")},
+            "lorentz_hz": float(np.median(list(one["lorentz_hz"].values()))),
+            "baseline_dimension_per_ppm": one["baseline_dimension_per_ppm"],
         }
-        for k, x in enumerate(found.plan.x)
+        for k, (x, one) in enumerate(zip(found.plan.x, found.joint.parameters, strict=True))
     ]
 
 

@@ -1,12 +1,14 @@
 """Values of the variable of a series, from what was found first: the user's table, the header, or the time of shots."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsespec.errors import InputError
 from pulsespec.recon.series_design import mean_of, shot_times
 from pulsespec.recon.series_order import Order, Table, of_dimension, of_one, ordered
-from pulsespec.recon.series_schema import Variable
+from pulsespec.recon.series_schema import SeriesModel, Variable
 from pulsespec.recon.transients import Transients
 
 Real = NDArray[np.float64]
@@ -74,6 +76,30 @@ def values_of(order: Order, variable: Variable, tr_s: float | None) -> tuple[Rea
     if np.ptp(values) == 0:
         raise InputError(f"series: {variable.name} is {values[0]:g} in all spectra")
     return np.asarray(values, dtype=float), words
+
+
+def constants_of(
+    model: SeriesModel, data: Transients, columns: Mapping[str, Real]
+) -> dict[str, float | Real]:
+    """Return the constants of a model by name; `InputError` where header or table do not say one."""
+    found: dict[str, float | Real] = {}
+    for name, constant in model.constants.items():
+        if constant.column is not None:
+            if constant.column not in columns:
+                raise InputError(
+                    f"series: model {model.name} needs column {constant.column!r} of --values "
+                    f"({', '.join(columns) or 'none'})"
+                )
+            found[name] = constant.factor * columns[constant.column]
+            continue
+        stated = constant.value if constant.key is None else getattr(data, _TIMES[constant.key])
+        if stated is None:
+            raise InputError(
+                f"series: {data.source or 'the data'} do not say their {constant.key}, which model {model.name} needs "
+                f"as {name}; state it in a model of your own"
+            )
+        found[name] = float(stated) * (1.0 if constant.key is None else constant.factor)
+    return found
 
 
 def is_processed(data: Transients, order: Order) -> bool:

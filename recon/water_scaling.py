@@ -33,6 +33,8 @@ class Timing:
     tr_s: float
     tm_s: float | None = None
     """Mixing time of a stimulated echo."""
+    flip_deg: float = 90.0
+    """Angle of excitation; it is heeded where there is no mixing time."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,8 @@ def _kept(times: NDArray[Any], timing: Timing | None) -> NDArray[Any]:
     t1, t2 = times[..., 0], times[..., 1]
     decay = np.exp(-timing.te_s / t2)
     if timing.tm_s is None:
-        return np.asarray(decay * (1 - np.exp(-timing.tr_s / t1)))
+        recovered = np.exp(-timing.tr_s / t1)
+        return np.asarray(decay * (1 - recovered) / (1 - np.cos(np.radians(timing.flip_deg)) * recovered))
     recovery = timing.tr_s - timing.tm_s - timing.te_s / 2
     return np.asarray(decay * np.exp(-timing.tm_s / t1) * (1 - np.exp(-recovery / t1)))
 
@@ -229,7 +232,7 @@ def scaled(
     """
     gain = parts * factor[..., np.newaxis, :]
     value = np.einsum("...rn,...n->...r", gain, amplitudes)
-    variance = np.einsum("...rn,...nm,...rm->...r", gain, covariance, gain)
+    variance = ((gain @ covariance) * gain).sum(axis=-1)
     for effect in effects:
         variance = variance + np.einsum("...rn,...n,...n->...r", gain, amplitudes, effect) ** 2
     variance = variance + (value * np.asarray(relative_sd)[..., np.newaxis]) ** 2

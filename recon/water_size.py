@@ -47,8 +47,7 @@ def water_sizes(fids: NDArray[np.complexfloating]) -> tuple[Real, Real]:
     size = np.abs(fids)[..., _SAMPLES].astype(np.float64)
     if size.shape[-1] < 8:
         return np.full(fids.shape[:-1], np.nan), np.full(fids.shape[:-1], np.nan)
-    noise = np.std(fids[..., -max(16, samples // 10) :], axis=-1) / np.sqrt(2)
-    noise = (noise + 1e-12 * size.max(axis=-1))[..., np.newaxis]
+    noise = (_noise_sd(fids[..., -max(16, samples // 10) :]) + 1e-12 * size.max(axis=-1))[..., np.newaxis]
     seen = (size.min(axis=-1) >= _LEAST_SNR * noise[..., 0]) & (noise[..., 0] > 0)
     size, noise = np.where(seen[..., np.newaxis], size, 1.0), np.where(seen[..., np.newaxis], noise, 1.0)
     at = np.arange(samples)[_SAMPLES] / _SAMPLES.stop
@@ -60,3 +59,11 @@ def water_sizes(fids: NDArray[np.complexfloating]) -> tuple[Real, Real]:
     relative = np.maximum(1.0, np.std(left, axis=-1)) * np.sqrt(inverse[..., 2, 2])
     start = np.where(seen, np.exp(solution[..., 2]), np.nan)
     return start, start * relative
+
+
+def _noise_sd(tail: NDArray[np.complexfloating]) -> Real:
+    """Return the standard deviation of real and imaginary part about a parabola, for what is left of water."""
+    n = tail.shape[-1]
+    basis = np.linalg.qr(np.vander(np.linspace(-1, 1, n), 3))[0]
+    left = tail - (tail @ basis) @ basis.T
+    return np.asarray(np.sqrt((np.abs(left) ** 2).sum(axis=-1) / (2 * max(n - 3, 1))))

@@ -1,6 +1,6 @@
 """One Pulseq block, converted from pypulseq's loose events to typed, exact quantities."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +11,9 @@ from pulsespec.errors import SequenceError
 
 _GRADIENT_OFF_HZ_PER_M = 1e-6
 _TIME_SLACK_S = 1e-9
+_CONSTANT_HZ_PER_M = 0.1
+_MIRRORED = 1e-5
+"""Largest difference of a pulse from its mirror image, over its peak, that counts as none: a file has six digits."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,46 @@ class Rf:
     """Carrier relative to the receiver's reference frequency, downfield positive."""
     gradient_hz_per_m: NDArray[np.float64]
     """Gradient in the middle of each interval; shape (n, 3)."""
+
+    @cached_property
+    def has_constant_gradient(self) -> bool:
+        """Whether the gradient stays the same during the pulse."""
+        return bool(np.ptp(self.gradient_hz_per_m, axis=0).max() < _CONSTANT_HZ_PER_M)
+
+    @cached_property
+    def gradient_peak(self) -> NDArray[np.float64]:
+        """The gradient at its peak, or its mean where it is constant; shape (3,), in Hz/m."""
+        gradient = self.gradient_hz_per_m
+        if self.has_constant_gradient:
+            return np.asarray(gradient.mean(axis=0))
+        return np.asarray(gradient[int(np.argmax(np.abs(gradient).sum(axis=1)))])
+
+    @cached_property
+    def gradient_shape(self) -> NDArray[np.float64] | None:
+        """The gradient over its peak, signed along its direction there, (n,); `None` where it is constant."""
+        if self.has_constant_gradient:
+            return None
+        peak = self.gradient_peak
+        return np.asarray(self.gradient_hz_per_m @ peak / (peak @ peak))
+
+    @cached_property
+    def is_mirrored(self) -> bool:
+        """Whether B1 has one phase and is the same backwards."""
+        peak = float(np.abs(self.b1_hz).max())
+        across = (self.b1_hz * np.exp(-1j * np.angle(self.b1_hz.sum()))).imag
+        backwards = np.abs(self.b1_hz - self.b1_hz[::-1]).max()
+        return bool(abs(self.b1_hz.sum()) > 0 and max(np.abs(across).max(), backwards) < _MIRRORED * peak)
+
+    @cached_property
+    def key(self) -> tuple[object, ...]:
+        """All that what the pulse does at an offset from its carrier depends on, whatever its axis."""
+        shape = self.gradient_shape
+        return self.b1_hz.tobytes(), self.duration_s, b"" if shape is None else np.round(shape, 6).tobytes()
+
+    @cached_property
+    def on_resonance(self) -> "Rf":
+        """The same pulse with its carrier at the receiver's reference."""
+        return replace(self, offset_hz=0.0)
 
 
 @dataclass(frozen=True)

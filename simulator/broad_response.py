@@ -57,7 +57,6 @@ def lines_through(
     bases: Mapping[int, Basis],
     lines: Mapping[str, Lines],
     coupled: Collection[str] = (),
-    whole: bool = False,
 ) -> dict[int, dict[str, Lines]]:
     """Return lines of broad components through a `.seq`, by editing condition.
 
@@ -71,9 +70,6 @@ def lines_through(
         Components as without loss.
     coupled
         Components whose peaks are coupled where `PARTNERS` says so; all others are uncoupled.
-    whole
-        Keep a coupled peak as one line with the area of its multiplet, for widths that were measured without
-        regard to couplings.
 
     """
     if not lines:
@@ -99,7 +95,7 @@ def lines_through(
                 if (hz, partner) not in known:
                     known[hz, partner] = _peak(plans, float(hz), partner, to_hz, basis.reference_ppm)
                 peaks.append(known[hz, partner])
-            found[condition][name] = _played(one, peaks, turn, whole)
+            found[condition][name] = _played(one, peaks, turn)
     return found
 
 
@@ -137,13 +133,10 @@ def _peak(
     return merge_lines(Lines(np.concatenate(frequency), np.concatenate(amplitude)), _MERGE_HZ)
 
 
-def _played(lines: Lines, peaks: Sequence[Lines], turn: complex, whole: bool) -> Lines:
+def _played(lines: Lines, peaks: Sequence[Lines], turn: complex) -> Lines:
     """Return lines each of which is played as one of `peaks`; widths stay."""
     gauss = np.zeros(lines.frequency_hz.size) if lines.gauss_hz is None else lines.gauss_hz
     lorentz = np.zeros(lines.frequency_hz.size) if lines.lorentz_hz is None else lines.lorentz_hz
-    if whole:
-        sums = np.array([peak.amplitude.sum() for peak in peaks])
-        return Lines(lines.frequency_hz, turn * sums * lines.amplitude, lorentz, gauss)
     sizes = [peak.frequency_hz.size for peak in peaks]
     return Lines(
         np.concatenate([peak.frequency_hz for peak in peaks]),

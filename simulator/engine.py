@@ -11,7 +11,7 @@ with T2, longitudinal ones with T1, and what has been longitudinal all the time 
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -55,11 +55,12 @@ class Free:
     vectors: Complex
 
     def evolve(self, state: Complex, time_s: float) -> Complex:
-        """Return the state (..., dimension, dimension) after free precession."""
+        """Return the state (..., dimension, dimension) after free precession, in the precision that it has."""
+        if not time_s:
+            return state
         phases = np.exp(-2j * np.pi * self.energies_hz * time_s)
-        inside = self.vectors.conj().T @ state @ self.vectors
-        inside = phases[:, None] * inside * phases.conj()[None, :]
-        return np.asarray(self.vectors @ inside @ self.vectors.conj().T)
+        u = ((self.vectors * phases) @ self.vectors.conj().T).astype(state.dtype)
+        return np.asarray(u @ state @ u.conj().T)
 
 
 def free_precession(system: Operators, shift_hz: Real, j_hz: Real) -> Free:
@@ -153,25 +154,20 @@ class _Run:
 
     def propagators(self, index: int) -> Complex:
         """Return the propagators of a pulse at all positions of its axes; shape (n, dim, dim)."""
-        layout = self.plan.layout
-        rf, axes = layout.pulses[index], layout.axes_of[index]
+        layout, accuracy = self.plan.layout, self.plan.accuracy
+        rf, axes, bins = layout.pulses[index], layout.axes_of[index], layout.bins[index]
         points = layout.points(axes, [self.positions[axis] for axis in axes])
-        offset = layout.gradient_hz(index, points) - rf.offset_hz
-        digest = hashlib.blake2b(np.round(offset, 3).tobytes(), digest_size=16).digest()
-        bins, accuracy = layout.bins[index], self.plan.accuracy
-        key = (self._number, rf.b1_hz.tobytes(), rf.duration_s, digest, bins, accuracy)
+        gradient, carrier = layout.gradient_hz(index, points), rf.offset_hz
+        if rf.has_constant_gradient:
+            gradient, carrier = gradient - carrier, 0.0
+        digest = hashlib.blake2b(np.round(gradient, 3).tobytes(), digest_size=16).digest()
+        key = (self._number, *rf.key, carrier, digest, bins, accuracy)
         if key not in self._made:
             self._made[key] = pulse_propagators(
-                self.system,
-                replace(rf, offset_hz=0.0),
-                self.shift_hz,
-                self.j_hz,
-                offset,
-                bins,
-                accuracy,
+                self.system, rf.on_resonance, self.shift_hz - carrier, self.j_hz, gradient, bins, accuracy
             )
         turn = np.exp(-2j * np.pi * rf.offset_hz * rf.duration_s * self.system.m)
-        return np.asarray(turn.astype(self.plan.accuracy.dtype)[:, None] * self._made[key])
+        return np.asarray(turn.astype(accuracy.dtype)[:, None] * self._made[key])
 
     def play(self, pathway: Pathway) -> Complex:
         """Return the state at the first sample that came along one pathway; shape (dim, dim).
@@ -233,8 +229,9 @@ class _Run:
         self, equilibrium: Complex, pathway: Pathway, off: set[int], slabs: list[int], shift_hz: float
     ) -> Complex:
         """Return the state that came along a pathway from longitudinal magnetisation of one shift."""
-        shot, layout, dtype = self.plan.shot, self.plan.layout, self.plan.accuracy.dtype
+        shot, layout = self.plan.shot, self.plan.layout
         moments = np.array(pathway.orders) @ np.array([pulse.moment_per_m for pulse in shot.pulses])
+        equilibrium = equilibrium.astype(self.plan.accuracy.dtype)
         state = self.start * equilibrium
         recovered, before, space = equilibrium, 0, _Space()
         for index, order in enumerate(pathway.orders):
@@ -248,7 +245,7 @@ class _Run:
                 for axis in closing:
                     closing[axis] = closing[axis] * self._kept_along(axis, slabs, shift_hz)
                     recovered = recovered * complex(closing[axis].sum())
-                state = space.turned(self.propagators(index), state.astype(dtype), axes, closing, self._sizes)
+                state = space.turned(self.propagators(index), state, axes, closing, self._sizes)
             state = np.where(self.system.order == order, state, 0)
             always = always and order == 0
             state = self._relaxed(state, order, half_s, recovered if always else None)
@@ -309,7 +306,8 @@ class _Space:
         sizes: list[int],
     ) -> Complex:
         """Return the state after a pulse that depends on some axes; those that close are summed over."""
-        if not self.open and len(axes) == 1 and axes[0] in closing:
+        if len(axes) == 1 and axes[0] in closing and self.open in ([], [axes[0]]):
+            self.open = []
             return _sum_at_once(u, state, closing[axes[0]])
         for axis in axes:
             if axis not in self.open:
@@ -333,7 +331,7 @@ class _Space:
 
 
 def _sum_at_once(u: Complex, state: Complex, ramp: Complex) -> Complex:
-    """Return sum_j ramp_j U_j state U_j^+ as one product of two long matrices."""
+    """Return sum_j ramp_j U_j state_j U_j^+ as one product of two long matrices; the state may be one for all j."""
     n, size = u.shape[0], u.shape[-1]
     left = (ramp.astype(u.dtype)[:, None, None] * (u @ state)).transpose(1, 0, 2).reshape(size, n * size)
     right = u.conj().transpose(0, 2, 1).reshape(n * size, size)

@@ -21,13 +21,8 @@ from scipy.sparse.csgraph import connected_components
 from pulsespec.errors import SequenceError
 from pulsespec.simulator.blocks import Rf
 from pulsespec.simulator.rotations import (
-    Rotation,
-    about_z,
-    after,
     hard,
-    has_constant_gradient,
     order_matrix,
-    rebin,
     sufficient_bins,
     whole,
 )
@@ -48,6 +43,7 @@ _QUIET = 0.02  # |b| below this beyond the transition bands: the stop-band rippl
 TIGHT = 5e-5
 """Tolerance below which wings of pulses are covered too, and steps are halved."""
 _COARSER = 30.0  # bins for profiles alone are chosen for a tolerance this much larger
+_OUTSIDE = 30.0  # error of rotations that is allowed beyond the transition bands, over the tolerance
 _MARGIN = 2.0
 _TIGHT_MARGIN, _WIDEST = 16.0, 32.0
 _OBJECT_M, _FADING, _FLAT = 0.5, 0.6, 1.2
@@ -96,15 +92,17 @@ class Axis:
 
 
 class Profiles:
-    """Order profiles of single spins, made once for all pulses of one shape."""
+    """Order profiles of single spins, made once for all pulses of one shape, in single or in double precision."""
 
-    def __init__(self) -> None:
-        self._made: dict[tuple[object, ...], Rotation] = {}
+    def __init__(self, single: bool = False) -> None:
+        self.single = single
+        self._made: dict[tuple[object, ...], Complex] = {}
         self._widths: dict[tuple[object, ...], float] = {}
+        self._bins: dict[tuple[object, ...], tuple[int, ...]] = {}
 
     def half_width_hz(self, rf: Rf, quiet: float) -> float:
         """Return the offset from the carrier beyond which |b| of a pulse with a steady gradient is below `quiet`."""
-        key = (rf.b1_hz.tobytes(), rf.duration_s, quiet)
+        key = (*rf.key, quiet)
         if key not in self._widths:
             width = 4.0 / rf.duration_s
             while width < _WIDEST_HZ:
@@ -116,18 +114,31 @@ class Profiles:
             self._widths[key] = width
         return self._widths[key]
 
-    def __reduce__(self) -> tuple[type, tuple[()]]:
+    def bins(self, rf: Rf, offsets_hz: Real, allowed: tuple[Real | float, ...]) -> tuple[int, ...]:
+        """Return the bins that resolve a pulse at offsets from the receiver's reference, as is allowed for each."""
+        relative = offsets_hz - rf.offset_hz
+        key = (*rf.key, np.round(relative, 3).tobytes(), *(np.asarray(each).tobytes() for each in allowed))
+        if key not in self._bins:
+            self._bins[key] = sufficient_bins(rf.on_resonance, relative, allowed, self.single)
+        return self._bins[key]
+
+    def __reduce__(self) -> tuple[type, tuple[bool]]:
         """Travel to another process without what was made."""
-        return Profiles, ()
+        return Profiles, (self.single,)
 
     def of(self, rf: Rf, points_m: Real, bins: int, shift_hz: float = 0.0) -> Complex:
         """Return the order matrices of a pulse at points (n, 3) in space; shape (n, 3, 3)."""
-        offsets = gradient_offset(rf, points_m, bins) + (shift_hz - rf.offset_hz)
-        digest = hashlib.blake2b(np.round(offsets, 3).tobytes(), digest_size=16).digest()
-        key = (rf.b1_hz.tobytes(), rf.duration_s, bins, digest)
+        gradient, offset = points_m @ rf.gradient_peak, shift_hz - rf.offset_hz
+        if rf.has_constant_gradient:
+            gradient, offset = gradient + offset, 0.0
+        digest = hashlib.blake2b(np.round(gradient, 3).tobytes(), digest_size=16).digest()
+        key = (*rf.key, bins, round(offset, 3), digest)
         if key not in self._made:
-            self._made[key] = whole(replace(rf, offset_hz=0.0), np.zeros(len(offsets)), offsets, bins)
-        return order_matrix(after(about_z(2 * np.pi * rf.offset_hz * rf.duration_s), self._made[key]))
+            offsets = np.full(len(gradient), offset)
+            self._made[key] = order_matrix(whole(rf.on_resonance, offsets, gradient, bins, self.single))
+        carrier = np.exp(-2j * np.pi * rf.offset_hz * rf.duration_s * np.arange(-1, 2))
+        found = self._made[key]
+        return found if not rf.offset_hz else carrier.astype(found.dtype)[:, None] * found
 
 
 @dataclass(frozen=True)
@@ -164,10 +175,10 @@ class Layout:
         return np.asarray(sum(rows, np.zeros((max([row.shape[0] for row in rows], default=1), 3))))
 
     def gradient_hz(self, index: int, points_m: Real) -> Real:
-        """Return the offset at points in each bin of a pulse: (n, 1) if constant, else (n, bins)."""
+        """Return the offset at points by a pulse's gradient at its peak; shape (n,), (1,) where it selects none."""
         if not self.axes_of[index]:
-            return np.zeros((1, 1))
-        return gradient_offset(self.pulses[index], points_m, self.bins[index])
+            return np.zeros(1)
+        return np.asarray(points_m @ self.pulses[index].gradient_peak)
 
 
 def layout(
@@ -198,21 +209,20 @@ def layout(
         A gradient turns during a pulse, or entangled slices enclose no volume.
 
     """
-    profiles = profiles or Profiles()
+    profiles = profiles or Profiles(single=tolerance > TIGHT)
     quiet = _QUIET if tolerance > TIGHT else float(np.sqrt(tolerance))  # what |b| adds goes with its square
     directions = [_direction(rf, number) for number, rf in enumerate(pulses)]
     slabs = _distinct([direction for direction in directions if direction is not None])
     slab_of = [None if d is None else _match(d, slabs) for d in directions]
-    ranges = [
-        shifts_hz if slab is None else _offsets(rf, profiles.half_width_hz(rf, quiet))
-        for rf, slab in zip(pulses, slab_of, strict=True)
-    ]
-    bins = _bins(pulses, ranges, tolerance)
-    profile_bins = _bins(pulses, ranges, _COARSER * tolerance)
     found = []
     for number, direction in enumerate(slabs):
         members = tuple(index for index, slab in enumerate(slab_of) if slab == number)
         found.append(_slab(direction, members, [pulses[index] for index in members], voxel, quiet, profiles))
+    found_bins = [
+        _bins(rf, None if slab is None else found[slab], tolerance, shifts_hz, profiles)
+        for rf, slab in zip(pulses, slab_of, strict=True)
+    ]
+    bins, profile_bins = zip(*found_bins, strict=True)
     _, rest = _basis(slabs)
     unselected = tuple((d, UNSELECTED_M if voxel is None else voxel.along(d)) for d in rest)
     return arranged(
@@ -302,17 +312,6 @@ def _enclose(basis: Real, slabs: Sequence[Axis], shifts_hz: Real) -> list[Axis]:
     return found
 
 
-def _bins(pulses: Sequence[Rf], ranges: list[Real], tolerance: float) -> tuple[int, ...]:
-    return tuple(sufficient_bins(rf, offsets, tolerance) for rf, offsets in zip(pulses, ranges, strict=True))
-
-
-def gradient_offset(rf: Rf, points_m: Real, bins: int) -> Real:
-    """Return the offset in Hz at points (n, 3) in each bin: (n, 1) for a constant gradient, else (n, bins)."""
-    if has_constant_gradient(rf):
-        return np.asarray(points_m @ rf.gradient_hz_per_m.mean(axis=0))[:, None]
-    return np.asarray(points_m @ rebin(rf, bins)[1].T)
-
-
 def _direction(rf: Rf, number: int) -> Real | None:
     gradient = rf.gradient_hz_per_m
     mean = gradient[np.argmax(np.abs(gradient).sum(axis=1))]
@@ -344,11 +343,25 @@ def _played(rf: Rf, offsets_hz: Real) -> tuple[Complex, Complex]:
     if rf.b1_hz.size == 1:
         return hard(offsets_hz, rf.b1_hz, rf.duration_s)
     bins = min(rf.b1_hz.size, int(np.ceil(8 * np.abs(offsets_hz).max() * rf.duration_s)))
-    return whole(rf, offsets_hz + rf.offset_hz, np.zeros(1), bins)
+    steadily = replace(rf, gradient_hz_per_m=np.zeros((1, 3)))
+    return whole(steadily, offsets_hz + rf.offset_hz, np.zeros(1), bins)
 
 
-def _offsets(rf: Rf, half_width_hz: float) -> Real:
-    return rf.offset_hz + np.linspace(-1, 1, 65) * half_width_hz
+def _bins(
+    rf: Rf, slab: Axis | None, tolerance: float, shifts_hz: Real, profiles: Profiles
+) -> tuple[int, ...]:
+    """Return the bins for propagators and for profiles, over all of a slab; less is asked of what lies far outside."""
+    coarser = _COARSER * tolerance
+    if slab is None:
+        return profiles.bins(rf, shifts_hz, (tolerance, coarser))
+    ends = np.array([slab.low_m, slab.high_m]) * float(rf.gradient_peak @ slab.direction)
+    width = profiles.half_width_hz(rf, _QUIET)
+    offsets = np.linspace(-1, 1, 129) * max(width, float(np.abs(ends - rf.offset_hz).max()))
+    if slab.taper:
+        return profiles.bins(rf, rf.offset_hz + offsets, (tolerance, coarser))
+    inside = np.abs(offsets) < width
+    allowed = tuple(np.where(inside, most, _OUTSIDE * tolerance) for most in (tolerance, coarser))
+    return profiles.bins(rf, rf.offset_hz + offsets, allowed)
 
 
 def _slab(

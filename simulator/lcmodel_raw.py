@@ -4,7 +4,8 @@ The FID is in the sense of NIfTI-MRS, so nothing is conjugated. That is how the 
 challenge and of MARSS lie, how FID-A writes them (conjugated on the way out of its own, opposite sense), and what
 LCModel's own `.basis` of the former is the Fourier transform of. The format stores neither dwell time nor, for
 MakeBasis, a frequency: what is written here adds them in groups that a Fortran namelist reader passes over. TRAMP
-and VOLUME scale an FID as they scale a spectrum of a `.basis`.
+and VOLUME scale an FID as they scale a spectrum of a `.basis`; BRUKER says that it is conjugated, and SEQACQ that real
+and imaginary points alternate in time, which is refused (`MYDATA` in `LCModel.f`, BSD-3).
 """
 
 import re
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pulsespec.conventions import RECEIVER_PPM
+from pulsespec.conventions import RECEIVER_PPM, swap_sense
 from pulsespec.errors import DataError
 from pulsespec.files import atomic_directory
 from pulsespec.simulator.basis_facts import Given, known, needed
@@ -52,12 +53,12 @@ def read(path: Path, given: Given) -> SampledBasis:
 
 
 def parts(path: Path) -> tuple[str, dict[str, dict[str, str]], Complex]:
-    """Return the text before the first group, the namelist groups, and the numbers times TRAMP / VOLUME.
+    """Return the text before the first group, the namelist groups, and the FID times TRAMP / VOLUME.
 
     Raises
     ------
     DataError
-        The file has no group $NMID, or what follows the groups is not pairs of numbers.
+        The file has no group $NMID, what follows the groups is not pairs of numbers, or SEQACQ is set.
 
     """
     text = path.read_text(encoding="latin-1")
@@ -65,7 +66,15 @@ def parts(path: Path) -> tuple[str, dict[str, dict[str, str]], Complex]:
     if "NMID" not in groups:
         raise DataError(f"{path}: is not LCModel RAW (no $NMID)")
     scale = (_float(path, groups["NMID"], "TRAMP") or 1.0) / (_float(path, groups["NMID"], "VOLUME") or 1.0)
-    return text.split("$")[0], groups, _numbers(path, text[list(_GROUP.finditer(text))[-1].end() :]) * scale
+    if _is_true(groups["NMID"], "SEQACQ"):
+        raise DataError(f"{path}: SEQACQ is true, real and imaginary points in turn: not read")
+    fid = _numbers(path, text[list(_GROUP.finditer(text))[-1].end() :]) * scale
+    return text.split("$")[0], groups, swap_sense(fid) if _is_true(groups["NMID"], "BRUKER") else fid
+
+
+def _is_true(group: Mapping[str, str], key: str) -> bool:
+    """Return a Fortran logical: T, .T., TRUE or .TRUE."""
+    return group.get(key, "").strip().lstrip(".").upper().startswith("T")
 
 
 def frequency_and_echo(

@@ -50,7 +50,7 @@ class Misfits:
     shifts: float = 1.0
     """Of molecules and multiplets."""
     macromolecules: float = 1.0
-    """Places, widths and areas of a published model; with 0 they are the components that the basis of the fit has."""
+    """Places, widths and areas of the peaks; with 0 they are as published."""
 
     def __post_init__(self) -> None:
         """Check ranges."""

@@ -39,10 +39,15 @@ def order_tables(layout: Layout, shifts_hz: Real) -> list[Table]:
     """Return the table of each pulse of a layout, at some shifts."""
     largest = _largest_orders(layout)
     first_late = next((index for index, order in enumerate(largest) if order > 1), len(largest))
-    return [
-        (_selective if axes else _unselective)(layout, index, shifts_hz, index >= first_late, order)
-        for index, (axes, order) in enumerate(zip(layout.axes_of, largest, strict=True))
-    ]
+    made: dict[tuple[object, ...], Table] = {}  # equal pulses have one table
+    found = []
+    for index, (axes, order) in enumerate(zip(layout.axes_of, largest, strict=True)):
+        rf, late = layout.pulses[index], index >= first_late
+        key = (rf.key, rf.offset_hz, rf.gradient_peak.tobytes(), late, order)
+        if key not in made:
+            made[key] = (_selective if axes else _unselective)(layout, index, shifts_hz, late, order)
+        found.append(made[key])
+    return found
 
 
 def _largest_orders(layout: Layout) -> list[int]:

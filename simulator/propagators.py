@@ -27,16 +27,21 @@ from numpy.typing import NDArray
 
 from pulsespec.errors import InputError
 from pulsespec.simulator.blocks import Rf
+from pulsespec.simulator.clusters import division, joined
 from pulsespec.simulator.operators import (
     IMAGINARY_PRODUCTS,
     REAL_PRODUCTS,
     Operators,
+    operators,
     product_representation,
 )
 from pulsespec.simulator.rotations import (
     Rotation,
-    rebin,
+    binned,
+    offsets,
     relative,
+    space,
+    steady,
     trajectory,
     vector_elements,
 )
@@ -44,11 +49,9 @@ from pulsespec.simulator.rotations import (
 Complex = NDArray[np.complex128]
 Real = NDArray[np.float64]
 
-_PHASE_PER_STEP = {False: 0.2, True: 0.1}
+_PHASE_PER_STEP = {False: 0.25, True: 0.1}
 _CYCLES_PER_STEP = {False: 0.30, True: 0.08}
 _NODES_PER_STEP = {False: 8, True: 16}
-_MIRRORED = 1e-5
-"""Largest difference of a pulse from its mirror image, over its peak, that counts as none: a file has six digits."""
 
 
 @dataclass(frozen=True)
@@ -144,10 +147,9 @@ def pulse_propagators(
     j_hz
         Couplings, symmetric; shape (n_spins, n_spins).
     gradient_hz
-        Offset that the gradient adds at each position, constant or in each of `bins`; shape
-        (n_positions, 1) or (n_positions, bins).
+        Offset that the gradient adds at each position when it is at its peak; shape (n_positions,).
     bins
-        Least number of intervals of constant B1.
+        Least number of intervals in which B1 and gradient are taken by their moments.
     accuracy
         Step lengths, precision and whose arrays.
 
@@ -157,47 +159,88 @@ def pulse_propagators(
 
     """
     library = load_library(accuracy.library)
-    halved = gradient_hz.shape[-1] == 1 and is_mirrored(rf)
-    pairs = tuple((i, k) for i, k in system.pairs if j_hz[i, k])
+    parted = None
+    if system.basis is None:
+        parted = division(system.spins, j_hz, rf.duration_s, accuracy.tolerance)
+    every = tuple(range(len(system.spins)))
+    clusters = [
+        _Cluster(system if parted is None else operators(tuple(system.spins[i] for i in spins)), spins, j_hz)
+        for spins in ((every,) if parted is None else parted.clusters)
+    ]
+    halves = 2 if rf.has_constant_gradient and rf.is_mirrored else 1
+    path, steps = _path(clusters, rf, shift_hz, gradient_hz, bins, accuracy, halves)
+    found = [_played(cluster, path, rf, steps, accuracy, halves) for cluster in clusters]
+    return library.fetch(found[0] if parted is None else joined(parted, *found))
+
+
+class _Cluster:
+    """Some spins of a system."""
+
+    def __init__(self, system: Operators, spins: tuple[int, ...], j_hz: Real) -> None:
+        self.system, self.spins = system, spins
+        self.j_hz = j_hz[np.ix_(spins, spins)]
+        self.pairs = tuple((i, k) for i, k in system.pairs if self.j_hz[i, k])
+
+
+def _steps(cluster: _Cluster, rf: Rf, shift_hz: Real, accuracy: Accuracy) -> int:
+    strength = cluster.system.strength(cluster.j_hz)
+    return coupling_steps(rf, shift_hz[list(cluster.spins)], cluster.j_hz, strength, accuracy)
+
+
+def _path(
+    clusters: list[_Cluster],
+    rf: Rf,
+    shift_hz: Real,
+    gradient_hz: Real,
+    bins: int,
+    accuracy: Accuracy,
+    halves: int,
+) -> tuple[Rotation, int]:
+    """Return the rotations of all spins, (n_spins, n_positions, nodes), and the steps that suit all clusters.
+
+    They are those of the first half of a pulse where its second is its mirror image.
+    """
     steps, per_step = 1, 2
-    if pairs:
-        steps = coupling_steps(rf, shift_hz, j_hz, system.strength(j_hz), accuracy)
+    if any(cluster.pairs for cluster in clusters):
+        steps = max(_steps(cluster, rf, shift_hz, accuracy) for cluster in clusters)
         per_step = max(_NODES_PER_STEP[accuracy.tight], 2 * int(np.ceil(_nodes(rf, accuracy) / steps / 2)))
-        steps = int(np.ceil(steps / 2)) if halved else steps
-    if gradient_hz.shape[-1] > 1:  # bins are then a power of two, and nodes should divide them
-        steps, per_step = (2 ** int(np.ceil(np.log2(number))) for number in (steps, per_step))
-    parts = 2 if halved else 1
-    bins, gradient_hz = _divide(rf, gradient_hz, bins, parts * steps * per_step, accuracy)
-    b1_hz, _ = rebin(rf, bins)
-    if halved:
-        b1_hz = (b1_hz[: bins // 2] + b1_hz[: bins // 2 - 1 : -1]) / 2
-    offset_hz = (shift_hz - rf.offset_hz)[:, None, None] + gradient_hz
-    path = trajectory(library.array(offset_hz), library.array(b1_hz), rf.duration_s / bins, steps * per_step)
-    u = _rotated(system, path, accuracy)
-    if pairs:
-        u = u @ _coupling(system, path, pairs, j_hz, rf.duration_s / parts, steps, accuracy)
-    found = library.fetch(u)
-    if halved:
-        phase = np.exp(1j * np.angle(rf.b1_hz.sum()) * system.m).astype(found.dtype)
-        turn = phase.conj()[:, None] * phase  # exp(-i phase Fz) and back: where B1 is real
-        found = (found / turn).swapaxes(-1, -2) @ (found / turn) * turn
-    carrier = np.exp(-2j * np.pi * rf.offset_hz * rf.duration_s * system.m)
-    return np.asarray(carrier.astype(found.dtype)[:, None] * found)
+        steps = int(np.ceil(steps / halves))
+    nodes = steps * per_step
+    bins = halves * nodes * int(np.ceil(bins / (halves * nodes)))
+    step_s = rf.duration_s / bins
+    mean, moment = binned(rf.b1_hz, bins)
+    if halves == 2:
+        mean = (mean[: bins // 2] + mean[: bins // 2 - 1 : -1]) / 2
+        moment = (moment[: bins // 2] - moment[: bins // 2 - 1 : -1]) / 2
+    library = load_library(accuracy.library)
+    still = np.broadcast_to((shift_hz - rf.offset_hz)[:, None], (len(shift_hz), len(gradient_hz)))
+    mean, moment, *offset = map(library.array, (mean, moment, *offsets(rf, still, gradient_hz, bins)))
+    path = trajectory(*steady((offset[0], offset[1]), (mean, moment), step_s), step_s, nodes)
+    kind = getattr(library.xp, accuracy.dtype.__name__)
+    return (library.xp.astype(path[0], kind), library.xp.astype(path[1], kind)), steps
 
 
-def is_mirrored(rf: Rf) -> bool:
-    """Return whether a pulse has one phase and is the same backwards."""
-    peak = float(np.abs(rf.b1_hz).max())
-    across = (rf.b1_hz * np.exp(-1j * np.angle(rf.b1_hz.sum()))).imag
-    backwards = np.abs(rf.b1_hz - rf.b1_hz[::-1]).max()
-    return bool(abs(rf.b1_hz.sum()) > 0 and max(np.abs(across).max(), backwards) < _MIRRORED * peak)
+def _played(cluster: _Cluster, path: Rotation, rf: Rf, steps: int, accuracy: Accuracy, halves: int) -> Any:
+    """Return the propagators of a cluster from the rotations of all spins; shape (n_positions, dim, dim)."""
+    xp, system = space(*path), cluster.system
+    if len(cluster.spins) < path[0].shape[0]:
+        path = _taken(path, cluster.spins)
+    u = _rotated(system, path)
+    if cluster.pairs:
+        u = u @ _coupling(cluster, path, rf.duration_s / halves, steps, accuracy)
+    carrier = np.exp(-2j * np.pi * rf.offset_hz * rf.duration_s * system.m)[:, None]
+    library = load_library(accuracy.library)
+    if halves == 1:
+        return library.array(carrier.astype(accuracy.dtype)) * u if rf.offset_hz else u
+    phase = np.exp(1j * np.angle(rf.b1_hz.sum()) * system.m)
+    turn = phase.conj()[:, None] * phase  # exp(-i phase Fz) and back: where B1 is real
+    real = u * library.array(turn.conj().astype(accuracy.dtype))
+    return xp.matrix_transpose(real) @ real * library.array((carrier * turn).astype(accuracy.dtype))
 
 
-def _rotated(system: Operators, path: Rotation, accuracy: Accuracy) -> Any:
+def _rotated(system: Operators, path: Rotation) -> Any:
     """Return the rotation of the whole system at the end of its path; shape (n_positions, dimension, dimension)."""
-    xp = array_api_compat.array_namespace(*path)
-    last: Any = product_representation(system.spins, path[0][..., -1], path[1][..., -1])
-    return system.inside(xp.astype(last, getattr(xp, accuracy.dtype.__name__)))
+    return system.inside(product_representation(system.spins, path[0][..., -1], path[1][..., -1]))
 
 
 def _nodes(rf: Rf, accuracy: Accuracy) -> int:
@@ -206,77 +249,50 @@ def _nodes(rf: Rf, accuracy: Accuracy) -> int:
     return int(np.ceil(2 * np.pi * turns / (0.2 if accuracy.tight else 0.4)))
 
 
-def _divide(rf: Rf, gradient_hz: Real, bins: int, nodes: int, accuracy: Accuracy) -> tuple[int, Real]:
-    """Return bins that `nodes` divides; samples are cut into equal parts where averages would not do."""
-    played = rf.b1_hz.size if gradient_hz.shape[-1] == 1 else gradient_hz.shape[-1]
-    if gradient_hz.shape[-1] == 1 and not accuracy.tight:
-        return nodes * int(np.ceil(bins / nodes)), gradient_hz
-    repeats = nodes // int(np.gcd(played, nodes))
-    if gradient_hz.shape[-1] > 1:
-        gradient_hz = np.repeat(gradient_hz, repeats, axis=-1)
-    return played * repeats, gradient_hz
-
-
-def _coupling(
-    system: Operators,
-    path: Rotation,
-    pairs: tuple[tuple[int, int], ...],
-    j_hz: Real,
-    duration_s: float,
-    steps: int,
-    accuracy: Accuracy,
-) -> Any:
+def _coupling(cluster: _Cluster, path: Rotation, duration_s: float, steps: int, accuracy: Accuracy) -> Any:
     """Return what the coupling adds to the rotations of a path; shape (n_positions, dimension, dimension)."""
-    xp = array_api_compat.array_namespace(*path)
-    real, imaginary = (
-        xp.stack(parts, axis=-1)
-        for parts in zip(
-            *[_moments(path, i, k, j_hz[i, k], duration_s, steps) for i, k in pairs], strict=True
-        )
-    )
-    size, shape = system.dimension, real.shape[:3]
-    where = array_api_compat.device(path[0])
-    single = xp.float64 if accuracy.tight else xp.float32
-    h0, h1 = (
-        xp.astype(
-            xp.reshape(
-                _times(real[order, ...], system.bilinear(pairs)[0], single, where)
-                + 1j * _times(imaginary[order, ...], system.bilinear(pairs)[1], single, where),
-                (*shape[1:], size, size),
-            ),
-            getattr(xp, accuracy.dtype.__name__),
-        )
-        for order in range(2)
-    )
+    h0, h1 = _moments(cluster, path, duration_s, steps, accuracy)
+    xp = space(h0)
     cross = h0 @ h1
-    factors = _exponential(cross - xp.conj(xp.matrix_transpose(cross)) - 1j * h0, accuracy)
-    return reduce(lambda before, step: factors[step, ...] @ before, range(1, shape[1]), factors[0, ...])
+    cross -= xp.conj(xp.matrix_transpose(cross))
+    h0 *= -1j
+    cross += h0
+    factors = _exponential(cross, accuracy)
+    return reduce(lambda before, step: factors[step, ...] @ before, range(1, steps), factors[0, ...])
 
 
-def _times(moments: Any, products: Real, dtype: Any, where: Any) -> Any:
-    """Return sums of products of operators: (steps, n_positions, kinds, n_pairs) to (steps, n_positions, n**2)."""
-    xp = array_api_compat.array_namespace(moments)
-    flat = xp.reshape(xp.matrix_transpose(moments), (*moments.shape[:2], -1))
-    return xp.astype(flat, dtype) @ xp.asarray(products, dtype=dtype, device=where)
-
-
-def _moments(path: Rotation, i: int, k: int, j_hz: float, duration_s: float, steps: int) -> tuple[Any, Any]:
-    """Return B0 and B1 of one pair in each step in rad, for products that are real and imaginary.
-
-    Shapes (2, steps, n_positions, 5) and (2, steps, n_positions, 4).
-    """
-    xp = array_api_compat.array_namespace(*path)
-    pair = relative((path[0][i, ...], path[1][i, ...]), (path[0][k, ...], path[1][k, ...]))
-    weights = _simpson(pair[0].shape[-1], steps) * (2 * np.pi * j_hz * duration_s / steps)
-    onto = xp.asarray(weights, device=array_api_compat.device(pair[0]))
+def _moments(
+    cluster: _Cluster, path: Rotation, duration_s: float, steps: int, accuracy: Accuracy
+) -> tuple[Any, Any]:
+    """Return B0 and B1 of the coupling in each step in rad; shapes (steps, n_positions, dimension, dimension)."""
+    xp = space(*path)
+    ones, others = zip(*cluster.pairs, strict=True)
+    pair = relative(_taken(path, ones), _taken(path, others))
     elements = vector_elements(pair)
+    real_type = xp.float64 if accuracy.tight else xp.float32
+    where = array_api_compat.device(pair[0])
+    angle = [2 * np.pi * cluster.j_hz[one] * duration_s / steps for one in cluster.pairs]
+    onto = xp.asarray(_simpson(pair[0].shape[-1], steps), dtype=real_type, device=where)
 
-    def integrated(which: tuple[int, ...]) -> Any:
-        values = xp.stack([elements[number] for number in which], axis=-2) @ onto
-        by_step = xp.reshape(values, (*values.shape[:-1], 2, steps))
-        return xp.permute_dims(by_step, (2, 3, 0, 1))
+    def integrated(which: tuple[int, ...], products: Real) -> Any:
+        values = xp.stack([elements[number] for number in which], axis=1) @ onto
+        values = values * xp.asarray(np.array(angle)[:, None, None, None], dtype=real_type, device=where)
+        pairs, kinds, n, _ = values.shape  # to 2, steps, n_positions, pairs and kinds
+        values = xp.permute_dims(xp.reshape(values, (pairs, kinds, n, 2, steps)), (3, 4, 2, 0, 1))
+        flat = xp.reshape(values, (2, steps * n, pairs * kinds))
+        return flat @ xp.asarray(products, dtype=real_type, device=where)
 
-    return integrated(REAL_PRODUCTS), integrated(IMAGINARY_PRODUCTS)
+    real, imaginary = cluster.system.bilinear(cluster.pairs)
+    both = 1j * integrated(IMAGINARY_PRODUCTS, imaginary)
+    both += integrated(REAL_PRODUCTS, real)
+    both = xp.reshape(both, (2, steps, -1, cluster.system.dimension, cluster.system.dimension))
+    return both[0, ...], both[1, ...]
+
+
+def _taken(path: Rotation, spins: tuple[int, ...]) -> Rotation:
+    xp = space(*path)
+    rows = xp.asarray(np.array(spins), device=array_api_compat.device(path[0]))
+    return xp.take(path[0], rows, axis=0), xp.take(path[1], rows, axis=0)
 
 
 def _simpson(nodes: int, steps: int) -> Real:
@@ -294,11 +310,17 @@ def _simpson(nodes: int, steps: int) -> Real:
 
 def _exponential(x: Any, accuracy: Accuracy) -> Any:
     """Return exp(x) of small matrices by its Taylor series, to degree 4 or (tight) 8."""
-    xp = array_api_compat.array_namespace(x)
+    xp = space(x)
     identity = xp.eye(x.shape[-1], dtype=x.dtype, device=array_api_compat.device(x))
     square = x @ x
     if not accuracy.tight:
-        return identity + x + square @ (square / 24 + x / 6 + identity / 2)
+        found = square @ (square + 4 * x)
+        found /= 24
+        square /= 2
+        found += square
+        found += x
+        found += identity
+        return found
     low = identity + x + square / 2 + (x @ square) / 6
     fourth = square @ square
     high = identity / 24 + x / 120 + square / 720 + (x @ square) / 5040 + fourth / 40320

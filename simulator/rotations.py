@@ -5,8 +5,10 @@ as the pair (a, b). The Hamiltonian is 2 pi (offset Iz + Re(b1) Ix + Im(b1) Iy),
 What is played at many positions takes arrays of any library that keeps to the array API standard.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
+import array_api_compat.numpy
 import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
@@ -17,15 +19,25 @@ Complex = NDArray[np.complex128]
 Real = NDArray[np.float64]
 Rotation = tuple[Any, Any]
 """(a, b): arrays of one shape and one library."""
+Moments = tuple[Any, Any]
+"""Mean and first moment in each bin of a pulse."""
 
-_CONSTANT_HZ_PER_M = 0.1
+_FEWEST_BINS, _MOST_BINS = 16, 4
+"""Bins of a pulse: the fewest that are tried, and the most over its samples."""
+_AT_ONCE = 2**17
+"""Bins of all positions that are turned at once, so that they stay near to the processor."""
 _SMALL = 0.25
 """Square of half a rotation's angle below which its Taylor series, to degree 8 or 9, is exact to 1e-13."""
 
 
+def space(*arrays: Any) -> Any:
+    """Return the namespace of some arrays of one library: at once for those of numpy."""
+    return array_api_compat.numpy if type(arrays[0]) is np.ndarray else array_namespace(*arrays)
+
+
 def hard(offset_hz: Any, b1_hz: Any, time_s: float) -> Rotation:
     """Return the rotation under a constant offset and B1, both in Hz and broadcast together."""
-    xp = array_namespace(offset_hz, b1_hz)
+    xp = space(offset_hz, b1_hz)
     square = (np.pi * time_s) ** 2 * (offset_hz**2 + xp.real(b1_hz * xp.conj(b1_hz)))
     if float(xp.max(square)) < _SMALL:
         cosine = 1 - square / 2 * (1 - square / 12 * (1 - square / 30 * (1 - square / 56)))
@@ -40,7 +52,7 @@ def hard(offset_hz: Any, b1_hz: Any, time_s: float) -> Rotation:
 
 def after(second: Rotation, first: Rotation) -> Rotation:
     """Return the rotation that is `first`, then `second`."""
-    xp = array_namespace(*second, *first)
+    xp = space(*second, *first)
     (a2, b2), (a1, b1) = second, first
     return a2 * a1 - xp.conj(b2) * b1, b2 * a1 + xp.conj(a2) * b1
 
@@ -53,21 +65,21 @@ def about_z(angle: Real | float) -> Rotation:
 
 def relative(first: Rotation, second: Rotation) -> Rotation:
     """Return first^-1 second: the rotation that leads from the frame of one spin to that of another."""
-    xp = array_namespace(*first, *second)
+    xp = space(*first, *second)
     (a1, b1), (a2, b2) = first, second
     return xp.conj(a1) * a2 + xp.conj(b1) * b2, a1 * b2 - b1 * a2
 
 
 def vector_matrix(rotation: Rotation) -> Real:
     """Return O of shape (..., 3, 3) with U^-1 I_a U = sum_b O[a, b] I_b."""
-    xp = array_namespace(*rotation)
+    xp = space(*rotation)
     elements = vector_elements(rotation)
     return np.asarray(xp.stack([xp.stack(elements[k : k + 3], axis=-1) for k in (0, 3, 6)], axis=-2))
 
 
 def vector_elements(rotation: Rotation) -> list[Any]:
     """Return the nine elements of `vector_matrix`, row by row, each of the rotation's shape."""
-    xp = array_namespace(*rotation)
+    xp = space(*rotation)
     a, b = rotation
     p, q, r, s = a * a, b * b, a * b, xp.conj(a) * b
     return [
@@ -93,23 +105,39 @@ def order_matrix(rotation: Rotation) -> Complex:
     return np.stack([np.stack(column, axis=-1) for column in columns], axis=-1)
 
 
-def rebin(rf: Rf, bins: int) -> tuple[Complex, Real]:
-    """Return B1 averaged over `bins` equal intervals, shape (bins,), and the gradient there, (bins, 3)."""
-    if bins == rf.b1_hz.size:
-        return rf.b1_hz, rf.gradient_hz_per_m
-    edges = np.linspace(0.0, rf.b1_hz.size, bins + 1)
+def binned(values: NDArray[Any], bins: int) -> Moments:
+    """Return mean and first moment, in each of `bins` equal intervals, of what is constant over equal parts of a pulse.
 
-    def average(values: NDArray[np.generic]) -> NDArray[np.generic]:
-        total = np.concatenate([[0.0], np.cumsum(values)])
-        knots = np.arange(total.size)
-        if np.iscomplexobj(total):
-            at = np.interp(edges, knots, total.real) + 1j * np.interp(edges, knots, total.imag)
-        else:
-            at = np.interp(edges, knots, total)
-        return np.asarray(np.diff(at) * bins / rf.b1_hz.size)
+    `values` has shape (..., n_parts), both results (..., bins). The first moment is the integral of values times time
+    from the middle of the bin, over the square of its length.
+    """
+    parts = values.shape[-1]
+    if bins == parts:
+        return values, np.zeros_like(values)
+    edges = np.linspace(0.0, parts, bins + 1)
+    part = np.minimum(edges.astype(int), parts - 1)
+    inside = values[..., part]
+    none = np.zeros_like(values[..., :1])
+    area, moment = (
+        np.concatenate([none, np.cumsum(each, axis=-1)], axis=-1)[..., part]
+        for each in (values, values * (np.arange(parts) + 0.5))
+    )
+    area = np.diff(area + inside * (edges - part))
+    moment = np.diff(moment + inside * (edges**2 - part**2) / 2)
+    width, middle = parts / bins, (edges[1:] + edges[:-1]) / 2
+    return area / width, (moment - middle * area) / width**2
 
-    gradient = np.stack([average(rf.gradient_hz_per_m[:, axis]) for axis in range(3)], axis=1)
-    return np.asarray(average(rf.b1_hz)), gradient
+
+def steady(offset_hz: Moments, b1_hz: Moments, step_s: float) -> tuple[Any, Any]:
+    """Return the constant offset and B1 that turn as changing ones do in a bin of length `step_s`, from their moments.
+
+    It is the Magnus expansion to fourth order, whose commutator is a cross product of the two moments.
+    """
+    xp = space(b1_hz[0])
+    (offset, offset_moment), (b1, b1_moment) = offset_hz, b1_hz
+    angle = 2 * np.pi * step_s
+    beside = 1j * angle * (b1 * offset_moment - offset * b1_moment)
+    return offset - angle * xp.imag(xp.conj(b1) * b1_moment), b1 + beside
 
 
 def trajectory(offset_hz: Any, b1_hz: Any, step_s: float, nodes: int) -> Rotation:
@@ -121,7 +149,7 @@ def trajectory(offset_hz: Any, b1_hz: Any, step_s: float, nodes: int) -> Rotatio
         Offset from the pulse's carrier: shift and gradient together; shape (..., bins), or (..., 1) where it
         is constant.
     b1_hz
-        B1 in each bin, `nodes` times a whole number of them; shape (bins,).
+        B1 in each bin, `nodes` times a whole number of them; shape (..., bins).
     step_s
         Length of a bin.
     nodes
@@ -133,7 +161,7 @@ def trajectory(offset_hz: Any, b1_hz: Any, step_s: float, nodes: int) -> Rotatio
     turns with the pulse's carrier and coincides with the receiver's at the start of the pulse.
 
     """
-    xp = array_namespace(offset_hz, b1_hz)
+    xp = space(offset_hz, b1_hz)
     a, b = hard(offset_hz, b1_hz, step_s)
     shape = (*a.shape[:-1], nodes, a.shape[-1] // nodes)
     parts = _joined((xp.reshape(a, shape), xp.reshape(b, shape)))
@@ -144,7 +172,7 @@ def trajectory(offset_hz: Any, b1_hz: Any, step_s: float, nodes: int) -> Rotatio
 
 def _joined(parts: Rotation) -> Rotation:
     """Return the rotation that all along the last axis make together, in pairs; shape (..., 1)."""
-    xp = array_namespace(*parts)
+    xp = space(*parts)
     while (n := parts[0].shape[-1]) > 1:
         even = n - n % 2
         first = (parts[0][..., 0:even:2], parts[1][..., 0:even:2])
@@ -161,7 +189,7 @@ def _joined(parts: Rotation) -> Rotation:
 
 def _running(parts: Rotation) -> Rotation:
     """Return, at each place of the last axis, the rotation that all up to it make together."""
-    xp = array_namespace(*parts)
+    xp = space(*parts)
     reach = 1
     while reach < parts[0].shape[-1]:
         later = (parts[0][..., reach:], parts[1][..., reach:])
@@ -175,7 +203,7 @@ def _running(parts: Rotation) -> Rotation:
     return parts
 
 
-def whole(rf: Rf, offset_hz: Any, gradient_hz: Any, bins: int) -> Rotation:
+def whole(rf: Rf, offset_hz: Any, gradient_hz: Any, bins: int, single: bool = False) -> Rotation:
     """Return the rotation by a whole pulse in the receiver's frame; shape (...).
 
     Parameters
@@ -185,50 +213,66 @@ def whole(rf: Rf, offset_hz: Any, gradient_hz: Any, bins: int) -> Rotation:
     offset_hz
         Shift of each spin from the receiver's reference, downfield positive; shape (...).
     gradient_hz
-        Offset that the gradient adds in each bin; broadcasts against (..., bins).
+        Offset that the gradient adds at its peak, which it follows; broadcasts against `offset_hz`.
     bins
-        Intervals of constant B1.
+        Intervals in which B1 and gradient are taken by their mean and first moment.
+    single
+        Whether single precision will do: it loses about 1e-6 over a pulse.
 
     """
-    b1_hz, _ = rebin(rf, bins)
-    total = (np.asarray(offset_hz) - rf.offset_hz)[..., None] + gradient_hz
-    a, b = trajectory(total, b1_hz, rf.duration_s / bins, 1)
+    at = np.broadcast_arrays(offset_hz, gradient_hz)
+    rows = max(1, _AT_ONCE // bins)
+    if at[0].ndim == 1 and at[0].size > rows:
+        cuts = [slice(start, start + rows) for start in range(0, at[0].size, rows)]
+        parts = [whole(rf, at[0][cut], at[1][cut], bins, single) for cut in cuts]
+        return np.concatenate([a for a, _ in parts]), np.concatenate([b for _, b in parts])
+    step_s = rf.duration_s / bins
+    offset = offsets(rf, at[0] - rf.offset_hz, at[1], bins)
+    fields = steady(rounded(offset, single), rounded(binned(rf.b1_hz, bins), single), step_s)
+    a, b = trajectory(*fields, step_s, 1)
+    if not rf.offset_hz:
+        return a[..., -1], b[..., -1]
     return after(about_z(2 * np.pi * rf.offset_hz * rf.duration_s), (a[..., -1], b[..., -1]))
 
 
-def sufficient_bins(rf: Rf, offsets_hz: Real, tolerance: float) -> int:
-    """Return the number of bins at which no rotation at `offsets_hz` is off by more than `tolerance`.
+def rounded(moments: Moments, single: bool) -> Moments:
+    """Return moments in single or in double precision."""
+    if not single:
+        return moments
+    kind = np.complex64 if np.iscomplexobj(moments[0]) else np.float32
+    return moments[0].astype(kind), moments[1].astype(kind)
 
-    Averaging B1 over a bin is of second order, so a third of the change on doubling is the error. Where the gradient
+
+def offsets(rf: Rf, offset_hz: Real, gradient_hz: Real, bins: int) -> Moments:
+    """Return the moments of a constant offset and of one that follows the gradient from its peak; shape (..., bins).
+
+    The mean of what is constant has shape (..., 1), and its moment is 0.
+    """
+    shape = rf.gradient_shape
+    if shape is None:
+        return (offset_hz + gradient_hz)[..., None], np.zeros(1)
+    mean, moment = binned(shape, bins)
+    return offset_hz[..., None] + gradient_hz[..., None] * mean, gradient_hz[..., None] * moment
+
+
+def sufficient_bins(
+    rf: Rf, offsets_hz: Real, allowed: Sequence[Real | float], single: bool = False
+) -> tuple[int, ...]:
+    """Return the numbers of bins at which no rotation is off by more than each of what is allowed at `offsets_hz`.
+
+    The error is of fourth order, so that the change on doubling the bins is that of the fewer. Where the gradient
     changes during the pulse, the offsets are those at its peak, and follow it.
     """
-
-    def rotations(bins: int) -> Rotation:
-        modulation = gradient_shape(rf, bins)
-        if modulation is None:
-            return whole(rf, offsets_hz, np.zeros(1), bins)
-        return whole(rf, np.zeros(1), offsets_hz[:, None] * modulation, bins)
-
-    bins = min(32, rf.b1_hz.size)
-    now = rotations(bins)
-    while bins < 2 * rf.b1_hz.size:
-        finer = rotations(2 * bins)
-        bins *= 2
-        if max(np.abs(now[0] - finer[0]).max(), np.abs(now[1] - finer[1]).max()) < 3 * tolerance:
-            break
-        now = finer
-    return bins
-
-
-def has_constant_gradient(rf: Rf) -> bool:
-    """Return whether the gradient stays the same during a pulse."""
-    return bool(np.ptp(rf.gradient_hz_per_m, axis=0).max() < _CONSTANT_HZ_PER_M)
-
-
-def gradient_shape(rf: Rf, bins: int) -> Real | None:
-    """Return the gradient in each bin over its peak, signed along its direction there; `None` where it is constant."""
-    if has_constant_gradient(rf):
-        return None
-    gradient = rebin(rf, bins)[1]
-    peak = gradient[int(np.argmax(np.abs(gradient).sum(axis=1)))]
-    return np.asarray(gradient @ peak / (peak @ peak))
+    still = np.zeros_like(offsets_hz)
+    at = (offsets_hz, still) if rf.has_constant_gradient else (still, offsets_hz)
+    bins = min(_FEWEST_BINS, rf.b1_hz.size)
+    found: dict[int, int] = {}
+    now = whole(rf, *at, bins, single)
+    while len(found) < len(allowed):
+        finer = whole(rf, *at, 2 * bins, single)
+        change = np.maximum(np.abs(now[0] - finer[0]), np.abs(now[1] - finer[1]))
+        for number, most in enumerate(allowed):
+            if np.all(change < most) or bins > _MOST_BINS * rf.b1_hz.size:
+                found.setdefault(number, bins)
+        bins, now = 2 * bins, finer
+    return tuple(found[number] for number in range(len(allowed)))

@@ -121,7 +121,7 @@ def _step(found: Layout, slab: Axis, pathway: Orders, tolerance: float) -> float
         at = slab.low_m + (np.arange(n) + 0.5 + moved) * slab.extent_m / n
         return float(np.abs(slab.density(n) @ _profile(found, slab, pathway, at) / n))
 
-    exact = integral(max(_FINE, 4 * int(slab.extent_m / slab.step_m)), 0.0)
+    exact = integral(max(_FINE // 4, 4 * int(slab.extent_m / slab.step_m)), 0.0)
     for n in _STEPS:
         errors: Sequence[float] = [abs(integral(n, moved) / exact - 1) for moved in (0.0, 0.25, 0.5)]
         if max(errors) < 3 * tolerance:

@@ -17,7 +17,7 @@ from pulsespec.simulator.basis import Basis, Lines, merge_lines
 from pulsespec.simulator.engine import Made, Plan, simulate_system
 from pulsespec.simulator.equivalence import reduce_system
 from pulsespec.simulator.fsl_mrs_sequence import read_sequence
-from pulsespec.simulator.geometry import Layout, Profiles, layout
+from pulsespec.simulator.geometry import TIGHT, Layout, Profiles, layout
 from pulsespec.simulator.pathways import Selection, select_pathways
 from pulsespec.simulator.propagators import Accuracy
 from pulsespec.simulator.relaxation import ANY, NONE, WATER, Relaxation, relaxation_of, require_times
@@ -32,7 +32,7 @@ DEFAULT_TOLERANCE = 1e-4
 WATER_PPM = 4.65
 """Chemical shift of water at body temperature (Hindman 1966, doi:10.1063/1.1726676, at 37 degrees)."""
 
-_ENGINE = 3
+_ENGINE = 4
 """Version of the engine: part of the key under which bases are kept."""
 _MERGE_HZ = 0.01
 _SHIFT_RANGE_PPM = (0.8, 5.4)
@@ -206,7 +206,7 @@ class _Found:
 def _found(
     path: Path, timeline: Timeline, metabolites: Mapping[str, Metabolite], settings: Settings, jobs: int
 ) -> _Found:
-    profiles = Profiles()
+    profiles = Profiles(single=settings.tolerance > TIGHT)
     planned = [
         _Planned(
             condition, factor, scale, weight, _plans(path, timeline, condition, scale, settings, profiles)
@@ -343,7 +343,7 @@ def plan_shots(
 
     They are right for spins whose shifts are in the range. Raises `SequenceError` where no signal is left.
     """
-    profiles = profiles or Profiles()
+    profiles = profiles or Profiles(single=settings.tolerance > TIGHT)
     shifts = (np.linspace(*range_ppm, 24) - timeline.reference_ppm) * timeline.f0_hz * 1e-6
     accuracy = Accuracy(settings.tolerance, settings.arrays)
 
@@ -506,6 +506,7 @@ def amplitude_of_singlet(
     """
     timeline = read_sequence(path, f0_hz)
     if not water_reference:
-        return _singlet(_plans(path, timeline, condition, 1.0, Settings(), Profiles()), offset_hz)
+        plans = _plans(path, timeline, condition, 1.0, Settings(), Profiles(single=True))
+        return _singlet(plans, offset_hz)
     shots = timeline.select(water_reference=True)
     return _singlet(plan_shots(path, timeline, shots, Settings()), offset_hz)

@@ -190,8 +190,8 @@ def _broad(stage: Stage, amounts: Real, misfits: Misfits, rng: np.random.Generat
     """Return macromolecules without the line of the field; shape (samples,)."""
     scene, n = stage.scene, len(stage.names)
     scaled = (amounts * scene.weights(scene.t2_s))[n:]
-    if misfits.macromolecules == 0 or not scaled.size:
-        return np.asarray(scaled @ scene.fids[n:])
+    if not scaled.size:
+        return np.zeros(scene.samples, dtype=complex)
     model, size = stage.ranges.broad_model, misfits.macromolecules
     peaks = macromolecules(rng, scene.time_s, scene.f0_hz, scene.reference_ppm, model, size)
     return np.asarray(scaled[0] * peaks)

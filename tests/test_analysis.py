@@ -59,8 +59,8 @@ def test_run_brings_back_what_was_put_in(raw, press, tmp_path):
     names = [*TRUTH, "Lac"]
     made = analysis.run([raw], out, sequence=press, metabolites=names)
     assert {path.name for path in out.iterdir()} == {
-        "concentrations.tsv", "result.json", "spectrum.nii.gz", "fit.nii.gz", "report.html", "report.pdf", "basis.h5",
-        "sequence.seq",
+        "concentrations.tsv", "result.json", "spectrum.nii.gz", "report.html", "basis.h5", "sequence.seq",
+        "constants.toml", "fit.nii.gz", "report.pdf",
     }  # fmt: skip
     rows = {row["metabolite"]: row for row in read_table(out / "concentrations.tsv")}
     assert set(rows) >= {"tNAA", "tCr", "tCho", "Glx"}

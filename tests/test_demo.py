@@ -34,7 +34,15 @@ def test_strong_metabolites_are_close_to_the_truth(made):
 def test_everything_is_left_in_the_folder(made):
     folder, result = made
     results = folder / "results"
-    expected = {"concentrations.tsv", "result.json", "spectrum.nii.gz", "report.html"}
+    expected = {
+        "concentrations.tsv",
+        "result.json",
+        "spectrum.nii.gz",
+        "constants.toml",
+        "fit.nii.gz",
+        "report.html",
+        "report.pdf",
+    }
     assert {path.name for path in results.iterdir()} == expected
     assert {path.name for path in folder.iterdir()} == {"sequence.seq", "basis.h5", "raw.h5", "results"}
     assert result["report"] == str(results / "report.html")

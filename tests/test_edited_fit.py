@@ -7,6 +7,7 @@ import pytest
 
 from pulsespec.errors import DataError, InputError
 from pulsespec.recon.edited_fit import fit_edited, square
+from pulsespec.recon.edited_model import _USUAL
 from pulsespec.recon.editing import Condition, Scheme
 from pulsespec.recon.fit import FitSettings
 from pulsespec.recon.transients import Transients
@@ -16,7 +17,7 @@ F0, DWELL, SAMPLES, TO_HZ = 127.7e6, 4e-4, 1024, 127.7
 T = np.arange(SAMPLES) * DWELL
 MEGA = Scheme((Condition("ON", (1.9,)), Condition("OFF", (7.46,))), "the header")
 HERMES = Scheme(tuple(map(Condition, "ABCD", [(1.9, 4.56), (1.9,), (4.56,), (7.5,)])), "the header")
-SETTINGS = FitSettings(stiffness=0.5)
+SETTINGS = FitSettings(stiffness=0.5, t2_widths=False)
 TRUTH = {"NAA": 10.0, "Cr": 8.0, "GPC": 1.5, "Glu": 9.0, "Ins": 6.0, "GABA": 2.0, "GSH": 1.5}
 
 
@@ -118,15 +119,13 @@ def test_conditions_have_a_phase_of_their_own(turn_deg, shift_ppm):
 
 def test_gaba_plus_is_the_sum_in_every_model():
     data, bases = scan(sd=0.3), conditions(MEGA)
-    ratio = (1.2 - 0.2) / (
-        2 * 0.5 * 2 + 0.0
-    )  # area of macromolecule over GABA's in the difference, a unit each
+    ratio = (1.2 - 0.2) / (4 * 0.5)  # area of macromolecule over GABA's in the difference, a unit each
     for model in ("fixed", "soft", "free"):
         found = fit_edited(data, bases, model, SETTINGS).first
         gaba, macromolecule, both = (found.combine({name: 1.0})[0] for name in ("GABA", "MM3co", "GABA+"))
         assert both == pytest.approx(gaba + macromolecule)
         if model == "fixed":
-            assert macromolecule == pytest.approx(gaba)
+            assert macromolecule == pytest.approx(gaba * ratio / _USUAL, rel=0.02)
         if model == "free":
             assert gaba == pytest.approx(2.0, abs=0.2)
             assert macromolecule == pytest.approx(1.0 * ratio, abs=0.25)
@@ -147,6 +146,15 @@ def test_without_a_macromolecule_to_edit_gaba_is_called_gaba_plus():
     ]
     suppressed = fit_edited(scan(macromolecule=0.0), alike, "soft", SETTINGS)
     assert "MM3co" not in suppressed.first.names
+
+
+def test_where_gaba_is_not_edited_nothing_is_said_of_its_macromolecule():
+    scheme = Scheme((Condition("ON", (4.56,)), Condition("OFF", (7.5,))), "the header")
+    found = fit_edited(scan(scheme), conditions(scheme), "soft", SETTINGS)
+    assert found.gaba_model == "apart"
+    assert "GABA+" not in found.first.names
+    assert list(found.alone["diff"].names) == ["GSH"]
+    assert found.first.combine({"GSH": 1.0})[0] == pytest.approx(1.5, abs=0.2)
 
 
 def test_four_conditions_are_one_fit():

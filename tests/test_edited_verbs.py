@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from pulsespec import analysis
-from pulsespec.errors import MismatchError
+from pulsespec.errors import InputError, MismatchError
 from pulsespec.protocols import change, load_protocol
 from pulsespec.recon.editing import from_definitions
 from pulsespec.recon.quantify import QuantifySettings
@@ -63,7 +63,7 @@ def test_run_goes_from_edited_data_to_one_table(raw, sequence, tmp_path):
     assert {path.name for path in out.iterdir()} == {
         "basis_1.h5", "basis_2.h5", "sequence.seq", "concentrations.tsv", "concentrations_diff.tsv", "peaks.tsv",
         "report.html", "report_sum.html", "result.json", "spectrum.nii.gz", "spectrum_diff.nii.gz",
-        "spectrum_sum.nii.gz",
+        "spectrum_sum.nii.gz", "constants.toml", "fit_diff.nii.gz", "fit_sum.nii.gz", "report.pdf", "report_sum.pdf",
     }  # fmt: skip
     rows = {row["metabolite"]: row for row in read_table(out / "concentrations.tsv")}
     alone = {row["metabolite"]: row for row in read_table(out / "concentrations_diff.tsv")}
@@ -72,7 +72,8 @@ def test_run_goes_from_edited_data_to_one_table(raw, sequence, tmp_path):
         assert row["ratio_tCr"] == pytest.approx(
             value / TRUTH["Cr"], abs=4 * row["ratio_tCr_sd"] + 0.03 * value / 9
         )
-    assert rows["GABA+"]["amplitude"] == pytest.approx(rows["GABA"]["amplitude"] + rows[MM3CO]["amplitude"])
+    both = rows["GABA"]["amplitude"] + rows[MM3CO]["amplitude"]
+    assert rows["GABA+"]["amplitude"] == pytest.approx(both, rel=1e-5)
     assert rows["GABA+"]["sd"] < alone["GABA+"]["sd"]
     glutamate = alone["Glu"]
     assert glutamate["ratio_tCr"] == pytest.approx(
@@ -94,3 +95,20 @@ def test_data_of_other_conditions_are_refused(raw, scan, sequence, tmp_path, mon
     monkeypatch.setattr(analysis, "load", lambda *_: changed)
     with pytest.raises(MismatchError, match=r"1\.5 ppm.*but the sequence has"):
         analysis.run([raw], tmp_path / "out", sequence=sequence)
+
+
+def test_a_basis_of_other_programs_names_the_condition_of_each_component(raw, scan, sequence, tmp_path):
+    """As FID-A and others have them: one file with GABA_ON and GABA_OFF, here made of the very bases of the scan."""
+    made = simulate_conditions(sequence, list(TRUTH))
+    labels = {"ON": made[0], "OFF": made[1]}
+    names = {f"{name}_{label}": one.lines[name] for label, one in labels.items() for name in TRUTH}
+    replace(made[0], lines=names).write(tmp_path / "both.h5")
+    made = analysis.run([raw], tmp_path / "out", basis=tmp_path / "both.h5")
+    rows = {row["metabolite"]: row for row in made["concentrations"]}
+    for name in ("NAA", "Glu", "Ins"):
+        assert rows[name]["ratio_tCr"] == pytest.approx(TRUTH[name] / TRUTH["Cr"], rel=0.15)
+    assert "GABA+" in rows
+    assert any("no macromolecule" in words for words in made["warnings"])
+    labels["ON"].write(tmp_path / "one.h5")
+    with pytest.raises(InputError, match="such as GABA_ON and GABA_OFF, got NAA"):
+        analysis.run([raw], tmp_path / "out2", basis=tmp_path / "one.h5")

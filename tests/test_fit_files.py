@@ -72,6 +72,7 @@ def test_the_reference_of_the_file_is_that_of_the_fit(tmp_path, data, found):
     assert ppm[near][np.argmax(curves["data"][near])] == pytest.approx(2.008, abs=0.02)
     write_nifti(data, tmp_path / "spectrum.nii.gz")
     raw = np.asarray(NIFTI_MRS(str(tmp_path / "spectrum.nii.gz"))[:]).ravel()
+    raw[0] /= 2  # as the fit weighs it
     height = np.abs(np.fft.fft(raw, 2 * SAMPLES)).max() / np.sqrt(2 * SAMPLES)
     assert curves["data"].max() == pytest.approx(height, rel=0.05)  # in the units of the spectrum
 
@@ -143,3 +144,5 @@ def test_the_folder_of_a_fit_is_complete(tmp_path, data, pulsespec):
     ):
         assert key in result
     assert "sequence_hash" in result["basis"]
+    assert result["settings"]["spectrum"] == "in.nii.gz"
+    assert "verdict" in result["quality"]

@@ -8,6 +8,7 @@ import pytest
 from pulsespec.errors import DataError, InputError
 from pulsespec.recon.fit_beside import beside
 from pulsespec.recon.lcmodel_results import read_lcmodel_results
+from pulsespec.recon.quantify import COLUMNS
 from pulsespec.recon.results import write_table
 
 ROWS = [
@@ -156,9 +157,16 @@ def test_a_truncated_csv_is_refused(tmp_path):
         read_lcmodel_results(path)
 
 
+@pytest.mark.parametrize("change", [("  1,   2,", "  ***,   2,"), ("NAA %SD", "NAA %"), ("24.68", "24.6x8")])
+def test_a_damaged_csv_is_refused(tmp_path, change):
+    path = tmp_path / "a.csv"
+    path.write_text(table_csv().replace(*change))
+    with pytest.raises(DataError, match="damaged"):
+        read_lcmodel_results(path)
+
+
 def our_row(name, ratio, sd):
-    columns = ("amplitude", "sd", "crlb_percent", "concentration_mM", "concentration_mM_sd")
-    return {"metabolite": name, "ratio_tCr": ratio, "ratio_tCr_sd": sd} | dict.fromkeys(columns, 1.0)
+    return dict.fromkeys(COLUMNS, 1.0) | {"metabolite": name, "ratio_tCr": ratio, "ratio_tCr_sd": sd}
 
 
 def test_two_fits_meet_by_name(tmp_path, curves, pulsespec):
@@ -208,6 +216,37 @@ def test_real_coord_table_and_csv_agree(data_folder):
     assert not [key for key in curves.settings if key.startswith(("fil", "src"))]
 
 
+def test_a_page_of_postscript_is_read(tmp_path):
+    """Its first table cuts long names, the second has them whole."""
+    rows = lines_of_concentrations()
+    shown = [
+        "Jane Doe",
+        "LCModel \\(Version 6.3-1R\\) Copyright",
+        *[row[:34] for row in rows],
+        "DIAGNOSTICS",
+        *MISC[:3],
+    ]
+    shown += [*rows, "INPUT CHANGES", "filraw='/home/jdoe/a.raw'", "nunfil=1024"]
+    path = tmp_path / "a.ps"
+    path.write_text("%!PS-Adobe-2.0\n/s {show} def\n" + "".join(f"{{({line})s}}lst\n" for line in shown))
+    (found,) = read_lcmodel_results(path)
+    assert [(r.name, r.concentration, r.sd_percent, r.ratio) for r in found.rows] == ROWS
+    assert (found.version, found.fwhm_ppm, found.snr, found.phase0_deg) == ("6.3-1R", 0.038, 41, -17)
+    assert found.settings == {"nunfil": "1024"}
+    path.write_text("%!PS-Adobe-2.0\n{(hello)s}lst\n")
+    with pytest.raises(DataError, match="not of LCModel"):
+        read_lcmodel_results(path)
+
+
+def test_the_page_of_lcmodels_test_case(data_folder):
+    (found,) = read_lcmodel_results(data_folder / "lcmodel-testcase" / "out_ref_build.ps")
+    assert (found.fwhm_ppm, found.snr, found.shift_ppm) == (0.084, 21, 0.008)
+    assert len(found.rows) == 35
+    assert found.row("NAA").concentration == pytest.approx(1.91e-6)
+    assert found.row("MM14+Lip13a+Lip13b+MM12").sd_percent == 17
+    assert float(found.settings["hzpppm"]) == pytest.approx(127.786142)
+
+
 def test_real_csv_of_voxels(data_folder):
     found = read_lcmodel_results(data_folder / "lcmodel-csi-3t" / "test-reference-multi-voxel.csv")
     assert sorted(r.voxel for r in found) == [(1, k) for k in range(1, 11)]
@@ -215,3 +254,15 @@ def test_real_csv_of_voxels(data_folder):
         assert result.row("NAA").concentration / result.row("Cr").concentration == pytest.approx(
             result.row("NAA").ratio, rel=0.01
         )
+
+
+def test_amplitudes_of_lcmodels_test_case_are_its_concentrations(tmp_path, data_folder, pulsespec):
+    """Without water LCModel's concentrations are amplitudes in units of its basis, as ours are: one scale."""
+    case = data_folder / "lcmodel-testcase"
+    code, _, error = pulsespec("fit", case / "data.raw", "--basis", case / "3t.basis", "-o", tmp_path / "out")
+    assert code == 0, error
+    code, shown, _ = pulsespec("lcmodel", "compare", tmp_path / "out", case / "out_ref_build.ps", "--json")
+    assert code == 0
+    rows = {row["metabolite"]: row for row in json.loads(shown)}
+    for name in ("tNAA", "tCr", "Ins"):
+        assert rows[name]["amplitude"] == pytest.approx(rows[name]["lcmodel_concentration"], rel=0.12)

@@ -30,11 +30,18 @@ def report(components=30, warnings=("GPC and PCh trade against each other",), mo
     for number, name in enumerate(names):
         mm = (number + 0.5, 0.1) if molar else (float("nan"), float("nan"))
         value = 1234567.0 if number == 1 else 3.2 * number
-        rows.append(
-            dict(
-                zip(COLUMNS, (name, value, 0.1, 2500.0 if number == 2 else 3.0, 0.5, 0.01, *mm), strict=True)
-            )
-        )
+        row = dict.fromkeys(COLUMNS, 0.5) | {
+            "metabolite": name,
+            "amplitude": value,
+            "sd": 0.1,
+            "ratio_tCr_sd": 0.01,
+        }
+        row |= {
+            "crlb_percent": 2500.0 if number == 2 else 3.0,
+            "concentration_mM": mm[0],
+            "concentration_mM_sd": mm[1],
+        }
+        rows.append(row)
     return Report(
         title="a $5 spectrum of a phantom",
         ppm=ppm,
@@ -44,7 +51,8 @@ def report(components=30, warnings=("GPC and PCh trade against each other",), mo
         quality={"signal-to-noise ratio (NAA)": 40.0},
         judged=Assessment("usable", ("linewidth 0.09 ppm ± 0.01",), ()),
         warnings=warnings,
-        provenance={"data": {"te_ms": 35.0, "f0_mhz": 127.750912}, "fit": {"ppm_range": (0.2, 4.2)}},
+        provenance={"data": {"te_ms": 35.0, "f0_mhz": 127.750912}, "fit": {"ppm_range": (0.2, 4.2)}}
+        | {"quantification": {"fractions": {"gm": 0.6, "wm": 0.3, "csf": 0.1, "from": "a segmentation"}}},
         fit_range_ppm=(0.2, 4.2),
     )  # fmt: skip
 
@@ -81,6 +89,7 @@ def test_the_page_is_one_and_its_text_can_be_found(tmp_path):
         assert expected in text, expected
     assert any(line.startswith("quality: usable") for line in text)
     assert "frequency / MHz: 127.75091" in text
+    assert "tissue: gm 0.6, wm 0.3, csf 0.1 \\(a segmentation\\)" in text
     assert "a $5 spectrum of a phantom" in text
 
 

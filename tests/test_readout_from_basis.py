@@ -128,8 +128,8 @@ def test_a_basis_of_another_dwell_time_ends_in_no_confident_table(tmp_path, puls
     assert "1024 points here, 2048 there" in error
     if code == 0:
         result = json.loads((tmp_path / "out" / "result.json").read_text())
-        assert not result["fit"]["converged"]
-        assert any("did not converge" in line for line in result["warnings"])
+        assert not result["fit"]["converged"] or result["fit"]["residual_over_noise"] > 10
+        assert any("did not converge" in line or "times the noise" in line for line in result["warnings"])
 
 
 def test_the_user_may_know_more_digits(tmp_path):
@@ -189,3 +189,18 @@ def test_real_data_in_three_formats_give_one_table(tmp_path, data_folder, pulses
         tables.append(numbers(tmp_path / str(number)))
     np.testing.assert_allclose(tables[1], tables[0], rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(tables[2], tables[0], rtol=1e-3, atol=1e-5)
+
+
+def test_what_is_named_as_water_is_water(tmp_path, sampled, pulsespec):
+    """Water at the edge of the band does not look like water; a spectrum with much residual water does."""
+    t = np.arange(SAMPLES) * DWELL
+    spectrum_path = write_raw(tmp_path / "a.RAW", spectrum() + 3000 * np.exp(-30 * t))
+    edge = 1e4 * np.exp(-20 * t) * (-1.0) ** np.arange(SAMPLES)
+    water = write_raw(tmp_path / "a.H2O", edge + 0j)
+    flags = ("--water", water, "--basis", sampled, "-o", tmp_path / "out")
+    code, _, error = pulsespec("fit", spectrum_path, *flags)
+    assert code == 0, error
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["data"]["source"] == "a.RAW"
+    rows = {row["metabolite"]: row for row in result["concentrations"]}
+    assert abs(rows["NAA"]["amplitude"] - TRUTH["NAA"]) < 4 * rows["NAA"]["sd"] + 0.03 * TRUTH["NAA"]

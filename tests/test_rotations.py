@@ -1,5 +1,7 @@
 """Cayley-Klein algebra against dense 2 x 2 matrices and matrix exponentials."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.linalg import expm
@@ -7,9 +9,9 @@ from scipy.linalg import expm
 from pulsespec.simulator.blocks import Rf
 from pulsespec.simulator.rotations import (
     after,
+    binned,
     hard,
     order_matrix,
-    rebin,
     relative,
     sufficient_bins,
     trajectory,
@@ -94,14 +96,47 @@ def test_a_carrier_offset_is_a_modulated_pulse():
 
 def test_rebinning_keeps_the_area():
     rf = gaussian(401)
-    b1, _ = rebin(rf, 64)
+    b1, _ = binned(rf.b1_hz, 64)
     assert b1.sum() / 64 == pytest.approx(rf.b1_hz.sum() / 401, abs=1e-9)
 
 
 def test_sufficient_bins_meet_the_tolerance():
     rf = gaussian(4000)
     offsets = np.linspace(-800, 800, 9)
-    bins = sufficient_bins(rf, offsets, 1e-4)
-    assert bins < 4000
+    (bins,) = sufficient_bins(rf, offsets, [1e-4])
+    assert bins < 100
     fine, coarse = whole(rf, offsets, np.zeros(1), 4000), whole(rf, offsets, np.zeros(1), bins)
     assert np.abs(fine[1] - coarse[1]).max() < 1e-4
+
+
+def test_bins_hold_mean_and_first_moment():
+    values = np.random.default_rng(1).normal(size=(2, 7)) + 1j
+    mean, moment = binned(values, 3)
+    fine = np.repeat(values, 3000, axis=1).reshape(2, 3, 7000)
+    time = (np.arange(7000) + 0.5) / 7000 - 0.5
+    np.testing.assert_allclose(mean, fine.mean(axis=-1), atol=1e-12)
+    np.testing.assert_allclose(moment, (fine * time).mean(axis=-1), atol=1e-12)
+
+
+@pytest.mark.parametrize("varying", [False, True])
+def test_bins_are_of_fourth_order(varying):
+    shape = np.linspace(0.3, 1.0, 4096) if varying else np.ones(4096)
+    rf = replace(gaussian(4096, offset_hz=60.0), gradient_hz_per_m=shape[:, None] * [0.0, 1e4, 0.0])
+    gradient = np.array([-700.0, 40.0, 500.0])
+    exact = whole(rf, np.array([120.0]), gradient, 4096)
+    errors = [
+        np.abs(np.subtract(whole(rf, np.array([120.0]), gradient, bins), exact)).max()
+        for bins in (32, 64, 128)
+    ]
+    assert errors[0] < 1e-2
+    assert errors[0] / errors[1] > 12
+    assert errors[1] / errors[2] > 12
+
+
+def test_many_positions_are_turned_as_one_by_one():
+    rf, at = gaussian(), np.linspace(-900, 900, 1100)
+    together = whole(rf, np.zeros(1100), at, 256)
+    alone = whole(rf, np.zeros(1), at[777:778], 256)
+    single = whole(rf, np.zeros(1100), at, 256, single=True)
+    np.testing.assert_allclose([each[777] for each in together], [each[0] for each in alone], atol=1e-14)
+    np.testing.assert_allclose(single, together, atol=3e-5)

@@ -111,6 +111,20 @@ def test_a_course_says_which_parameter_lacks_what():
     np.testing.assert_array_equal(free.columns(np.zeros(0)), np.eye(5))
 
 
+def test_inversion_recovery_is_the_steady_state_of_its_shots():
+    """Longitudinal magnetisation shot by shot: inversion with efficiency, recovery for TI, excitation by 90 degrees."""
+    text = load_model("inversion-recovery").concentrations.model
+    tr, t1, efficiency = 2500.0, 1300.0, 0.93
+    for ti in (50.0, 700.0, 2000.0):
+        mz = 1.0
+        for _ in range(30):
+            mz = 1 + ((1 - 2 * efficiency) * mz - 1) * np.exp(-ti / t1)
+            seen, mz = mz, 1 - np.exp(-(tr - ti) / t1)
+        expression = parse(text, "TI", "model", {"TR": tr})
+        assert expression.nonlinear == ("efficiency", "T1")
+        assert expression.columns(np.array([ti]), [efficiency, t1])[0, 0] == pytest.approx(seen, rel=1e-9)
+
+
 MODEL = """
 name = "one"
 variable = {{ name = "b", unit = "1" }}
@@ -196,8 +210,9 @@ def test_a_damaged_table_of_values_is_refused(tmp_path, text, words):
     path.write_text(text)
     with pytest.raises(DataError, match=words):
         read_values(str(path), "b")
-    with pytest.raises(InputError, match="neither a file nor numbers"):
-        read_values("0;1", "b")
+    for wrong in ("0;1", "0,nan", "", "1,,2"):
+        with pytest.raises(InputError, match="neither a file nor numbers"):
+            read_values(wrong, "b")
 
 
 def test_regressors_follow_the_events_of_the_scan(tmp_path):

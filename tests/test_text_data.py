@@ -90,6 +90,22 @@ def test_a_control_file_beside_says_dwell_points_and_frequency(tmp_path):
     assert "control.file" in data.records[0].details
 
 
+@pytest.mark.parametrize("true", ["T", ".true.", ".T."])
+def test_bruker_says_that_raw_is_conjugated(tmp_path, true):
+    """As LCModel takes it: no look at the spectrum is needed."""
+    head = f" $NMID ID='x', FMTDAT='(2E15.6)', BRUKER={true}, SEQACQ=F\n TRAMP=1, VOLUME=1 $END\n"
+    fid = np.exp(-np.arange(256) / 50 + 0.3j * np.arange(256))
+    form = format_of(write_raw(tmp_path / "a.RAW", fid.conj(), head))
+    data = form.read(tmp_path / "a.RAW", KNOWN).metabolite
+    np.testing.assert_allclose(data.data, fid, rtol=1e-7)
+
+
+def test_points_in_turn_are_refused(tmp_path):
+    head = " $NMID ID='x', FMTDAT='(2E15.6)', SEQACQ=.TRUE. $END\n"
+    with pytest.raises(DataError, match="SEQACQ"):
+        read([write_raw(tmp_path / "a.RAW", brain_like(), head)], known=KNOWN)
+
+
 def test_a_conjugated_raw_is_corrected_with_a_notice(tmp_path):
     data = read([write_raw(tmp_path / "a.RAW", brain_like().conj())], known=KNOWN).metabolite
     np.testing.assert_allclose(data.data, brain_like(), atol=1e-6)

@@ -8,6 +8,7 @@ import pytest
 from pulsespec.errors import InputError
 from pulsespec.recon.constants import TISSUES, constants_at, read_constants, write_constants
 from pulsespec.recon.water_scaling import Acquisition, Timing, factors, scaled, weights
+from pulsespec.recon.water_size import water_sizes
 from pulsespec.simulator.tissue_library import load_tissue
 
 NAMES = ("NAA", "NAAG", "Cr", "PCr", "MM09")
@@ -206,7 +207,7 @@ def test_what_is_wrong_in_a_table_of_constants_is_named(tmp_path, text, words):
 
 
 def test_a_metabolite_that_nobody_knows_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"metabolites\.NNA"):
+    with pytest.raises(InputError, match=r"metabolites\.NNA.*did you mean 'NAA'"):
         shipped(stated(tmp_path, "[metabolites.NNA.gm]\nt1_s = 1.0"))
 
 
@@ -241,3 +242,89 @@ def test_every_field_has_constants_that_tissue_can_have(field_t):
 
 def test_a_field_without_a_table_is_said():
     assert "7 T" in constants_at(9.4, ["NAA"])[1][0]
+
+
+def test_one_pair_of_times_for_all_metabolites(tmp_path):
+    """As programs do that know no times of single metabolites; macromolecules keep theirs."""
+    text = '[metabolites."*"]\ngm = { t2_s = 0.2 }\n[metabolites.tCr]\ngm = { t2_s = 0.15 }\n'
+    mine, plain = shipped(stated(tmp_path, text)), shipped()
+    assert [mine.metabolites[name]["gm"].t2_s for name in ("NAA", "NAAG", "Cr", "PCr")] == [
+        0.2,
+        0.2,
+        0.15,
+        0.15,
+    ]
+    assert mine.metabolites["MM09"] == plain.metabolites["MM09"]
+    assert mine.metabolites["NAA"]["wm"] == plain.metabolites["NAA"]["wm"]
+
+
+def test_water_of_many_voxels_is_that_of_each():
+    t, rng = np.arange(512) * 5e-4, np.random.default_rng(7)
+    sizes = np.array([[4000.0, 900.0], [15000.0, 0.0]])
+    fids = sizes[..., np.newaxis] * np.exp(-np.pi * 8 * t - (np.pi * 5 * t) ** 2 / (4 * np.log(2)))
+    fids = fids + rng.normal(size=(2, 2, 512)) + 1j * rng.normal(size=(2, 2, 512))
+    found, sd = water_sizes(fids)
+    assert np.isnan(found[1, 1])
+    assert np.isnan(sd[1, 1])
+    for at in ((0, 0), (0, 1), (1, 0)):
+        assert abs(found[at] - sizes[at]) < 4 * sd[at] < 0.02 * sizes[at]
+        assert [float(part) for part in water_sizes(fids[at])] == pytest.approx([found[at], sd[at]], rel=1e-9)
+
+
+def test_uncertainty_of_water_is_what_noise_makes_of_it():
+    t, rng = np.arange(256) * 5e-4, np.random.default_rng(9)
+    noise = rng.normal(0, 2.0, (4000, 256)) + 1j * rng.normal(0, 2.0, (4000, 256))
+    found, sd = water_sizes(800 * np.exp(-np.pi * 8 * t) + noise)
+    assert found.mean() == pytest.approx(800, rel=1e-3)
+    assert found.std() == pytest.approx(np.median(sd), rel=0.15)
+
+
+def test_concentrations_of_many_voxels_are_those_of_each():
+    rng = np.random.default_rng(11)
+    fractions, n = rng.dirichlet([3, 2, 1], size=(3, 2)), len(NAMES)
+    amplitudes = rng.uniform(1, 10, (3, 2, n))
+    roots = rng.normal(size=(3, 2, n, n))
+    covariance, water = roots @ np.swapaxes(roots, -1, -2), rng.uniform(1e4, 2e4, (3, 2))
+    found = factors(shipped(), NAMES, fractions, TIMED, fraction_sd=0.02)
+    parts = weights({"tNAA": ["NAA", "NAAG"], "tCr": ["Cr", "PCr"], "MM09": ["MM09"]}, NAMES)
+    value, sd = scaled(
+        amplitudes,
+        covariance,
+        found.molar / water[..., np.newaxis],
+        found.molar_effects,
+        parts,
+        0.01 * water / 2e4,
+    )
+    assert value.shape == sd.shape == (3, 2, 3)
+    for at in np.ndindex(3, 2):
+        one = factors(shipped(), NAMES, fractions[at], TIMED, fraction_sd=0.02)
+        relative = 0.01 * water[at] / 2e4
+        alone = scaled(
+            amplitudes[at], covariance[at], one.molar / water[at], one.molar_effects, parts, relative
+        )
+        np.testing.assert_allclose(value[at], alone[0])
+        np.testing.assert_allclose(sd[at], alone[1])
+
+
+def test_small_flip_angles_saturate_less_as_repeated_excitation_shows():
+    """Longitudinal magnetisation flipped and recovered two hundred times, against what the factor says."""
+    timed = Acquisition(Timing(0.001, 0.6, None, 40.0), Timing(0.001, 0.6, None, 40.0))
+    found = factors(shipped(), NAMES, np.array([1.0, 0.0, 0.0]), timed)
+
+    def steady(t1_s, t2_s):
+        z = 1.0
+        for _ in range(200):
+            z = 1 - (1 - z * math.cos(math.radians(40))) * math.exp(-0.6 / t1_s)
+        return z * math.exp(-0.001 / t2_s)
+
+    expected = 0.78 * MOLAL * steady(1.331, 0.11) / steady(1.47, 0.258)
+    assert found.molar[0] == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "like"), [("Cho", "GPC"), ("PCho", "PCh"), ("mI", "Ins"), ("sIns", "Scyllo")]
+)
+def test_other_names_of_a_metabolite_have_its_times(name, like):
+    found, _ = constants_at(3.0, [name, like])
+    assert found.metabolites[name] == found.metabolites[like]
+    assert found.metabolites[name] != constants_at(3.0, ["Ala"])[0].metabolites["Ala"]

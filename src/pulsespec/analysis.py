@@ -192,21 +192,23 @@ def fit(
     notify: Notify = silent,
 ) -> dict[str, Any]:
     """Fit one processed spectrum with a basis set and write the results into the folder `output`."""
-    inputs = [spectrum, *([water] if water else [])]
-    told = known(None, dwell_s, f0_mhz)
-    for path in inputs:
-        commands.require_data(path)
-    functions = read_basis(basis, notify, told)
-    told = _with_readout(told, functions, basis)
+    chosen = (spectrum, basis, water, conjugate, known(None, dwell_s, f0_mhz))
     if dry_run:
-        measured(load(inputs, told, conjugate, notify))
+        _in_the_voxel(assumptions, measured(opened(*chosen, notify)[0]))
+        inputs = [spectrum, *([water] if water else [])]
         return {"inputs": [str(path) for path in inputs], "basis": str(basis), "output": str(output)}
     with atomic_directory(output, overwrite) as folder:
-        scan = load(inputs, told, conjugate, notify)
-        done = _processed(scan, notify, whole=False)
+        scan, functions = opened(*chosen, notify)
+        _in_the_voxel(assumptions, measured(scan))
+        done = as_fitted(scan, notify)
         judged = _judged(scan, done, notify)
         settings = {
+            "spectrum": spectrum.name,
+            "water": None if water is None else water.name,
             "basis": str(basis),
+            "conjugate": conjugate,
+            "dwell_s": dwell_s,
+            "f0_mhz": f0_mhz,
             "spurious_ppm": list(spurious),
             "posterior": posterior,
             "phantom": phantom,
@@ -214,6 +216,22 @@ def fit(
         return analyse(
             done, functions, folder, settings, notify, assumptions, judged, spurious, posterior, phantom
         ) | {"output": str(output)}
+
+
+def opened(
+    spectrum: Path, basis: Path, water: Path | None, conjugate: bool, told: "Known", notify: Notify = silent
+) -> "tuple[Scan, Basis | SampledBasis]":
+    """Return the scan and the basis that `fit` is asked to fit; what the data do not say, the basis may."""
+    for path in (spectrum, *([water] if water else [])):
+        commands.require_data(path)
+    functions = read_basis(basis, notify, told)
+    told = _with_readout(told, functions, basis)
+    return load([spectrum], told, conjugate, notify, water), functions
+
+
+def as_fitted(scan: "Scan", notify: Notify = silent) -> "Scan":
+    """Return a processed spectrum as it is fitted: what is still several is combined, residual water removed."""
+    return _processed(scan, notify, whole=False)
 
 
 def run(
@@ -256,10 +274,11 @@ def run(
     if basis is not None and functions is not None:
         told = _with_readout(told, functions, basis)
     if dry_run:
-        measured(load(raws, told, conjugate, notify))
+        _in_the_voxel(assumptions, measured(load(raws, told, conjugate, notify)))
         return {"inputs": [str(path) for path in raws], "output": str(output)}
     with atomic_directory(output, overwrite) as folder:
         scan = load(raws, told, conjugate, notify)
+        _in_the_voxel(assumptions, measured(scan))
         source = protocol or sequence
         path = None if source is None else _sequence_for(scan, folder, source, scanner, notify)
         done = _processed(scan, notify)
@@ -272,22 +291,25 @@ def run(
             "posterior": posterior,
             "phantom": phantom,
         }
-        if path is not None and "edit" in measured(done).dims:
-            names = list(metabolites or BRAIN_METABOLITES)
-            bases = edited_verbs.bases_for(measured(done), path, names, jobs, notify)
-            for number, one in enumerate(bases):
-                one.write(folder / f"basis_{number + 1}.h5")
-            _keep_sequence(path, folder)
+        if "edit" in measured(done).dims:
+            bases = _bases_for(done, folder, path, basis, metabolites, jobs, notify)
             return edited_verbs.analyse_edited(
                 done, bases, folder, settings, notify, assumptions, _judged(scan, done, notify), gaba_model
             ) | {"output": str(output)}
-        one_spectrum(done)
         functions = _basis_for(scan, folder, path, functions, metabolites, jobs, notify)
         settings["metabolites"] = list(functions.names)
         judged = _judged(scan, done, notify)
         return analyse(
             done, functions, folder, settings, notify, assumptions, judged, spurious, posterior, phantom
         ) | {"output": str(output)}
+
+
+def _in_the_voxel(assumptions: "QuantifySettings | None", spectrum: "Transients") -> None:
+    """Raise where the segmentation that the assumptions name does not serve the spectrum."""
+    from pulsespec.recon.in_voxel import in_the_voxel
+
+    if assumptions is not None:
+        in_the_voxel(assumptions, spectrum)
 
 
 def _origins(protocol: str | None, sequence: Path | None, basis: Path | None) -> dict[str, Any]:
@@ -329,6 +351,28 @@ def _basis_for(
         chosen = dataclasses.replace(chosen, conditions=rows)
     made = commands.basis_of(path, names, data.f0_hz, jobs, conditions=chosen)
     made.write(folder / "basis.h5")
+    _keep_sequence(path, folder)
+    return made
+
+
+def _bases_for(
+    scan: "Scan",
+    folder: Path,
+    path: Path | None,
+    basis: Path | None,
+    metabolites: Sequence[str] | None,
+    jobs: int,
+    notify: Notify,
+) -> "Sequence[Basis | SampledBasis]":
+    """Return a basis of each editing condition, simulated or read; what was made is left in `folder`."""
+    data = measured(scan)
+    if path is None:
+        assert basis is not None
+        found = edited_verbs.split(read_basis(basis, notify), data)
+        return [one.subset(metabolites) for one in found] if metabolites else found
+    made = edited_verbs.bases_for(data, path, list(metabolites or BRAIN_METABOLITES), jobs, notify)
+    for number, one in enumerate(made):
+        one.write(folder / f"basis_{number + 1}.h5")
     _keep_sequence(path, folder)
     return made
 
@@ -413,16 +457,26 @@ def known(
     return Known(sequence, dwell_s, None if f0_mhz is None else f0_mhz * 1e6, keep_identifiers)
 
 
-def load(raws: Sequence[Path], beside: "Known", conjugate: bool, notify: Notify = silent) -> "Scan":
-    """Return what all the files hold together: one metabolite scan and, where there is one, its water."""
+def load(
+    raws: Sequence[Path],
+    beside: "Known",
+    conjugate: bool,
+    notify: Notify = silent,
+    water: Path | None = None,
+) -> "Scan":
+    """Return what all the files hold together: one metabolite scan and, where there is one, its water.
+
+    `water` is a file that was named as the water reference; without it, content tells which of them is.
+    """
     from pulsespec.recon.read import read
 
-    for path in raws:
+    named = [*raws, *([water] if water else [])]
+    for path in named:
         commands.require_data(path)
     if beside.sequence:
         commands.require_file(beside.sequence)
-    notify(f"reading {', '.join(path.name for path in raws)}")
-    scan = read(raws, known=beside, conjugate=conjugate)
+    notify(f"reading {', '.join(path.name for path in named)}")
+    scan = read(raws, known=beside, conjugate=conjugate, water=water)
     parts = [part for part in (scan.metabolite, scan.water) if part is not None]
     for words in dict.fromkeys(
         f"{part.source}: {record.details}" for part in parts for record in part.records
@@ -479,14 +533,16 @@ def analyse(
     a burst of free phase at each chemical shift of `spurious`. With `posterior`, so many samples of the posterior are
     drawn and summarised in `posterior.tsv`. `phantom` says that what holds for brain does not hold.
     """
+    from pulsespec.recon.constants import write_constants
     from pulsespec.recon.editing import is_difference
     from pulsespec.recon.fit import fit_batch
     from pulsespec.recon.fit_nifti import write_fit
     from pulsespec.recon.guard_pair import matched
+    from pulsespec.recon.in_voxel import in_the_voxel
     from pulsespec.recon.known import ASSUMED
     from pulsespec.recon.nifti import write_nifti
     from pulsespec.recon.pdf_report import write_pdf
-    from pulsespec.recon.quantify import quantify
+    from pulsespec.recon.quantify import QuantifySettings, quantify
     from pulsespec.recon.report import fit_report, write_report
     from pulsespec.recon.results import fit_facts, write_table
     from pulsespec.recon.sample import settings_for
@@ -496,8 +552,9 @@ def analyse(
 
     spectrum = one_spectrum(scan)
     notices = [f"{spectrum.source}: {r.details}" for r in spectrum.records if r.method == ASSUMED]
+    assumptions, words = in_the_voxel(assumptions or QuantifySettings(), spectrum, folder)
     spectrum, said = matched(spectrum, basis)
-    notices += said
+    notices += [*said, *words]
     if is_difference(spectrum.header) and not basis.broad:
         notices.append(
             "difference of editing conditions: macromolecules are not in the basis, so GABA is GABA+, and ratios to "
@@ -510,6 +567,8 @@ def analyse(
     notify(f"fitting {len(fitted.names)} components")
     how, why = settings_for(spectrum, judged, phantom)
     notices += why
+    if assumptions is not None and not assumptions.relaxation:
+        how = dataclasses.replace(how, t2_widths=False)
     batch = fit_batch(spectrum, fitted, how)
     found = batch.one(0)
     amounts = quantify(found, spectrum, scan.water, basis, assumptions)
@@ -525,6 +584,8 @@ def analyse(
         "quantification": amounts.settings,
     }
     write_table(amounts.rows, folder / "concentrations.tsv")
+    if amounts.constants is not None:
+        write_constants(amounts.constants, folder / "constants.toml")
     write_nifti(spectrum, folder / "spectrum.nii.gz")
     write_fit(found, spectrum, folder / "fit.nii.gz")
     title = spectrum.source or "spectrum"
@@ -541,6 +602,7 @@ def analyse(
         "fit_settings": dataclasses.asdict(found.settings),
         "steps": [{"method": r.method, "details": r.details, "time": r.time} for r in spectrum.records],
         "concentrations": list(amounts.rows),
+        "ratios": amounts.ratios,
         "refused": None if found.converged else as_fitted,
         "posterior": drawn,
     }

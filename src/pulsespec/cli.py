@@ -13,7 +13,16 @@ from typing import Annotated, Any
 
 import typer
 
-from pulsespec import __version__, analysis, basis_cli, commands, expect_cli, lcmodel_cli, series_cli
+from pulsespec import (
+    __version__,
+    analysis,
+    basis_cli,
+    commands,
+    expect_cli,
+    lcmodel_cli,
+    quantify_cli,
+    series_cli,
+)
 from pulsespec import demo as virtual
 from pulsespec.console import Console
 from pulsespec.errors import InputError, PulsespecError
@@ -65,15 +74,6 @@ Spurious = Annotated[
 GabaModel = Annotated[
     str, typer.Option("--gaba-model", help="Macromolecule under edited GABA: gaba+, fixed, soft or free.")
 ]
-Gm = Annotated[float, typer.Option("--gm", help="Volume fraction of grey matter in the voxel.")]
-Wm = Annotated[float, typer.Option("--wm", help="Volume fraction of white matter.")]
-Csf = Annotated[float, typer.Option("--csf", help="Volume fraction of cerebrospinal fluid.")]
-WaterMm = Annotated[
-    float | None,
-    typer.Option("--water-mm", help="Concentration of water in mM, in place of tissue fractions."),
-]
-NoRelaxation = Annotated[bool, typer.Option("--no-relaxation", help="Do not correct mM for T1 and T2.")]
-
 
 app.add_typer(basis_cli.app, name="basis")
 app.add_typer(lcmodel_cli.app, name="lcmodel")
@@ -88,12 +88,6 @@ def main() -> None:
     except PulsespecError as error:
         print(f"pulsespec: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
-
-
-def _assumptions(gm: float, wm: float, csf: float, water_mm: float | None, no_relaxation: bool) -> Any:
-    from pulsespec.recon.quantify import QuantifySettings
-
-    return QuantifySettings(gm=gm, wm=wm, csf=csf, water_mm=water_mm, relaxation=not no_relaxation)
 
 
 def _listed(flag: str, text: str | None) -> tuple[float, ...]:
@@ -438,11 +432,20 @@ def fit(
     basis: Annotated[Path, typer.Option("--basis", help="Basis set, of any format that `basis` reads.")],
     output: Folder,
     water: Annotated[Path | None, typer.Option("--water", help="Water reference, for mM.")] = None,
-    gm: Gm = 0.5,
-    wm: Wm = 0.5,
-    csf: Csf = 0.0,
-    water_mm: WaterMm = None,
-    no_relaxation: NoRelaxation = False,
+    gm: quantify_cli.Gm = None,
+    wm: quantify_cli.Wm = None,
+    csf: quantify_cli.Csf = None,
+    segmentation: quantify_cli.Labels = None,
+    labels: quantify_cli.Scheme = None,
+    gm_map: quantify_cli.GmMap = None,
+    wm_map: quantify_cli.WmMap = None,
+    csf_map: quantify_cli.CsfMap = None,
+    voxel_mask: quantify_cli.VoxelMask = False,
+    fraction_sd: quantify_cli.FractionSd = 0.0,
+    water_mm: quantify_cli.WaterMm = None,
+    basis_water: quantify_cli.BasisWater = None,
+    constants: quantify_cli.ConstantsFile = None,
+    no_relaxation: quantify_cli.NoRelaxation = False,
     spurious: Spurious = None,
     posterior: PosteriorDraws = 0,
     phantom: IsPhantom = False,
@@ -455,6 +458,22 @@ def fit(
     quiet: Quiet = False,
 ) -> None:
     """Fit one processed spectrum."""
+    assumptions = quantify_cli.settings_of(
+        gm=gm,
+        wm=wm,
+        csf=csf,
+        segmentation=segmentation,
+        labels=labels,
+        gm_map=gm_map,
+        wm_map=wm_map,
+        csf_map=csf_map,
+        voxel_mask=voxel_mask,
+        fraction_sd=fraction_sd,
+        water_mm=water_mm,
+        basis_water=basis_water,
+        constants=constants,
+        no_relaxation=no_relaxation,
+    )
     console = Console(as_json, quiet)
     with console.progress() as notify:
         made = analysis.fit(
@@ -462,7 +481,7 @@ def fit(
             basis,
             output,
             water=water,
-            assumptions=_assumptions(gm, wm, csf, water_mm, no_relaxation),
+            assumptions=assumptions,
             spurious=_listed("--spurious", spurious),
             posterior=posterior,
             phantom=phantom,
@@ -487,11 +506,20 @@ def run(
     basis: Annotated[Path | None, typer.Option("--basis", help="Basis set to fit with.")] = None,
     scanner: ScannerName = None,
     names: Names = None,
-    gm: Gm = 0.5,
-    wm: Wm = 0.5,
-    csf: Csf = 0.0,
-    water_mm: WaterMm = None,
-    no_relaxation: NoRelaxation = False,
+    gm: quantify_cli.Gm = None,
+    wm: quantify_cli.Wm = None,
+    csf: quantify_cli.Csf = None,
+    segmentation: quantify_cli.Labels = None,
+    labels: quantify_cli.Scheme = None,
+    gm_map: quantify_cli.GmMap = None,
+    wm_map: quantify_cli.WmMap = None,
+    csf_map: quantify_cli.CsfMap = None,
+    voxel_mask: quantify_cli.VoxelMask = False,
+    fraction_sd: quantify_cli.FractionSd = 0.0,
+    water_mm: quantify_cli.WaterMm = None,
+    basis_water: quantify_cli.BasisWater = None,
+    constants: quantify_cli.ConstantsFile = None,
+    no_relaxation: quantify_cli.NoRelaxation = False,
     spurious: Spurious = None,
     posterior: PosteriorDraws = 0,
     phantom: IsPhantom = False,
@@ -507,6 +535,22 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Go from raw data to concentrations and a report."""
+    assumptions = quantify_cli.settings_of(
+        gm=gm,
+        wm=wm,
+        csf=csf,
+        segmentation=segmentation,
+        labels=labels,
+        gm_map=gm_map,
+        wm_map=wm_map,
+        csf_map=csf_map,
+        voxel_mask=voxel_mask,
+        fraction_sd=fraction_sd,
+        water_mm=water_mm,
+        basis_water=basis_water,
+        constants=constants,
+        no_relaxation=no_relaxation,
+    )
     console = Console(as_json, quiet)
     with console.progress() as notify:
         made = analysis.run(
@@ -523,7 +567,7 @@ def run(
             overwrite=overwrite,
             dry_run=dry_run,
             jobs=jobs,
-            assumptions=_assumptions(gm, wm, csf, water_mm, no_relaxation),
+            assumptions=assumptions,
             spurious=_listed("--spurious", spurious),
             posterior=posterior,
             phantom=phantom,

@@ -100,7 +100,7 @@ def series(
         done = _processed(scans, orders, stated, notify)
         functions, notices = _bases(bases, done, x, metabolites, stated, notify)
         notify(f"fitting {len(functions[0].names)} components in {x.size} spectra")
-        found = series_fit(done.spectra, functions, stated, x, regressors)
+        found = series_fit(done.spectra, functions, stated, x, regressors, columns=done.order.columns)
         settings = {
             "spectra": [path.name for path in spectra],
             "basis": [str(path) for path in bases],
@@ -250,7 +250,6 @@ def _write(
     notify: Notify,
 ) -> dict[str, Any]:
     """Write all results into `folder` and return the table of the model."""
-    from pulsespec.recon.joint import settings_of
     from pulsespec.recon.nifti import write_nifti
     from pulsespec.recon.report import fit_report, write_report
     from pulsespec.recon.series_picture import draw
@@ -272,7 +271,7 @@ def _write(
         "program": {"name": "pulsespec", "version": pulsespec.__version__},
         "settings": settings,
         "verdict": found.verdict.words,
-        "joint_fit": settings_of(found.joint),
+        "joint_fit": {"converged": found.joint.converged, "message": found.joint.message},
     }
     one = dataclasses.replace(done.spectra, data=done.spectra.data[found.reference], dims=("t",))
     at = found.plan.x[found.reference]
