@@ -44,6 +44,8 @@ _ROUNDS = 3
 """Of the search with priors, after which reweighting changes nothing of note."""
 _ROUGH = 1.0
 """Of chi square: where searches end that are not the last."""
+_RANGE_HZ, _LEAST_IN_RANGE = 5.0, 0.05
+"""Broadening, and share of the energy of a component in the fitted range, below which it is not fitted."""
 _LEAST_NOISE = 1e-6
 """Of the largest point: noise that is taken to be there at least."""
 
@@ -71,6 +73,8 @@ class BatchResult:
     residual_over_noise: Real
     converged: NDArray[np.bool_]
     steps: NDArray[np.int64]
+    left_out: tuple[str, ...] = ()
+    """Components of the basis that have next to nothing in the fitted range."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -118,6 +122,7 @@ class BatchResult:
             "shift_ppm": float(self.shift_ppm[index]),
             "baseline_dimension_per_ppm": float(dimension),
             "residual_over_noise": float(self.residual_over_noise[index]),
+            "left_out": self.left_out,
             "at_bound": fit_known.at_bound(self.problem, self.settings, self.theta[index]),
         }
 
@@ -172,11 +177,17 @@ def fit_batch(
     settings = settings or FitSettings()
     fids = spectra.data.reshape(-1, spectra.samples)
     _check(spectra, fids, basis, settings)
-    problem = problem_for(spectra, basis, settings)
+    everything = problem_for(spectra, basis, settings)
+    left_out: tuple[str, ...] = ()
+    if settings.names is None:
+        left_out = _out_of_range(spectra, basis, everything)
+        kept = tuple(name for name in everything.names if name not in left_out)
+        settings = replace(settings, names=kept) if left_out else settings
+    problem = problem_for(spectra, basis, settings) if left_out else everything
     one_block = partial(_fit_block, problem, spectra.dwell_s, settings)
     blocks = map_blocks(one_block, _blocks(fids), jobs)
     arrays = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
-    return BatchResult(problem, settings, **arrays)
+    return BatchResult(problem, settings, **arrays, left_out=left_out)
 
 
 def _blocks(fids: Complex) -> Iterator[Complex]:
@@ -192,6 +203,20 @@ def _check(spectra: Transients, fids: Complex, basis: Any, settings: FitSettings
     missing = [name for name in settings.names or () if name not in basis.names]
     if missing:
         raise InputError(f"basis: has no component {', '.join(missing)}, only {', '.join(basis.names)}")
+
+
+def _out_of_range(spectra: Transients, basis: Any, problem: Problem) -> tuple[str, ...]:
+    """Return the components whose signal lies outside the fitted range: tails would be traded for baseline."""
+    t = np.arange(spectra.samples) * spectra.dwell_s
+    left_out = []
+    for name in problem.names:
+        fid = basis.fid(name, spectra.samples, spectra.dwell_s) * np.exp(-np.pi * _RANGE_HZ * t)
+        whole = np.sum(np.abs(fid) ** 2)
+        moved_hz = ppm_to_hz(basis.reference_ppm, spectra.f0_hz, spectra.reference_ppm)
+        inside = np.sum(np.abs(problem.spectrum(fid * np.exp(2j * np.pi * moved_hz * t))) ** 2)
+        if inside < _LEAST_IN_RANGE * whole:
+            left_out.append(name)
+    return tuple(left_out) if len(left_out) < len(problem.names) else ()
 
 
 def problem_for(spectra: Transients, basis: Any, settings: FitSettings) -> Problem:
@@ -256,8 +281,8 @@ def _fit_block(problem: Problem, dwell_s: float, settings: FitSettings, fids: Co
     noise = np.maximum(noise, _LEAST_NOISE * np.abs(data).max(axis=1))
     task, found = _first(problem, data / noise[:, None], width, settings)
     best = _best_attempt(of, found.solved.cost, len(fids))
-    task, found = _second(task.part(best), found.theta[best], settings)
-    return _fields(task, found, noise[best]) | {"shift_hz": shift[best], "phase": phase[best]}
+    task, found, unit = _second(task.part(best), found.theta[best], settings)
+    return _fields(task, found, noise[best], unit) | {"shift_hz": shift[best], "phase": phase[best]}
 
 
 def _first(problem: Problem, data: Real, width: Real, settings: FitSettings) -> tuple[Task, Found]:
@@ -277,8 +302,12 @@ def _best_attempt(of: NDArray[np.int64], cost: Real, n: int) -> NDArray[np.int64
     return np.asarray(order[np.searchsorted(of[order], np.arange(n))])
 
 
-def _second(task: Task, theta: Real, settings: FitSettings) -> tuple[Task, Found]:
-    """Search with soft ratios, the whole lineshape and the stiffness that the data ask for."""
+def _second(task: Task, theta: Real, settings: FitSettings) -> tuple[Task, Found, Real]:
+    """Search with soft ratios, the whole lineshape and the stiffness that the data ask for.
+
+    What the model cannot follow counts as noise, or it would outweigh all that is known beforehand: the data of the
+    task that is returned are in units of noise times what is returned with it.
+    """
     names = task.problem.names
     ratios = (*settings.ratio_priors, *fit_known.expected(names, settings))
     low, high = fit_known.bounds(task.problem, settings)
@@ -287,14 +316,27 @@ def _second(task: Task, theta: Real, settings: FitSettings) -> tuple[Task, Found
     solved = solve(task, theta)
     theta = _rounded(task, theta)
     solved = solve(task, theta)
+    amplitudes, unit = solved.amplitudes, np.ones(len(theta))
     for turn in range(_ROUNDS):
-        soft = fit_known.soft_ratios(names, solved.amplitudes, ratios, tails=turn > 0)
+        soft = fit_known.soft_ratios(names, amplitudes, ratios, tails=turn > 0)
         task = replace(task, soft=soft)
         if settings.stiffness is None:
             task = replace(task, log_weight=choose_log_weight(task, solve(task, theta)))
         found = search(task, theta, enough=_ROUGH if turn < _ROUNDS - 1 else ENOUGH)
-        theta, solved = found.theta, found.solved
-    return task, found
+        theta, amplitudes = found.theta, found.solved.amplitudes
+        if turn < _ROUNDS - 1:
+            more = np.maximum(_spread(task, found.solved), 1.0)
+            task, amplitudes, unit = task.scaled(1 / more), amplitudes / more[:, None], unit * more
+    return task, found, unit
+
+
+def _spread(task: Task, solved: Solved) -> Real:
+    """Return the residual of each spectrum in units of its noise."""
+    rest = task.data - np.einsum("vk,vkn->vn", solved.amplitudes, solved.state.columns)
+    held = task.smooth.kept(task.log_weight)
+    rest = rest - ((rest @ task.smooth.vectors) * held) @ task.smooth.vectors.T
+    freedom = task.data.shape[1] - solved.free.sum(axis=1) - held.sum(axis=1) - 4
+    return np.asarray(np.sqrt(np.sum(rest**2, axis=1) / np.maximum(freedom, 1)))
 
 
 def _rounded(task: Task, theta: Real) -> Real:
@@ -313,23 +355,18 @@ def _rounded(task: Task, theta: Real) -> Real:
     return theta
 
 
-def _fields(task: Task, found: Found, noise: Real) -> dict[str, Any]:
+def _fields(task: Task, found: Found, noise: Real, unit: Real) -> dict[str, Any]:
     """Return amplitudes and what else is said of the fits, in units of the data."""
-    solved = found.solved
-    rest = task.data - np.einsum("vk,vkn->vn", solved.amplitudes, solved.state.columns)
-    held = task.smooth.kept(task.log_weight)
-    rest = rest - ((rest @ task.smooth.vectors) * held) @ task.smooth.vectors.T
-    freedom = task.data.shape[1] - solved.free.sum(axis=1) - held.sum(axis=1) - 4
-    spread = np.sqrt(np.sum(rest**2, axis=1) / np.maximum(freedom, 1))
+    spread, size = _spread(task, found.solved), noise * unit
     covariance = _covariance(task, found, np.maximum(spread, 1.0))
     return {
-        "amplitudes": solved.amplitudes * noise[:, None],
-        "covariance": covariance * noise[:, None, None] ** 2,
+        "amplitudes": found.solved.amplitudes * size[:, None],
+        "covariance": covariance * size[:, None, None] ** 2,
         "theta": found.theta,
         "log_weight": task.log_weight,
-        "data": task.data * noise[:, None],
+        "data": task.data * size[:, None],
         "noise_sd": noise,
-        "residual_over_noise": spread,
+        "residual_over_noise": spread * unit,
         "converged": found.converged,
         "steps": found.steps,
     }

@@ -49,6 +49,10 @@ class Task:
         """Return the task of some of the spectra."""
         return replace(self, data=self.data[at], log_weight=self.log_weight[at], soft=self.soft[at])
 
+    def scaled(self, factor: Real) -> "Task":
+        """Return the task with its data multiplied, each spectrum by its factor."""
+        return replace(self, data=self.data * factor[:, None])
+
 
 @dataclass(frozen=True, eq=False)
 class Solved:

@@ -93,6 +93,12 @@ def words(found: "FitResult") -> tuple[str, ...]:
             f"the residual is {over:.1f} times the noise: something is in the spectrum that the model has not; "
             "standard deviations were raised by as much"
         )
+    if found.parameters.get("left_out"):
+        low, high = found.settings.ppm_range
+        said.append(
+            f"not fitted, as their signal lies outside {low:g} to {high:g} ppm: "
+            + ", ".join(found.parameters["left_out"])
+        )
     if _bounds(found):
         said.append(f"at a bound of the search: {', '.join(_bounds(found))}")
     return (*said, *_at_zero(found), *_alike(found))

@@ -190,6 +190,23 @@ def test_data_that_object_to_what_is_expected_are_believed(basis):
     assert drawn[0] == pytest.approx(free[0], abs=0.5 * free[1])
 
 
+def test_what_lies_outside_the_range_is_left_out_and_said(basis):
+    found = fit(spectrum(basis, np.random.default_rng(1), 0.3), basis, FitSettings(ppm_range=(1.9, 4.0)))
+    assert "Lac" not in found.names
+    assert any("not fitted" in words and "Lac" in words for words in found.warnings)
+    assert found.combine({"NAA": 1.0})[0] == pytest.approx(10.0, rel=0.03)
+
+
+def test_what_the_model_cannot_follow_counts_as_noise(basis):
+    clean = spectrum(basis, np.random.default_rng(2), 0.01)
+    strange = clean.data + 30 * np.exp(2j * np.pi * (4.65 - 2.85) * F0 * 1e-6 * T - np.pi * 6 * T)
+    found = fit(replace(clean, data=strange), basis, FitSettings(stiffness=1.0))
+    assert found.parameters["residual_over_noise"] > 20
+    at_edge = [name for name in found.parameters["at_bound"] if "own" in name]
+    assert not at_edge
+    assert found.combine({"NAA": 1.0})[1] > 0.02
+
+
 def test_excluded_ranges_are_left_out(basis):
     settings = FitSettings(exclude_ppm=((1.1, 1.5),))
     assert settings.ranges == [(0.2, 1.1), (1.5, 4.0)]
