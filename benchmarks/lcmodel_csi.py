@@ -2,7 +2,7 @@
 
     PULSESPEC_DATA=... python benchmarks/lcmodel_csi.py --priors on
 
-The basis is LCModel's; it is sampled at another dwell time than the data and is interpolated. `same` fits the range
+The basis is LCModel's. `same` fits the range
 that LCModel fitted (1.9 to 4.0 ppm), `own` this project's. Ratios to creatine: correlation over all voxels, and the
 difference over the standard deviation that both state together. LCModel's parts with an SD of 999 % are left out.
 Water lies at the edge of the band, so the files are taken for what LCModel's control file calls them.
@@ -17,10 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from priors import add_options, settings_from
-from scipy.interpolate import make_interp_spline
 from scores import table
 
-from pulsespec.recon.fit import SUMS, FitResult, FitSettings, fit
+from pulsespec.recon.fit import SUMS, FitResult, fit_batch
 from pulsespec.recon.known import Known
 from pulsespec.recon.pipeline import ReconSettings, recon
 from pulsespec.recon.quantify import water_amplitude
@@ -28,29 +27,13 @@ from pulsespec.recon.text_data import read_lcmodel_raw
 from pulsespec.recon.transients import Scan, Transients
 from pulsespec.simulator.basis_files import read_basis
 from pulsespec.simulator.broad import fit_lines
-from pulsespec.simulator.sampled import SampledBasis, at_reference
+from pulsespec.simulator.sampled import SampledBasis
 
 Real = NDArray[np.float64]
 
 NAMES = {"mI": "Ins", "GPC+PCh": "tCho", "NAA+NAAG": "tNAA", "Glu+Gln": "Glx"}
 SHOWN = ("tNAA", "tCho", "Ins", "Glx", "NAA", "GPC", "Glu", "Gln", "GSH", "PE", "Asc", "Asp", "GABA")
 NO_BOUND = 999.0
-_CENTRE_PPM = 2.7
-_DEGREE = 9
-
-
-def resampled(basis: SampledBasis, samples: int, dwell_s: float) -> SampledBasis:
-    """Return a sampled basis at another dwell time.
-
-    About 2.7 ppm, metabolites turn slowly enough for splines of degree 9 to follow them between their samples.
-    """
-    slow = at_reference(basis, _CENTRE_PPM)
-    stored, wanted = np.arange(basis.samples) * basis.dwell_s, np.arange(samples) * dwell_s
-    fids = {}
-    for name in basis.names:
-        spline = make_interp_spline(stored, slow.fid(name), k=_DEGREE)
-        fids[name] = np.asarray(spline(wanted))
-    return at_reference(replace(slow, fids=fids, dwell_s=dwell_s), basis.reference_ppm)
 
 
 def voxels(folder: Path) -> list[Scan]:
@@ -118,11 +101,12 @@ def main() -> None:
     assert data is not None
     basis = read_basis(folder / "sim_se_csi_te16.basis").basis
     assert isinstance(basis, SampledBasis)
-    basis = resampled(basis, data.samples, data.dwell_s)
     basis = basis.with_broad(fit_lines(basis.f0_hz, basis.reference_ppm))
     settings = settings_from(options)
+    together = replace(data, data=np.array([measured(scan).data for scan in scans]), dims=("x", "t"))
     for words, chosen in (("same", replace(settings, ppm_range=(1.9, 4.0))), ("own", settings)):
-        found = [_fitted(scan, basis, chosen) for scan in scans]
+        batch = fit_batch(together, basis, chosen)
+        found = [batch.one(number) for number in range(len(scans))]
         rest = [one.parameters.get("residual_over_noise", float("nan")) for one in found]
         print(
             f"\nrange: {words}; {sum(one.converged for one in found)} of {len(found)} converged; residual over noise "
@@ -131,9 +115,10 @@ def main() -> None:
         compare(found, scans, theirs(folder / "test-reference-multi-voxel.csv"))
 
 
-def _fitted(scan: Scan, basis: SampledBasis, settings: FitSettings) -> FitResult:
+def measured(scan: Scan) -> Transients:
+    """Return the metabolite data of a scan that has some."""
     assert scan.metabolite is not None
-    return fit(scan.metabolite, basis, settings)
+    return scan.metabolite
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pulsespec.errors import MismatchError
 from pulsespec.recon.editing import is_difference
 from pulsespec.recon.transients import Record, Transients
 from pulsespec.simulator.basis_guard import SINGLETS_PPM, guard
+from pulsespec.simulator.sampled import ratio_of
 
 Real = NDArray[np.float64]
 
@@ -42,15 +43,19 @@ def functions(data: Transients, basis: Any) -> tuple[str, ...]:
 
 
 def _dwell(data: Transients, basis: Any) -> list[str]:
-    """Return a word on a dwell time of sampled functions that is a rounded one of the data, or a multiple of it."""
+    """Return a word on a dwell time of sampled functions that is not that of the data, nor a whole part of it."""
     if getattr(basis, "fids", None) is None:
         return []
-    ratio = data.dwell_s / basis.dwell_s
-    if abs(ratio / round(ratio) - 1) < _EXACT:
+    exact, taken = data.dwell_s / basis.dwell_s, ratio_of(basis.dwell_s, data.dwell_s)
+    if abs(exact / taken - 1) < _EXACT and taken == round(taken):
         return []
+    done = "the difference is taken for rounding in a header"
+    if taken != round(taken):
+        done = (
+            f"its functions were interpolated, with an error below {basis.resampling_error(data.dwell_s):.1e}"
+        )
     return [
-        f"the basis is sampled every {basis.dwell_s * 1e6:.2f} us, the data every {data.dwell_s * 1e6:.2f} us: the "
-        "difference is taken for rounding in a header"
+        f"the basis is sampled every {basis.dwell_s * 1e6:.2f} us, the data every {data.dwell_s * 1e6:.2f} us: {done}"
     ]
 
 

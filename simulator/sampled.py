@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pulsespec.conventions import RECEIVER_PPM, swap_sense
 from pulsespec.errors import DataError, InputError, MismatchError
 from pulsespec.simulator.basis import Basis, Lines, render
+from pulsespec.simulator.resample import resample
 
 Complex = NDArray[np.complex128]
 
@@ -57,25 +58,38 @@ class SampledBasis:
     ) -> Complex:
         """Return the FID of one component, cut or zero-filled to `samples`; widths are added.
 
+        A dwell time that is no whole multiple of that of the file is reached by interpolation, see `resampling_error`.
+
         Raises
         ------
         InputError
             There is no such component.
         MismatchError
-            `dwell_s` is no whole multiple of that of the file, or too long for its band.
+            The component has lines that the band of `dwell_s`, or interpolation in its own, does not hold.
 
         """
         if name not in self.fids:
             raise InputError(f"basis: has no component {name!r}, only {', '.join(self.fids)}")
-        step = _step(self.dwell_s, dwell_s)
-        _refuse_folding(name, self.fids[name], step)
-        n = -(-self.samples // step) if samples is None else samples
-        padded = np.zeros(n, dtype=complex)
-        stored = self.fids[name][::step][:n]
-        padded[: stored.size] = stored
-        t = np.arange(n) * self.dwell_s * step
+        ratio = ratio_of(self.dwell_s, dwell_s)
+        _refuse_folding(name, self.fids[name], ratio)
+        n = int((self.samples - 1) / ratio + 1e-9) + 1 if samples is None else samples
+        if ratio == round(ratio):
+            stored = self.fids[name][:: round(ratio)][:n]
+            padded = np.zeros(n, dtype=complex)
+            padded[: stored.size] = stored
+        else:
+            padded, error = resample(self.fids[name], ratio, n)
+            _refuse_edge(name, error, self.dwell_s, dwell_s)
+        t = np.arange(n) * self.dwell_s * ratio
         decay = np.exp(-np.pi * linewidth_hz * t - (np.pi * gauss_hz * t) ** 2 / (4 * np.log(2)))
         return np.asarray(padded * decay)
+
+    def resampling_error(self, dwell_s: float) -> float:
+        """Return the largest error of any component at `dwell_s`, at its worst point and relative to its largest."""
+        ratio = ratio_of(self.dwell_s, dwell_s)
+        if ratio == round(ratio):
+            return 0.0
+        return max(resample(fid, ratio, 1)[1] for fid in self.fids.values())
 
     def subset(self, names: Sequence[str]) -> "SampledBasis":
         """Return the basis with only the named components."""
@@ -106,7 +120,7 @@ def sampled(
     Parameters
     ----------
     basis
-        Lines, which are rendered exactly, or FIDs, which are cut, decimated or (once decayed) zero-filled.
+        Lines, which are rendered exactly, or FIDs, which are cut, thinned, interpolated or (once decayed) zero-filled.
     samples, dwell_s
         Readout wanted.
     linewidth_hz, gauss_hz
@@ -145,10 +159,9 @@ _OUTSIDE = 1e-2
 
 
 def _resampled(basis: SampledBasis, samples: int | None, dwell_s: float | None) -> SampledBasis:
-    """Return the FIDs every k-th point and cut or zero-filled; refuse what that would spoil."""
-    step = _step(basis.dwell_s, dwell_s)
+    """Return the FIDs at another dwell time and cut or zero-filled; refuse what that would spoil."""
     fids = {name: basis.fid(name, dwell_s=dwell_s) for name in basis.names}
-    thin = replace(basis, fids=fids, dwell_s=basis.dwell_s * step)
+    thin = replace(basis, fids=fids, dwell_s=basis.dwell_s * ratio_of(basis.dwell_s, dwell_s))
     wanted = thin.samples if samples is None else samples
     for name, fid in thin.fids.items():
         tail = np.abs(fid[-max(1, fid.size // 50) :]).max()
@@ -162,31 +175,41 @@ def _resampled(basis: SampledBasis, samples: int | None, dwell_s: float | None) 
 
 
 _ROUNDED = 2e-3
-"""Files round: 333 us for 1 s / 3000 is met; two dwell times that differ by less are one."""
+"""Files round: 333 us for 1 s / 3000 is met, and the shifts between its singlets are right at the latter only. Two
+dwell times that differ by less are one."""
+_NOT_FOLLOWED = 1e-2
+"""Interpolation may be off by this share of the largest point."""
 
 
-def _step(stored_s: float, wanted_s: float | None) -> int:
-    """Return how many stored points one wanted point is; `MismatchError` where that is no whole number."""
+def ratio_of(stored_s: float, wanted_s: float | None) -> float:
+    """Return how many stored points one wanted point is: a whole number where it is one but for rounding."""
     if wanted_s is None:
-        return 1
-    step = round(wanted_s / stored_s)
-    if step < 1 or abs(wanted_s - step * stored_s) > _ROUNDED * wanted_s:
-        raise MismatchError(
-            f"basis: sampled at a dwell time of {stored_s * 1e6:.2f} us, {wanted_s * 1e6:.2f} us wanted: sampled "
-            "FIDs can be thinned to whole multiples only; a simulated basis (.h5) renders at any"
-        )
-    return step
+        return 1.0
+    whole = round(wanted_s / stored_s)
+    if whole >= 1 and abs(wanted_s - whole * stored_s) <= _ROUNDED * wanted_s:
+        return float(whole)
+    return wanted_s / stored_s
 
 
-def _refuse_folding(name: str, fid: Complex, step: int) -> None:
-    """Raise where more than `_OUTSIDE` of the largest peak lies outside the band that thinning leaves."""
-    if step == 1:
+def _refuse_folding(name: str, fid: Complex, ratio: float) -> None:
+    """Raise where more than `_OUTSIDE` of the largest peak lies outside the band of a longer dwell time."""
+    if ratio <= 1:
         return
     spectrum = np.abs(np.fft.fft(fid * np.hanning(fid.size)))  # from zero: a step at t = 0 has wide wings
-    outside = np.abs(np.fft.fftfreq(fid.size)) > 0.5 / step
-    if spectrum[outside].max() > _OUTSIDE * spectrum.max():
+    outside = np.abs(np.fft.fftfreq(fid.size)) > 0.5 / ratio
+    if spectrum[outside].max(initial=0.0) > _OUTSIDE * spectrum.max():
         raise MismatchError(
-            f"basis: {name} has lines outside the band that a {step} times longer dwell time leaves"
+            f"basis: {name} has lines outside the band that a {ratio:g} times longer dwell time leaves"
+        )
+
+
+def _refuse_edge(name: str, error: float, stored_s: float, wanted_s: float | None) -> None:
+    """Raise where interpolation does not follow the lines of a component."""
+    if error > _NOT_FOLLOWED:
+        raise MismatchError(
+            f"basis: {name} is sampled at a dwell time of {stored_s * 1e6:.2f} us, {(wanted_s or 0) * 1e6:.2f} us "
+            f"wanted: it has lines too near the edge of its band to be interpolated (error {error:.1%}); a simulated "
+            "basis (.h5) renders at any"
         )
 
 
