@@ -17,6 +17,7 @@ from pulsespec.conventions import ppm_to_hz, to_spectrum
 from pulsespec.errors import DataError, InputError
 from pulsespec.executor import map_blocks
 from pulsespec.recon import fit_known
+from pulsespec.recon.anchors import anchored
 from pulsespec.recon.fit_baseline import choose_log_weight
 from pulsespec.recon.fit_model import Problem, named, problem_of
 from pulsespec.recon.fit_result import FitResult
@@ -184,6 +185,7 @@ def fit_batch(
         kept = tuple(name for name in everything.names if name not in left_out)
         settings = replace(settings, names=kept) if left_out else settings
     problem = problem_for(spectra, basis, settings) if left_out else everything
+    settings = replace(settings, ratio_priors=anchored(settings.ratio_priors, problem.names))
     one_block = partial(_fit_block, problem, spectra.dwell_s, settings)
     blocks = map_blocks(one_block, _blocks(fids), jobs)
     arrays = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
