@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pulsespec
-from pulsespec import commands, edited_verbs
+from pulsespec import commands, edited_verbs, voxel_verbs
 from pulsespec.console import Notify, silent, to_json
 from pulsespec.errors import DataError, InputError, PulsespecError
 from pulsespec.files import atomic_directory, refuse_existing
@@ -199,9 +199,6 @@ def fit(
         return {"inputs": [str(path) for path in inputs], "basis": str(basis), "output": str(output)}
     with atomic_directory(output, overwrite) as folder:
         scan, functions = opened(*chosen, notify)
-        _in_the_voxel(assumptions, measured(scan))
-        done = as_fitted(scan, notify)
-        judged = _judged(scan, done, notify)
         settings = {
             "spectrum": spectrum.name,
             "water": None if water is None else water.name,
@@ -213,9 +210,25 @@ def fit(
             "posterior": posterior,
             "phantom": phantom,
         }
+        if voxel_verbs.is_image(scan):
+            one_spectrum(scan)
+            _for_single_voxels({"--spurious": spurious, "--posterior": posterior, "--phantom": phantom})
+            return voxel_verbs.fit_voxels(scan, functions, folder, settings, notify, assumptions) | {
+                "output": str(output)
+            }
+        _in_the_voxel(assumptions, measured(scan))
+        done = as_fitted(scan, notify)
+        judged = _judged(scan, done, notify)
         return analyse(
             done, functions, folder, settings, notify, assumptions, judged, spurious, posterior, phantom
         ) | {"output": str(output)}
+
+
+def _for_single_voxels(options: dict[str, Any]) -> None:
+    """Raise where an option is given that fits of several voxels do not have."""
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise InputError(f"{', '.join(given)}: got spectra of several voxels, expected a single voxel")
 
 
 def opened(

@@ -587,8 +587,9 @@ def _show(console: Console, made: dict[str, Any], dry_run: bool) -> None:
         console.result(made, f"would write {made['output']}")
         return
     console.table(made["concentrations"], made)
-    if not console.as_json:
-        console.result(None, f"report: {Path(made['output']) / 'report.html'}")
+    report = Path(made["output"]) / "report.html"
+    if not console.as_json and report.is_file():  # several voxels have none
+        console.result(None, f"report: {report}")
     if not made.get("converged", True):
         raise typer.Exit(_REFUSED)
 
