@@ -88,12 +88,13 @@ def compare(found: list[FitResult], scans: list[Scan], peer: dict[str, Real]) ->
     off = np.median([abs(float(row[5])) for row in shown])
     print(f"median over metabolites: correlation {middle:.2f}, size of the difference {off:.0f} %")
     waters = np.array([water_amplitude(scan.water)[0] for scan in scans if scan.water is not None])
-    creatine = np.array([one.combine({"Cr": 1.0})[0] for one in found]) / waters
-    scale = creatine / peer["Cr"][:, 0]
-    print(
-        f"creatine over water: correlation with LCModel's {np.corrcoef(creatine, peer['Cr'][:, 0])[0, 1]:+.3f}, the "
-        f"factor between them varies by {100 * np.std(scale) / np.mean(scale):.1f} % between voxels"
-    )
+    creatine = np.array([one.combine({"Cr": 1.0})[0] for one in found])
+    for words, ours in (("creatine", creatine), ("creatine over water", creatine / waters)):
+        scale = ours / peer["Cr"][:, 0]
+        print(
+            f"{words}: correlation with LCModel's {np.corrcoef(ours, peer['Cr'][:, 0])[0, 1]:+.3f}, the factor between "
+            f"them varies by {100 * np.std(scale) / np.mean(scale):.1f} % between voxels"
+        )
 
 
 def main() -> None:
