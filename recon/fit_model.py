@@ -29,6 +29,8 @@ ORDERS = (3, 4, 5, 6)
 """Of the Gauss-Hermite series."""
 _GUARD_PPM = 0.6
 """On each side of the fitted range the band goes on so far, fading out."""
+_BEFORE_S = 0.05
+"""Time before zero over which the response of the window dies out."""
 _FIRST_POINT = 0.5
 """Weight of the first sample in the Fourier transform: half, as for the trapezoidal rule."""
 _CHUNK = 32
@@ -49,7 +51,7 @@ class Problem:
     """Samples before time zero."""
     f0_hz: float
     keep: NDArray[np.int64]
-    """Fitted points among those of the band; shape (n_points,)."""
+    """Fitted points among those of the band, counted from the first; shape (n_points,)."""
     ppm: Real
     """Chemical shift of the fitted points; shape (n_points,)."""
     bins: NDArray[np.int64]
@@ -128,9 +130,11 @@ class State:
     columns: Real
     """Real spectra of components of amplitude one; shape (v, k, n_points)."""
     fids: Complex
-    """Their signals without the series of the lineshape; shape (v, k, n_band)."""
+    """Their signals without the line that is common to all; shape (v, k, n_band)."""
+    decay: Real
+    """Gaussian part of that line; shape (v, n_band)."""
     series: Complex
-    """The series; shape (v, n_band)."""
+    """The rest of it; shape (v, n_band)."""
     turn: Complex
     """Phase factor of each point; shape (v, n_points)."""
 
@@ -170,12 +174,14 @@ def problem_of(
     bins = np.flatnonzero(inside)
     window, first, n_band = _band(ppm, ranges[0][0], ranges[-1][1])
     spectra = (_transform(fids) * window)[:, first : first + n_band]
-    # The band has its own zero frequency: the bin in its middle.
-    before = n_band // 4
-    reduced = np.roll(np.fft.ifft(np.fft.ifftshift(spectra, axes=-1), axis=-1), before, axis=-1)
     step = 2 * samples * dwell_s / n_band
+    before = min(n_band // 4, math.ceil(_BEFORE_S / step))
+    # Zero frequency is the first fitted point, so that those of a transform begin with it.
+    reduced = np.roll(np.fft.ifft(np.roll(spectra, first - bins[0], axis=-1), axis=-1), before, axis=-1)
     least = float(natural[~is_broad].min(initial=np.inf)) if not is_broad.all() else 0.0
-    return Problem(reduced, tuple(names), is_broad, step, before, f0_hz, bins - first, ppm[bins], bins, least)
+    return Problem(
+        reduced, tuple(names), is_broad, step, before, f0_hz, bins - bins[0], ppm[bins], bins, least
+    )
 
 
 def _transform(fids: Complex) -> Complex:
@@ -200,64 +206,70 @@ def _band(ppm: Real, low: float, high: float) -> tuple[Real, int, int]:
 def evaluate(problem: Problem, theta: Real) -> State:
     """Return the model at parameters of shape (v, n_parameters)."""
     at, t = problem.layout, problem.time_s
-    positive = np.maximum(t, 0.0)
     moved = theta[:, at.shift, None] + theta[:, at.own_shift]
     kind = np.where(problem.broad, at.width.stop - 1, at.width.start)
     widths = theta[:, kind] + theta[:, at.own_width]
     sigma = _sigma(theta[:, at.gauss])
+    exponents = np.asarray((2j * moved - widths) * np.pi * problem.dwell_s)
+    fids = _powers(exponents, t.size, problem.before)
+    fids *= problem.basis
     decay = np.exp(-0.5 * (sigma[:, None] * t) ** 2)
-    fids = _powers(np.asarray(2j * np.pi * moved * problem.dwell_s), t.size, problem.before)
-    fids *= problem.basis * decay[:, None, :]
-    fids *= np.exp(-np.pi * widths[..., None] * positive)
-    terms = _terms(sigma, t)
-    series = 1 + np.einsum("vj,vjm->vm", theta[:, at.hermite], terms)
+    series = 1 + np.einsum("vj,vjm->vm", theta[:, at.hermite], _terms(sigma, t))
     turn = np.exp(1j * (theta[:, [at.phase0]] + theta[:, [at.phase1]] * (problem.ppm - PIVOT_PPM)))
-    columns = (turn[:, None, :] * _spectra(problem, fids * series[:, None, :])).real
-    return State(columns, fids, series, turn)
+    turn = turn * _later(problem)
+    columns = (turn[:, None, :] * _spectra(problem, fids * (decay * series)[:, None, :])).real
+    return State(columns, fids, decay, series, turn)
 
 
 def slopes(problem: Problem, theta: Real, state: State, amplitudes: Real) -> Real:
     """Return the derivatives of sum_k a_k column_k by each parameter; shape (v, n_parameters, n_points)."""
     at, t = problem.layout, problem.time_s
+    line = state.decay * state.series
     weighted = amplitudes[..., None] * state.fids
-    bare = weighted.sum(axis=1)
-    series = state.series
-    whole = bare * series
+    kinds = [weighted[:, mask].sum(axis=1) for mask in (~problem.broad, problem.broad)]
+    bare = (kinds[0] + kinds[1]) * state.decay
+    whole = bare * state.series
     sigma = _sigma(theta[:, at.gauss])
     terms = _terms(sigma, t)
     per_hz = _sigma(np.ones(1))[0]
     safe = np.maximum(sigma, 1e-9)[:, None]
     by_sigma = np.einsum("vj,vjm->vm", theta[:, at.hermite] * np.array(ORDERS), terms) / safe
-    kinds = [weighted[:, mask].sum(axis=1) * series for mask in (~problem.broad, problem.broad)]
     shared = np.stack(
         [
+            whole,
             2j * np.pi * t * whole,
             per_hz * (by_sigma * bare - sigma[:, None] * t**2 * whole),
-            *(-np.pi * t * one for one in kinds),
+            *(-np.pi * t * line * one for one in kinds),
             *(bare[:, None] * terms).transpose(1, 0, 2),
         ],
         axis=1,
     )
-    own = weighted * (t * series)[:, None, :]
+    weighted *= (t * line)[:, None, :]
     turn = state.turn[:, None, :]
-    total = turn * _spectra(problem, whole[:, None])
+    total = turn * _spectra(problem, shared)
     found = np.empty((len(theta), at.size, problem.ppm.size))
-    found[:, [at.phase0]] = -total.imag
-    found[:, [at.phase1]] = -total.imag * (problem.ppm - PIVOT_PPM)
-    found[:, at.shift : at.own_shift.start] = (turn * _spectra(problem, shared)).real
-    by_time = turn * _spectra(problem, own)
-    found[:, at.own_shift] = -2 * np.pi * by_time.imag
-    found[:, at.own_width] = -np.pi * by_time.real
+    found[:, at.phase0] = -total[:, 0].imag
+    found[:, at.phase1] = -total[:, 0].imag * (problem.ppm - PIVOT_PPM)
+    found[:, at.shift : at.own_shift.start] = total[:, 1:].real
+    by_time = turn * _spectra(problem, weighted)
+    np.multiply(by_time.imag, -2 * np.pi, out=found[:, at.own_shift])
+    np.multiply(by_time.real, -np.pi, out=found[:, at.own_width])
     return found
 
 
 def _spectra(problem: Problem, fids: Complex) -> Complex:
-    """Return the fitted points of signals on the times of the basis."""
-    n = fids.shape[-1]
-    # Time zero is at sample `before`, and the bin of zero frequency in the middle of the band.
-    frequency = problem.keep - n // 2
-    shift = np.exp(2j * np.pi * frequency * problem.before / n)
-    return np.asarray(scipy.fft.fft(fids, axis=-1)[..., frequency % n] * shift)
+    """Return the fitted points of signals on the times of the basis, but for `_later`."""
+    whole = scipy.fft.fft(fids, axis=-1, overwrite_x=True)
+    n = problem.keep.size
+    if problem.keep[-1] == n - 1:
+        return np.asarray(whole[..., :n])
+    return np.asarray(whole[..., problem.keep])
+
+
+def _later(problem: Problem) -> Complex:
+    """Return what it makes of each point that time zero is not the first sample; shape (n_points,)."""
+    n = problem.basis.shape[1]
+    return np.asarray(np.exp(2j * np.pi * problem.keep * problem.before / n))
 
 
 def _sigma(gauss_hz: Real) -> Real:

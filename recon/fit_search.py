@@ -211,7 +211,7 @@ def _select(solved: Solved, at: Bool) -> Solved:
 def _map(function: Callable[[Any, Any], Any], one: Solved, other: Solved) -> Solved:
     states = {
         name: function(getattr(one.state, name), getattr(other.state, name))
-        for name in ("columns", "fids", "series", "turn")
+        for name in ("columns", "fids", "decay", "series", "turn")
     }
     rest = {
         name: function(getattr(one, name), getattr(other, name))

@@ -32,9 +32,9 @@ class FitSettings:
     """Effective dimension of the baseline per ppm; chosen from the data where `None`."""
     shift_sd_ppm: float = 0.004
     """Prior standard deviation of a component's own shift (LCModel's default, Provencher 1993)."""
-    lorentz_sd_hz: float = 2.0
+    lorentz_sd_hz: float = 5.0
     """Prior standard deviation of the Lorentzian width that metabolites share beyond that of T2: fields that vary over
-    the voxel make lines Gaussian. Three times as much where the T2 of the basis is not known."""
+    the voxel make lines Gaussian rather. Three times as much where the T2 of the basis is not known."""
     width_sd_hz: float = 0.13
     """Prior standard deviation of a metabolite's own Lorentzian width (LCModel's default of 0.4 / s, recalled)."""
     t2_widths: bool = True

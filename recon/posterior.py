@@ -21,7 +21,7 @@ Real = NDArray[np.float64]
 
 QUANTILES = (0.025, 0.16, 0.5, 0.84, 0.975)
 _CHAINS = 4
-_WARM_UP = 150
+_WARM_UP = 200
 """Only the length of a step is adapted: the metric is the information of the fit."""
 _ACCEPT = 0.8
 _GOOD_RHAT = 1.01

@@ -4,6 +4,7 @@ Members may differ in amplitude, phase and frequency by design (diffusion weight
 are aligned, judged and averaged within their member alone: what diffusion takes away is no outlier then.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,7 +23,7 @@ from pulsespec.recon.transients import Record, Scan, Transients
 _METABOLITES_PPM = (1.85, 3.4)
 _BETTER = 1.02
 _MOST_LISTED = 20
-_REFERENCES = ("water averaging", "first point repair", "eddy current correction")
+_REFERENCES = ("water averaging", "first point repair", "spike removal", "eddy current correction")
 _SHOTS = ("alignment", "outlier rejection", "averaging")
 _AFTER = ("water removal", "lipid removal", "shaping")
 
@@ -188,14 +189,21 @@ def _stacked(parts: Sequence[Transients | None]) -> Transients:
     given = [part for part in parts if part is not None]
     first = given[0]
     data = np.stack([part.data for part in given])
-    records = []
-    for n, record in enumerate(first.records):
-        same = [part.records[n] for part in given if len(part.records) > n]
-        words = list(dict.fromkeys(one.details for one in same))
-        if len(words) == 1:
-            records.append(record)
-            continue
-        each = [f"spectrum {k + 1}: {one.details}" for k, one in enumerate(same)]
-        more = f"; and so on for {len(each)} spectra" if len(each) > _MOST_LISTED else ""
-        records.append(Record(record.method, "; ".join(each[:_MOST_LISTED]) + more))
+    by_step: dict[tuple[str, int], list[tuple[int, Record]]] = {}
+    for k, part in enumerate(given):
+        seen: Counter[str] = Counter()
+        for record in part.records:
+            by_step.setdefault((record.method, seen[record.method]), []).append((k, record))
+            seen[record.method] += 1
+    records = [_merged(found, len(given)) for found in by_step.values()]
     return replace(first, data=data, dims=("series", "t"), records=tuple(records))
+
+
+def _merged(found: Sequence[tuple[int, Record]], count: int) -> Record:
+    """Return one record of a step that was taken on some or all of the members."""
+    first = found[0][1]
+    if len(found) == count and all(record.details == first.details for _, record in found):
+        return first
+    each = [f"spectrum {k + 1}: {record.details}" for k, record in found]
+    more = f"; and so on for {len(each)} spectra" if len(each) > _MOST_LISTED else ""
+    return Record(first.method, "; ".join(each[:_MOST_LISTED]) + more)

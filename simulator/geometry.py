@@ -42,7 +42,7 @@ _WIDEST_HZ = 64_000.0
 _QUIET = 0.02  # |b| below this beyond the transition bands: the stop-band ripple of common designs
 TIGHT = 5e-5
 """Tolerance below which wings of pulses are covered too, and steps are halved."""
-_COARSER = 30.0  # bins for profiles alone are chosen for a tolerance this much larger
+_COARSER = 3.0  # bins for profiles alone are chosen for a tolerance this much larger
 _OUTSIDE = 30.0  # error of rotations that is allowed beyond the transition bands, over the tolerance
 _MARGIN = 2.0
 _TIGHT_MARGIN, _WIDEST = 16.0, 32.0

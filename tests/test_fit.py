@@ -187,7 +187,7 @@ def test_data_that_object_to_what_is_expected_are_believed(basis):
     free, drawn = (
         fit(noisy, basis, FitSettings(metabolite_priors=on)).combine({"Lac": 1.0}) for on in (False, True)
     )
-    assert drawn[0] == pytest.approx(free[0], abs=0.3 * free[1])
+    assert drawn[0] == pytest.approx(free[0], abs=0.5 * free[1])
 
 
 def test_excluded_ranges_are_left_out(basis):

@@ -15,10 +15,12 @@ from typer.testing import CliRunner
 from pulsespec import series_verbs
 from pulsespec.cli import app
 from pulsespec.errors import DataError, InputError, MismatchError
+from pulsespec.recon import series_scan
 from pulsespec.recon.fit import FitSettings
 from pulsespec.recon.formats import Known
 from pulsespec.recon.nifti import read_nifti, write_nifti
 from pulsespec.recon.outliers import METHOD as OUTLIERS
+from pulsespec.recon.pipeline import STEPS
 from pulsespec.recon.read import read
 from pulsespec.recon.series_fit import series_fit
 from pulsespec.recon.series_models import load_model
@@ -51,6 +53,12 @@ def test_diffusion_makes_no_outliers_and_alignment_leaves_its_loss():
     assert "0 of 8 shots left out" in judged.details
     height = np.abs(done.data[:, 2:20]).mean(axis=1)
     np.testing.assert_allclose(np.log(height[0] / height[1:]) / B[1:], ADC, atol=0.03)
+
+
+def test_every_step_of_a_single_spectrum_is_taken_or_left_out_on_purpose():
+    """The fit finds phases, and there are no editing conditions."""
+    taken = {"coil combination", *series_scan._REFERENCES, *series_scan._SHOTS, *series_scan._AFTER}
+    assert {name for name, _ in STEPS} - taken == {"editing conditions", "sub-spectra", "phasing"}
 
 
 def test_a_spoiled_shot_of_one_b_value_is_left_out():
