@@ -55,9 +55,9 @@ def test_creatine_is_right_where_its_methylene_is_suppressed(basis):
     with_it = fit(data, with_suppressed_methylene(basis), settings)
     without = fit(data, basis, settings)
     found, sd = with_it.combine({"Cr": 1.0})
-    assert abs(found - 8.0) < 3 * sd < 0.6
+    assert abs(found - 8.0) < min(3 * sd, 0.3)
     assert with_it.combine({NAME: 1.0})[0] == pytest.approx(4.8, rel=0.1)
-    assert abs(without.combine({"Cr": 1.0})[0] - 8.0) > 2 * abs(found - 8.0)
+    assert without.combine({"Cr": 1.0})[0] < 7.6
 
 
 def test_a_basis_without_creatine_or_its_methylene_is_refused(basis):
