@@ -15,7 +15,13 @@ from pulsespec.simulator.basis import Basis
 from pulsespec.simulator.basis_facts import Given, known, needed
 from pulsespec.simulator.basis_guard import guard
 from pulsespec.simulator.basis_names import LCMODEL_CHARACTERS, program_name, renamed
-from pulsespec.simulator.sampled import SampledBasis, at_reference, conjugated, sampled
+from pulsespec.simulator.sampled import (
+    SampledBasis,
+    at_reference,
+    conjugated,
+    sampled,
+    with_whole_first_points,
+)
 
 AnyBasis = Basis | SampledBasis
 
@@ -148,6 +154,8 @@ def read_basis(path: Path, given: Given | None = None, conjugate: bool = False) 
         basis = _renamed(basis, changed)
         if changed:
             notices.append("renamed " + ", ".join(f"{old} to {new}" for old, new in changed.items()))
+        basis, words = with_whole_first_points(basis)
+        notices += words
     notices += guard(basis, path.name, conjugate)
     return ReadBasis(basis, name, tuple(notices))
 

@@ -56,6 +56,15 @@ def resample(fid: Complex, ratio: float, points: int) -> tuple[Complex, float]:
     return made, errors[best]
 
 
+def expected_first(fid: Complex, band: float = 0.6) -> complex:
+    """Return what the first point should be for the points after it to follow, in a share of the stored band."""
+    taps = np.arange(1, min(_TAPS, fid.size - 1) + 1)
+    values, vectors = eigh(np.sinc(band * (taps[:, None] - taps)))
+    kept = values > _PRECISION * values[-1]
+    weights = ((np.sinc(band * taps) @ vectors[:, kept]) / values[kept]) @ vectors[:, kept].T
+    return complex(weights @ fid[taps])
+
+
 def _within(stored: int, ratio: float) -> int:
     """Return how many points lie within the stored ones."""
     return int((stored - 1) / ratio + 1e-9) + 1

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pulsespec.conventions import RECEIVER_PPM, swap_sense
 from pulsespec.errors import DataError, InputError, MismatchError
 from pulsespec.simulator.basis import Basis, Lines, render
-from pulsespec.simulator.resample import resample
+from pulsespec.simulator.resample import expected_first, resample
 
 Complex = NDArray[np.complex128]
 
@@ -252,6 +252,27 @@ def at_reference(basis: SampledBasis, reference_ppm: float) -> SampledBasis:
     turn = np.exp(2j * np.pi * shift_hz * basis.dwell_s * np.arange(basis.samples))
     fids = {name: np.asarray(fid * turn[: fid.size]) for name, fid in basis.fids.items()}
     return replace(basis, fids=fids, reference_ppm=reference_ppm)
+
+
+_HALF = 0.1
+"""How far the first points may be from half of what follows from the others."""
+
+
+def with_whole_first_points(basis: SampledBasis) -> tuple[SampledBasis, tuple[str, ...]]:
+    """Return the basis with the first point of every FID as it was, where the program that made it halved them.
+
+    Some halve it before the Fourier transform (the trapezoidal rule) and store the spectra: LCModel's own simulated
+    bases are met so. All components must have half of what follows from their other points.
+    """
+    expected = np.array([expected_first(fid) for fid in basis.fids.values()])
+    first = np.array([fid[0] for fid in basis.fids.values()])
+    share = first / np.where(expected == 0, np.inf, expected)
+    if not share.size or np.max(np.abs(share - 0.5)) > _HALF:
+        return basis, ()
+    fids = {name: np.concatenate([2 * fid[:1], fid[1:]]) for name, fid in basis.fids.items()}
+    half = float(np.median(share.real))
+    words = f"first points of the FIDs are {half:.2f} of what follows from the others: they were doubled"
+    return replace(basis, fids=fids), (words,)
 
 
 def conjugated(basis: SampledBasis) -> SampledBasis:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pulsespec.errors import MismatchError
-from pulsespec.simulator.sampled import SampledBasis, sampled
+from pulsespec.simulator.sampled import SampledBasis, sampled, with_whole_first_points
 
 F0_HZ = 123.2e6
 
@@ -77,3 +77,16 @@ def test_a_whole_readout_keeps_its_length_in_time():
 def test_rounded_dwell_times_are_one():
     basis = basis_of(3.33e-4, band_hz=150.0)
     np.testing.assert_array_equal(basis.fid("a", 100, 1 / 3000), basis.fids["a"][:100])
+
+
+def test_halved_first_points_are_doubled():
+    basis = basis_of(5e-4, band_hz=400.0)
+    halved = basis.with_fids(
+        {name: np.concatenate([fid[:1] / 2, fid[1:]]) for name, fid in basis.fids.items()}
+    )
+    found, words = with_whole_first_points(halved)
+    np.testing.assert_allclose(found.fids["a"], basis.fids["a"])
+    assert "0.50 of what follows" in words[0]
+    assert with_whole_first_points(basis) == (basis, ())
+    one = basis.with_fids(basis.fids | {"b": halved.fids["b"]})
+    assert with_whole_first_points(one) == (one, ())
