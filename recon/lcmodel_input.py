@@ -130,7 +130,11 @@ def _functions(basis: Basis | SampledBasis, data: Transients, fit: FitSettings) 
         width_hz = max(_LEAST_WIDTH_HZ, np.log(1 / _DECAYED) / (np.pi * data.samples * data.dwell_s))
         made = sampled(chosen, data.samples, data.dwell_s, float(width_hz))
     else:
-        made = sampled(chosen, min(data.samples, chosen.samples), data.dwell_s)
+        made = sampled(
+            chosen,
+            min(data.samples, int(chosen.samples * chosen.dwell_s / data.dwell_s + 1e-3)),
+            data.dwell_s,
+        )
     return at_reference(made, CENTRE_PPM)
 
 

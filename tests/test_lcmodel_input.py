@@ -263,10 +263,16 @@ def test_what_lcmodel_cannot_take_is_refused(spectrum_changes, reference, error,
         lcmodel_input(replace(data(), **spectrum_changes), reference, with_water(), amounts=PLAIN)
 
 
-def test_a_basis_of_another_dwell_time_is_refused(tmp_path):
+def test_a_basis_of_another_dwell_time_is_interpolated_or_refused(tmp_path):
     basis = read_basis(written(tmp_path / "first", data(), None, line_basis()) / "metabolites.basis").basis
-    with pytest.raises(MismatchError, match=r"sampled at a dwell time of 500\.00 us"):
-        lcmodel_input(data(dwell_s=8e-4), None, basis)
+    folder = written(tmp_path / "second", data(dwell_s=8e-4), None, basis)
+    other = read_basis(folder / "metabolites.basis").basis
+    assert other.dwell_s == pytest.approx(8e-4)
+    np.testing.assert_allclose(
+        other.fid("NAA", 200), basis.fid("NAA", 200, 8e-4), atol=1e-3 * np.abs(basis.fid("NAA")).max()
+    )
+    with pytest.raises(MismatchError, match="outside the band"):
+        lcmodel_input(data(dwell_s=2.7e-3), None, basis)
 
 
 def test_the_spectrum_of_lcmodel_itself_goes_round(tmp_path, data_folder, pulsespec):
