@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pulsespec.conventions import ppm_to_hz
 from pulsespec.errors import InputError
 from pulsespec.recon.pictures import before_after
-from pulsespec.recon.registration import LARGEST_HZ, Registration, register, turn
+from pulsespec.recon.registration import LARGEST_HZ, Registration, noise_of, register, turn
 from pulsespec.recon.subspace import band, inside
 from pulsespec.recon.transients import Record, Transients
 
@@ -92,8 +92,7 @@ def _singlets(shots: Complex, data: Transients) -> _Way:
 
 
 def _within(shots: Complex, data: Transients, name: str, words: str, space: Complex) -> _Way:
-    noise = register(shots[:2], data.dwell_s).noise
-    found = register(inside(shots, space), data.dwell_s, noise=noise)
+    found = register(inside(shots, space), data.dwell_s, noise=noise_of(shots, water_band(data)))
     return _Way(name, words, found, len(space) / data.samples)
 
 

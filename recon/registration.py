@@ -82,10 +82,11 @@ def register(
     largest_hz
         How far a shot may lie from the reference.
     noise
-        Standard deviation of a complex sample of one shot; by default of the last eighth of the FIDs.
+        Standard deviation of a complex sample of one shot; by default of the last eighth of the FIDs, `nuisance`
+        left out: residual water that lasts to the end is no noise.
 
     """
-    noise = noise_of(fids) if noise is None else noise
+    noise = noise_of(fids, nuisance) if noise is None else noise
     if nuisance is None:
         return _registered(fids, dwell_s, reference, largest_hz, noise)
     if reference is not None:
@@ -166,10 +167,17 @@ def most_typical(fids: Complex) -> int:
     return int(np.argmax(np.median(likeness, axis=1)))
 
 
-def noise_of(fids: Complex) -> float:
-    """Return the standard deviation of a complex sample in the last eighth of FIDs, the median over shots."""
-    tail = fids[:, -max(8, fids.shape[1] // _TAIL) :]
-    return float(np.sqrt(np.median(np.mean(np.abs(tail) ** 2, axis=1)))) + 1e-300
+def noise_of(fids: Complex, nuisance: Complex | None = None) -> float:
+    """Return the standard deviation of a complex sample in the last eighth of FIDs, the median over shots.
+
+    What lies in the space `nuisance`, shape (m, samples), is left out, and what noise loses by that is given back.
+    """
+    last = slice(-max(8, fids.shape[1] // _TAIL), None)
+    tail, share = fids[:, last], 1.0
+    if nuisance is not None:
+        tail = outside(fids, nuisance)[:, last]
+        share = 1 - float(np.mean(np.sum(np.abs(nuisance[:, last]) ** 2, axis=0)))
+    return float(np.sqrt(np.median(np.mean(np.abs(tail) ** 2, axis=1)) / max(share, 1e-3))) + 1e-300
 
 
 def _search(fids: Complex, common: Complex, t: Real, largest_hz: float) -> tuple[Real, Real]:
