@@ -79,6 +79,8 @@ def register(
         Orthonormal basis of what is not to count, such as residual water: shape (m, samples). It is projected
         out of the shots; once they lie on each other, only those of its directions are in which they vary by
         more than noise, so that it costs the metabolites little and cuts the same of each shot.
+        Bounds and the common signal are those without all of it: what is left of water would seem to tell more
+        of a shift than it can.
     largest_hz
         How far a shot may lie from the reference.
     noise
@@ -98,7 +100,14 @@ def register(
     turned = outside(turned, varying(turned[first.usual], nuisance, noise))
     second = _registered(turned, dwell_s, reference, largest_hz / 4, noise)
     phase = np.angle(np.exp(1j * (first.phase_rad + second.phase_rad)))
-    return replace(second, frequency_hz=first.frequency_hz + second.frequency_hz, phase_rad=phase)
+    return replace(
+        second,
+        frequency_hz=first.frequency_hz + second.frequency_hz,
+        phase_rad=phase,
+        sd_hz=first.sd_hz,
+        sd_rad=first.sd_rad,
+        reference=first.reference,
+    )
 
 
 def varying(fids: Complex, basis: Complex, noise: float) -> Complex:
