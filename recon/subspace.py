@@ -27,15 +27,27 @@ def band(samples: int, dwell_s: float, low_hz: float, high_hz: float) -> Complex
     The band is sampled twice as finely as the length of the FID resolves, or by a third of a width. Rows are in the
     sense of the FID. The last four are kept, not to be written to.
     """
+    waves, mix = _span(0.5 * (high_hz - low_hz), samples, dwell_s)
     t = np.arange(samples) * dwell_s
-    waves = _waves(0.5 * (high_hz - low_hz), samples, dwell_s)
-    gram = waves @ waves.T
-    values, vectors = np.linalg.eigh(gram)
-    kept = values > _LEAST * values[-1]
-    real = (vectors[:, kept] / np.sqrt(values[kept])).T @ waves
-    basis = np.asarray(real * np.exp(1j * np.pi * (low_hz + high_hz) * t))
+    basis = np.asarray((mix @ waves) * np.exp(1j * np.pi * (low_hz + high_hz) * t))
     basis.flags.writeable = False
     return basis
+
+
+def coordinates(fids: Complex, dwell_s: float, low_hz: float, high_hz: float) -> Complex:
+    """Return those of FIDs (m, samples) in the basis that `band` returns, without making it; shape (m, n)."""
+    waves, mix = _span(0.5 * (high_hz - low_hz), fids.shape[-1], dwell_s)
+    turned = fids * np.exp(-1j * np.pi * (low_hz + high_hz) * np.arange(fids.shape[-1]) * dwell_s)
+    return np.asarray((turned.real @ waves.T + 1j * (turned.imag @ waves.T)) @ mix.T)
+
+
+@lru_cache(maxsize=8)
+def _span(half_hz: float, samples: int, dwell_s: float) -> tuple[Real, Real]:
+    """Return what spans a band about zero, and the matrix that makes it orthonormal; kept, not to be written to."""
+    waves = _waves(half_hz, samples, dwell_s)
+    values, vectors = np.linalg.eigh(waves @ waves.T)
+    kept = values > _LEAST * values[-1]
+    return waves, np.asarray((vectors[:, kept] / np.sqrt(values[kept])).T)
 
 
 def _waves(half_hz: float, samples: int, dwell_s: float) -> Real:

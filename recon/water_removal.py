@@ -16,7 +16,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from pulsespec.conventions import ppm_axis, ppm_to_hz, to_spectrum
 from pulsespec.recon.pictures import before_after
-from pulsespec.recon.subspace import band, exponentials
+from pulsespec.recon.subspace import band, coordinates, exponentials
 from pulsespec.recon.transients import Record, Transients
 
 Complex = NDArray[np.complex128]
@@ -110,14 +110,9 @@ class WaterFit:
 
     @cached_property
     def _solver(self) -> Complex:
-        """What makes coefficients of the products of a FID with all columns: truncated inverse of their Gram matrix."""
-        both = self.water.conj().T @ self.others
-        gram = np.block(
-            [[np.eye(self.water.shape[1]), both], [both.conj().T, self.others.conj().T @ self.others]]
-        )
-        values, vectors = np.linalg.eigh(gram)
-        kept = values > _RCOND**2 * values[-1]
-        return np.asarray((vectors[:, kept] / values[kept]) @ vectors[:, kept].conj().T)
+        """What makes coefficients of the products of a FID with all columns."""
+        vectors = _halves(self.others.conj().T @ self.water, self.others.conj().T @ self.others)
+        return np.asarray(vectors @ vectors.conj().T)
 
     def coefficients(self, fid: Complex) -> Complex:
         """Return those of `water` and then those of `others`, by least squares; shape (n + m,)."""
@@ -128,10 +123,17 @@ class WaterFit:
         """Return a FID without its water: linear, so it shows what becomes of each part of a FID."""
         return np.asarray(fid - self.water @ self.coefficients(fid)[: self.water.shape[1]])
 
-    def residual(self, fid: Complex) -> float:
-        """Return the energy of what neither explains."""
-        n, found = self.water.shape[1], self.coefficients(fid)
-        return float(np.linalg.norm(fid - self.water @ found[:n] - self.others @ found[n:]) ** 2)
+
+def _halves(cross: Complex, own: Complex) -> Complex:
+    """Return a matrix whose product with its conjugate transpose is the pseudo-inverse, truncated, of a Gram matrix.
+
+    That of the signals of a band, which are orthonormal, and `m` others; `cross` are products of these with those,
+    shape (m, n), `own` those among themselves, (m, m).
+    """
+    gram = np.block([[np.eye(cross.shape[1]), cross.conj().T], [cross, own]])
+    values, vectors = np.linalg.eigh(gram)
+    kept = values > _RCOND**2 * values[-1]
+    return np.asarray(vectors[:, kept] / np.sqrt(values[kept]))
 
 
 def water_fit(
@@ -148,17 +150,21 @@ def water_fit(
     others = exponentials(rates[far], fid.size, data.dwell_s).T
     others /= np.linalg.norm(others, axis=0)
     noise = float(np.mean(np.abs(fid[-max(8, fid.size // 8) :]) ** 2))
-    best, energy = None, np.inf
+    products = np.vstack([fid, others.T])
+    own = others.conj().T @ products.T
+    best, size, energy = 0.0, 0, np.inf
     for half in (*(w for w in _WIDTHS_PPM if w < half_width_ppm), half_width_ppm):
         low, high = (float(centre_hz + sign * half * hz_a_ppm) for sign in (-1, 1))
-        fit = WaterFit(band(fid.size, data.dwell_s, low, high).T, others, half)
-        left = fit.residual(fid)
-        more = fit.water.shape[1] - (best.water.shape[1] if best else 0)
-        if best is not None and energy - left < noise * (more + _CHANCE * np.sqrt(more)):
-            return best
-        best, energy = fit, left
-    assert best is not None
-    return best
+        inside = coordinates(products, data.dwell_s, low, high)
+        right = np.concatenate([inside[0], own[:, 0]])
+        explained = _halves(inside[1:].conj(), own[:, 1:]).conj().T @ right
+        left = float(np.linalg.norm(fid) ** 2 - np.linalg.norm(explained) ** 2)
+        more = inside.shape[1] - size
+        if best and energy - left < noise * (more + _CHANCE * np.sqrt(more)):
+            break
+        best, size, energy = half, inside.shape[1], left
+    low, high = (float(centre_hz + sign * best * hz_a_ppm) for sign in (-1, 1))
+    return WaterFit(band(fid.size, data.dwell_s, low, high).T, others, best)
 
 
 def remove_lipid(
