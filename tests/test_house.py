@@ -211,8 +211,8 @@ def test_starting_is_light():
 
 
 def test_fitting_is_light():
-    """A spectrum is fitted without what takes longer to import than the fit: the Pulseq reader, pyplot, statistics."""
-    heavy = ("pypulseq", "matplotlib.pyplot", "scipy.stats", "scipy.signal")
+    """A spectrum is fitted without what takes longer to import than the fit: the readers of raw data, pyplot."""
+    heavy = ("pypulseq", "matplotlib.pyplot", "scipy.stats", "scipy.signal", "ismrmrd", "mapvbvd")
     used = ", ".join(
         f"pulsespec.recon.{name}" for name in ("pipeline", "read", "fit", "quantify", "pdf_report")
     )
