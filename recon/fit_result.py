@@ -42,7 +42,16 @@ class FitResult:
         return np.asarray(self.data - self.fit)
 
     def combine(self, weights: Mapping[str, float]) -> tuple[float, float]:
-        """Return value and standard deviation of a weighted sum of amplitudes."""
+        """Return value and standard deviation of a weighted sum of amplitudes.
+
+        The standard deviation has in it what lines unlike the model's cost (`FitSettings.line_sd`), which all
+        amplitudes have in common, so that it leaves their ratios alone.
+        """
+        value, bound = self.bounded(weights)
+        return value, float(np.hypot(bound, self.settings.line_sd * value))
+
+    def bounded(self, weights: Mapping[str, float]) -> tuple[float, float]:
+        """Return value and Cramer-Rao bound of a weighted sum of amplitudes."""
         w = np.array([weights.get(name, 0.0) for name in self.names])
         return float(w @ self.amplitudes), float(np.sqrt(max(w @ self.covariance @ w, 0.0)))
 

@@ -44,6 +44,9 @@ class FitSettings:
     """Prior standard deviation of the width added to macromolecules and lipids."""
     lineshape_sd: float = 0.3
     """Prior standard deviation of each coefficient of the lineshape; 0 for a Voigt line."""
+    line_sd: float = 0.04
+    """What lines that are unlike the model's cost all amplitudes, relative: so much is needed for the intervals of
+    simulated spectra to hold their truth at high SNR (`benchmarks/calibration.py`)."""
     phase1_sd_deg_per_ppm: float = 1.0
     """Prior standard deviation of the first-order phase."""
     largest_shift_ppm: float = 0.3

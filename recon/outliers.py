@@ -89,9 +89,10 @@ def likeness(shots: Complex, phase_rad: Real, data: Transients) -> Likeness:
         Gives dwell time, frequency and nucleus.
 
     """
-    noise = noise_of(shots)
+    water = water_band(data) if data.nucleus == "1H" else None
+    noise = noise_of(shots, water)
     t = np.arange(shots.shape[1], dtype=np.float64) * data.dwell_s
-    clean = outside(shots, water_band(data)) if data.nucleus == "1H" else shots
+    clean = shots if water is None else outside(shots, water)
     usual = registered_mean(clean, data.dwell_s, noise)
     power = float(np.vdot(usual, usual).real) + 1e-300
     amplitude = (clean @ usual.conj()).real / power

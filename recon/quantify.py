@@ -5,6 +5,7 @@ the basis is the ratio of their concentrations, once relaxation and the water co
 accounted for (`water_scaling`; Gasparovic et al. 2006, doi:10.1002/mrm.20901).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -101,7 +102,7 @@ def _rows(found: FitResult, parts: Mapping[str, Sequence[str]], scale: Scale | N
     rows = []
     for k, (name, of) in enumerate(parts.items()):
         value, sd = found.combine(dict.fromkeys(of, 1.0))
-        bound = 100 * sd / value if value > 0 else float("nan")
+        bound = 100 * found.bounded(dict.fromkeys(of, 1.0))[1] / value if value > 0 else float("nan")
         numbers = (value, sd, bound, *found.ratio(of, reference), *molar[k], *molal[k])
         rows.append(dict(zip(COLUMNS, (name, *numbers), strict=True)))
     return rows
@@ -125,7 +126,7 @@ def _concentrations(
             factor / scale.unit,
             effects,
             weights(parts, found.names),
-            scale.relative_sd,
+            math.hypot(scale.relative_sd, found.settings.line_sd),
         )
         both.append([(float(v), float(s)) for v, s in zip(value, sd, strict=True)])
     return both[0], both[1]
@@ -145,7 +146,7 @@ def _ratios(
             np.full(n, 1 / scale.unit),
             np.zeros((0, n)),
             weights(parts, found.names),
-            scale.relative_sd,
+            math.hypot(scale.relative_sd, found.settings.line_sd),
         )
         ratios["water"] = {name: (float(value[k]), float(sd[k])) for k, name in enumerate(parts)}
     return ratios

@@ -79,13 +79,16 @@ def register(
         Orthonormal basis of what is not to count, such as residual water: shape (m, samples). It is projected
         out of the shots; once they lie on each other, only those of its directions are in which they vary by
         more than noise, so that it costs the metabolites little and cuts the same of each shot.
+        Bounds and the common signal are those without all of it: what is left of water would seem to tell more
+        of a shift than it can.
     largest_hz
         How far a shot may lie from the reference.
     noise
-        Standard deviation of a complex sample of one shot; by default of the last eighth of the FIDs.
+        Standard deviation of a complex sample of one shot; by default of the last eighth of the FIDs, `nuisance`
+        left out: residual water that lasts to the end is no noise.
 
     """
-    noise = noise_of(fids) if noise is None else noise
+    noise = noise_of(fids, nuisance) if noise is None else noise
     if nuisance is None:
         return _registered(fids, dwell_s, reference, largest_hz, noise)
     if reference is not None:
@@ -97,7 +100,14 @@ def register(
     turned = outside(turned, varying(turned[first.usual], nuisance, noise))
     second = _registered(turned, dwell_s, reference, largest_hz / 4, noise)
     phase = np.angle(np.exp(1j * (first.phase_rad + second.phase_rad)))
-    return replace(second, frequency_hz=first.frequency_hz + second.frequency_hz, phase_rad=phase)
+    return replace(
+        second,
+        frequency_hz=first.frequency_hz + second.frequency_hz,
+        phase_rad=phase,
+        sd_hz=first.sd_hz,
+        sd_rad=first.sd_rad,
+        reference=first.reference,
+    )
 
 
 def varying(fids: Complex, basis: Complex, noise: float) -> Complex:
@@ -166,10 +176,17 @@ def most_typical(fids: Complex) -> int:
     return int(np.argmax(np.median(likeness, axis=1)))
 
 
-def noise_of(fids: Complex) -> float:
-    """Return the standard deviation of a complex sample in the last eighth of FIDs, the median over shots."""
-    tail = fids[:, -max(8, fids.shape[1] // _TAIL) :]
-    return float(np.sqrt(np.median(np.mean(np.abs(tail) ** 2, axis=1)))) + 1e-300
+def noise_of(fids: Complex, nuisance: Complex | None = None) -> float:
+    """Return the standard deviation of a complex sample in the last eighth of FIDs, the median over shots.
+
+    What lies in the space `nuisance`, shape (m, samples), is left out, and what noise loses by that is given back.
+    """
+    last = slice(-max(8, fids.shape[1] // _TAIL), None)
+    tail, share = fids[:, last], 1.0
+    if nuisance is not None:
+        tail = outside(fids, nuisance)[:, last]
+        share = 1 - float(np.mean(np.sum(np.abs(nuisance[:, last]) ** 2, axis=0)))
+    return float(np.sqrt(np.median(np.mean(np.abs(tail) ** 2, axis=1)) / max(share, 1e-3))) + 1e-300
 
 
 def _search(fids: Complex, common: Complex, t: Real, largest_hz: float) -> tuple[Real, Real]:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from pulsespec.errors import DataError, InputError
-from pulsespec.recon.align import align, band_of
 from pulsespec.recon.averaging import average
 from pulsespec.recon.outliers import METHOD as OUTLIERS
 from pulsespec.recon.outliers import kept
@@ -20,8 +19,6 @@ from pulsespec.recon.pipeline import STEPS, ReconSettings, check
 from pulsespec.recon.series_order import Order, of_water
 from pulsespec.recon.transients import Record, Scan, Transients
 
-_METABOLITES_PPM = (1.85, 3.4)
-_BETTER = 1.02
 _MOST_LISTED = 20
 _REFERENCES = ("water averaging", "first point repair", "spike removal", "eddy current correction")
 _SHOTS = ("alignment", "outlier rejection", "averaging")
@@ -63,7 +60,7 @@ def recon_series(
     """
     settings = settings or ReconSettings()
     scan = _checked(scan, order)
-    steps = dict(STEPS) | {"alignment": _align}
+    steps = dict(STEPS)
 
     def through(one: Scan, names: Sequence[str]) -> Scan:
         for name in names:
@@ -118,22 +115,6 @@ def _flat(data: Transients) -> Transients:
         return replace(data, data=data.data, dims=dims)
     shape = (*data.data.shape[:at], -1, *data.data.shape[at + 2 :])
     return replace(data, data=data.data.reshape(shape), dims=tuple(d for d in data.dims if d != "series"))
-
-
-def _align(scan: Scan, settings: ReconSettings) -> Scan:
-    """Align shots by the way that leaves most of the metabolites in their mean, where no way is asked for.
-
-    Few shots with residual water that varies can mislead each way by more than it expects of itself.
-    """
-    data = scan.metabolite
-    if data is None or not settings.alignment:
-        return scan
-    if settings.alignment_method != "auto" or data.nucleus != "1H" or data.size("average") < 2:
-        return replace(scan, metabolite=align(data, settings.alignment_method))
-    ways = [align(data, method) for method in ("auto", "water")]
-    band = band_of(data, *_METABOLITES_PPM)
-    coherent = [float(np.linalg.norm(way.data.mean(axis=0) @ band.conj().T)) for way in ways]
-    return replace(scan, metabolite=ways[int(coherent[1] > _BETTER * coherent[0])])
 
 
 def _has_own_water(scan: Scan, order: Order) -> bool:

@@ -169,7 +169,7 @@ def _used(
         "visible_water_mm": float(plain.molar[0]) * tissue,
         "mm_per_amplitude": dict(zip(names, (found.molar * in_basis / size).tolist(), strict=True)),
         "mmol_per_kg_per_amplitude": dict(zip(names, (found.molal * in_basis / size).tolist(), strict=True)),
-        "sd_includes": ["fit", "amplitude of water", *found.uncertain],
+        "sd_includes": ["fit", "lines unlike the model", "amplitude of water", *found.uncertain],
     }
 
 

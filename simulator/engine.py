@@ -30,11 +30,14 @@ from pulsespec.simulator.timeline import Shot
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
+Rows = NDArray[np.int64]
 Made = dict[tuple[object, ...], Complex]
 """Propagators by all that they depend on but the spins."""
 
 _SMALLEST_LINE = 1e-3  # of the tolerance, relative to the sum of all lines
 _NEGLIGIBLE = 1e-9
+_LARGE = 32
+"""Dimension from which it pays to take a state's elements apart by Fz."""
 
 
 @dataclass(frozen=True)
@@ -245,7 +248,8 @@ class _Run:
                 for axis in closing:
                     closing[axis] = closing[axis] * self._kept_along(axis, slabs, shift_hz)
                     recovered = recovered * complex(closing[axis].sum())
-                state = space.turned(self.propagators(index), state, axes, closing, self._sizes)
+                wanted = _Orders(self.system, before, order)
+                state = space.turned(self.propagators(index), state, axes, closing, self._sizes, wanted)
             state = np.where(self.system.order == order, state, 0)
             always = always and order == 0
             state = self._relaxed(state, order, half_s, recovered if always else None)
@@ -304,11 +308,12 @@ class _Space:
         axes: tuple[int, ...],
         closing: dict[int, Complex],
         sizes: list[int],
+        wanted: "_Orders",
     ) -> Complex:
         """Return the state after a pulse that depends on some axes; those that close are summed over."""
         if len(axes) == 1 and axes[0] in closing and self.open in ([], [axes[0]]):
             self.open = []
-            return _sum_at_once(u, state, closing[axes[0]])
+            return _sum_at_once(u, state, closing[axes[0]], wanted)
         for axis in axes:
             if axis not in self.open:
                 self.open.append(axis)
@@ -330,9 +335,42 @@ class _Space:
         return u.reshape(*shape, *u.shape[-2:])
 
 
-def _sum_at_once(u: Complex, state: Complex, ramp: Complex) -> Complex:
-    """Return sum_j ramp_j U_j state_j U_j^+ as one product of two long matrices; the state may be one for all j."""
+@dataclass(frozen=True)
+class _Orders:
+    """The coherence orders of a state before and after a pulse."""
+
+    system: Operators
+    before: int
+    after: int
+
+    def blocks(self, order: int) -> Iterator[tuple[Rows, Rows]]:
+        """Yield the rows and the columns of an order's elements, those of one Fz at a time."""
+        m = np.rint(2 * self.system.m).astype(np.int64)
+        for value in np.unique(m):
+            columns = np.flatnonzero(m == value - 2 * order)
+            if columns.size:
+                yield np.flatnonzero(m == value), columns
+
+
+def _sum_at_once(u: Complex, state: Complex, ramp: Complex, wanted: _Orders) -> Complex:
+    """Return sum_j ramp_j U_j state_j U_j^+ as products of long matrices; the state may be one for all j.
+
+    Of a large system only the elements are computed that the orders before and after the pulse leave.
+    """
     n, size = u.shape[0], u.shape[-1]
-    left = (ramp.astype(u.dtype)[:, None, None] * (u @ state)).transpose(1, 0, 2).reshape(size, n * size)
+    if state.ndim == 2 and size >= _LARGE:
+        turned = np.empty_like(u)
+        for rows, columns in wanted.blocks(wanted.before):
+            turned[..., columns] = u[..., rows] @ state[np.ix_(rows, columns)]
+        filled = np.concatenate([columns for _, columns in wanted.blocks(wanted.before)])
+        turned[..., np.setdiff1d(np.arange(size), filled)] = 0
+    else:
+        turned = u @ state
+    left = (ramp.astype(u.dtype)[:, None, None] * turned).transpose(1, 0, 2).reshape(size, n * size)
     right = u.conj().transpose(0, 2, 1).reshape(n * size, size)
-    return np.asarray(left @ right)
+    if size < _LARGE:
+        return np.asarray(left @ right)
+    total = np.zeros((size, size), dtype=u.dtype)
+    for rows, columns in wanted.blocks(wanted.after):
+        total[np.ix_(rows, columns)] = left[rows] @ right[:, columns]
+    return total

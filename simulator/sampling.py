@@ -60,7 +60,7 @@ def _covered(found: Layout, slab: Axis, kept: Orders, tolerance: float, nominal_
     nominal = slab.nominal_m
     if not nominal_known:
         nominal = float(strong[-1] - strong[0] + 1) * slab.extent_m / count
-    middle, least = (strong[0] + strong[-1]) // 2, 2 * tolerance * abs(turned.sum())
+    middle, least = (strong[0] + strong[-1]) // 2, 3 * tolerance * abs(turned.sum())
     half = max(
         _half_range(_profile(found, slab, orders, fine), int(middle), least)
         for orders in _distinct(slab, kept)

@@ -10,7 +10,7 @@ from virtual_for_tests import small_setup
 
 from pulsespec.conventions import ppm_to_hz, to_spectrum
 from pulsespec.errors import InputError
-from pulsespec.recon.align import align, spectral_registration
+from pulsespec.recon.align import align, spectral_registration, water_band
 from pulsespec.recon.apodisation import apodise, truncate, zero_fill
 from pulsespec.recon.averaging import average
 from pulsespec.recon.coils import combination, combine_coils, whiten
@@ -20,7 +20,7 @@ from pulsespec.recon.phasing import phase_spectrum
 from pulsespec.recon.pipeline import STEPS, ReconSettings, recon
 from pulsespec.recon.read import is_water, read
 from pulsespec.recon.references import with_references
-from pulsespec.recon.registration import cramer_rao, register
+from pulsespec.recon.registration import cramer_rao, noise_of, register
 from pulsespec.recon.report import numbers, record_figures
 from pulsespec.recon.score import score
 from pulsespec.recon.subspace import band, inside, outside
@@ -144,6 +144,44 @@ def test_water_that_varies_does_not_drive_the_alignment():
     assert np.std(plain["frequency_hz"] - drift) > 3 * np.std(error)
     with pytest.raises(InputError, match="singlets"):
         align(data, "water peak")
+
+
+def lasting_water(seed, n=24):
+    """Return drift (Hz), shots with a narrow residual water that outlasts the FID and varies, and their noise."""
+    rng = np.random.default_rng(seed)
+    drift, sd = rng.normal(0, 1, n), 0.8
+    size = 12 * (1 + 0.3 * rng.normal(size=n)) * np.exp(1j * rng.normal(0, 0.3, n))
+    water = size[:, None] * np.exp(-np.pi * 0.5 * T + 2j * np.pi * rng.normal(0, 3, n)[:, None] * T)
+    shots = (singlets() + water) * np.exp(2j * np.pi * drift[:, None] * T)
+    return drift, shots + noise(rng, shots.shape, sd), sd
+
+
+def test_water_that_lasts_to_the_end_is_no_noise():
+    drift, shots, sd = lasting_water(15)
+    data = shots_of(shots)
+    assert noise_of(shots) > 3 * sd
+    assert noise_of(shots, water_band(data)) == pytest.approx(sd, rel=0.05)
+    figures = align(data).records[-1].figures
+    error = float(np.std(figures["frequency_hz"] - drift))
+    assert error < 1.5 * cramer_rao(singlets(), DWELL, sd)[0]
+    assert figures["expected_error_hz"] == pytest.approx(error, rel=0.4)
+
+
+def weak_metabolites(wander_hz, n=24):
+    """Return drift (Hz), which metabolites tell to 1.1 Hz at best, and shots; how far water strays from it besides."""
+    rng = np.random.default_rng(16)
+    drift, own = np.linspace(-4, 4, n), rng.normal(0, wander_hz, n)
+    water = 30 * np.exp(-np.pi * 9 * T + 2j * np.pi * own[:, None] * T)
+    shots = (0.2 * singlets(8) + water) * np.exp(2j * np.pi * drift[:, None] * T)
+    return drift, shots_of(shots + noise(rng, shots.shape, 1.2))
+
+
+def test_of_two_ways_that_is_taken_which_leaves_more_of_the_metabolites():
+    for wander_hz, way, most in ((0.0, "residual water", 0.1), (8.0, "without what varies", 3.5)):
+        drift, data = weak_metabolites(wander_hz)
+        record = align(data).records[-1]
+        assert way in record.details
+        assert np.std(record.figures["frequency_hz"] - drift) < most
 
 
 def test_water_is_used_where_metabolites_are_too_weak():

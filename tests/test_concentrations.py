@@ -145,7 +145,7 @@ def test_the_result_says_what_the_numbers_rest_on(result):
     assert "labels.nii.gz" in said["fractions"]["from"]
     assert said["timing"]["water"]["tr_s"] == 5.0
     assert said["timing"]["metabolites"]["tr_s"] == 2.0
-    assert said["sd_includes"] == ["fit", "amplitude of water"]
+    assert said["sd_includes"] == ["fit", "lines unlike the model", "amplitude of water"]
     assert any("FSL FAST" in words for words in written["warnings"])
     assert not any("assumed for mM" in words for words in written["warnings"])
     water = written["ratios"]["water"]["NAA"][0]
@@ -194,7 +194,7 @@ def test_the_constants_that_were_used_give_the_same_again(result, files, basis):
     again = amounts(files, basis, **segmented(files), constants=read_constants(result / "constants.toml"))
     assert again.rows == plain.rows
     assert plain.rows[0]["concentration_mM"] == pytest.approx(12.0, rel=1e-4)
-    assert plain.rows[0]["concentration_mM_sd"] == pytest.approx(0.24, rel=1e-2)
+    assert plain.rows[0]["concentration_mM_sd"] == pytest.approx(np.hypot(0.24, 0.04 * 12), rel=1e-2)
 
 
 def test_constants_and_uncertainty_of_the_user_enter(files, basis, tmp_path):

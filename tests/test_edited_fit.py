@@ -17,7 +17,7 @@ F0, DWELL, SAMPLES, TO_HZ = 127.7e6, 4e-4, 1024, 127.7
 T = np.arange(SAMPLES) * DWELL
 MEGA = Scheme((Condition("ON", (1.9,)), Condition("OFF", (7.46,))), "the header")
 HERMES = Scheme(tuple(map(Condition, "ABCD", [(1.9, 4.56), (1.9,), (4.56,), (7.5,)])), "the header")
-SETTINGS = FitSettings(stiffness=0.5, t2_widths=False)
+SETTINGS = FitSettings(line_sd=0.0, stiffness=0.5, t2_widths=False)
 TRUTH = {"NAA": 10.0, "Cr": 8.0, "GPC": 1.5, "Glu": 9.0, "Ins": 6.0, "GABA": 2.0, "GSH": 1.5}
 
 

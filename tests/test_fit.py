@@ -246,12 +246,21 @@ def test_intervals_hold_the_truth_as_often_as_they_say(basis):
         found = fit(
             spectrum(basis, np.random.default_rng(seed), 1.0),
             basis,
-            FitSettings(stiffness=0.8, t2_widths=False),
+            FitSettings(stiffness=0.8, t2_widths=False, line_sd=0.0),
         )
         for name, value in TRUTH.items():
             estimate, sd = found.combine({name: 1.0})
             inside.append(abs(estimate - value) < 1.96 * sd)
     assert 0.88 <= np.mean(inside) <= 0.99
+
+
+def test_lines_unlike_the_model_cost_amplitudes_but_not_their_ratios(basis):
+    data = spectrum(basis, np.random.default_rng(3), 0.5)
+    with_line, without = (fit(data, basis, FitSettings(line_sd=sd)) for sd in (0.04, 0.0))
+    (value, sd), (_, bound) = (one.combine({"NAA": 1.0}) for one in (with_line, without))
+    assert sd == pytest.approx(np.hypot(bound, 0.04 * value), rel=1e-6)
+    assert with_line.bounded({"NAA": 1.0})[1] == pytest.approx(bound, rel=1e-6)
+    assert with_line.ratio(["NAA"], ["Cr"]) == pytest.approx(without.ratio(["NAA"], ["Cr"]), rel=1e-3)
 
 
 def test_noise_is_measured_outside_the_signal(basis):
