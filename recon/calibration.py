@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pypulseq
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
@@ -213,6 +212,8 @@ def _combined(water: Transients) -> Transients:
 
 
 def _flips_deg(path: Path) -> NDArray[np.float64]:
+    import pypulseq  # a second to import, with all of matplotlib: only where a .seq is read
+
     sequence = pypulseq.Sequence(pypulseq.Opts(B0=1.0))
     sequence.read(str(path))
     return np.ravel(sequence.definitions.get("PreparationFlips", ())).astype(float)

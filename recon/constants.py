@@ -182,6 +182,8 @@ def _of(stated: Stated, tissue: str) -> dict[str, StatedTimes]:
 
 
 def _refuse_unknown(stated: Stated, names: Sequence[str], tissue: Tissue) -> None:
+    if not stated.metabolites:
+        return
     rows = {name for table in tissue.relaxation.values() for name in table} - {"water"}
     known = {*names, *rows, *list_metabolites(), *known_broad(), *tissue.sums, DEFAULT, BROAD, ANY}
     unknown = sorted(set(stated.metabolites) - known)

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import null_space
-from scipy.signal import detrend
 
 from pulsespec.conventions import to_spectrum
 from pulsespec.errors import DataError
@@ -109,6 +108,8 @@ def fit_edited(
 
 def noise_of(fid: Complex) -> float:
     """Return the noise of the real spectrum of `Problem.spectrum`, from its quietest tenths, detrended."""
+    from scipy.signal import detrend  # brings scipy.stats: only where edited spectra are fitted
+
     spectrum = to_spectrum(fid).real / np.sqrt(2 * fid.size)
     spread = [np.std(detrend(piece)) for piece in np.array_split(spectrum, 10)]
     return float(np.median(np.sort(spread)[:3]))

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsespec.recon.transients import Record, Transients
-from pulsespec.recon.water_removal import hsvd
+from pulsespec.recon.water_removal import decay_rates
 
 _MOST = 4
 _TOLERANCE = 0.02
@@ -52,9 +52,8 @@ def repair_first_points(data: Transients, points: int) -> Transients:
 def _repaired(fid: NDArray[np.complex128], dwell_s: float, points: int) -> NDArray[np.complex128]:
     """Continue the slowly decaying exponentials backwards: a fast one would grow without bound."""
     rest = fid[points:]
-    model = hsvd(rest, dwell_s, _COMPONENTS)
-    slow = model.damping_per_s < _FASTEST_PER_S
-    rate = 2j * np.pi * model.frequency_hz[slow] - model.damping_per_s[slow]
+    rate = decay_rates(rest, dwell_s, _COMPONENTS)
+    rate = rate[-rate.real < _FASTEST_PER_S]
     n = min(rest.size, _FITTED)
     amplitude = np.linalg.lstsq(np.exp(np.outer(np.arange(n) * dwell_s, rate)), rest[:n], rcond=None)[0]
     back = np.exp(np.outer(np.arange(-points, 0) * dwell_s, rate)) @ amplitude

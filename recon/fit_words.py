@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 if TYPE_CHECKING:
     from pulsespec.recon.fit_result import FitResult
@@ -31,8 +31,8 @@ def upper_limit(value: float, sd: float, level: float = _LEVEL) -> float:
     """
     if not sd > 0:
         return value
-    below = norm.cdf(-value / sd)
-    return float(value + sd * norm.ppf(below + level * (1.0 - below)))
+    below = ndtr(-value / sd)
+    return float(value + sd * ndtri(below + level * (1.0 - below)))
 
 
 def significance(found: "FitResult") -> float:

@@ -1,18 +1,19 @@
 """Is the spectrum the right way round? A conjugated FID mirrors it about the centre."""
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 from scipy.sparse.linalg import ArpackError
 
 from pulsespec.conventions import ppm_axis, swap_sense, to_spectrum
 from pulsespec.errors import DataError
 from pulsespec.recon.coils import combination, combine_coils
 from pulsespec.recon.editing import is_difference
+from pulsespec.recon.nonnegative import solve_nonnegative
 from pulsespec.recon.transients import Record, Transients
-from pulsespec.recon.water_removal import hsvd, without_window
+from pulsespec.recon.water_removal import Exponentials, hsvd, without_window
 
 _SINGLETS_PPM = (2.01, 3.03, 3.21, 3.92)
 _WINDOW_PPM = (1.6, 4.1)
@@ -101,7 +102,13 @@ def _without_water(
     fid: NDArray[np.complex128], data: Transients, half_width_ppm: float
 ) -> NDArray[np.complex128]:
     window = (_WATER_PPM - half_width_ppm, _WATER_PPM + half_width_ppm)
-    return without_window(fid, hsvd(fid, data.dwell_s, _COMPONENTS), data, window)
+    return without_window(fid, _modelled(fid.tobytes(), data.dwell_s), data, window)
+
+
+@lru_cache(maxsize=4)
+def _modelled(fid: bytes, dwell_s: float) -> Exponentials:
+    """Return the model of a FID, given as its bytes: several guards ask about the same one."""
+    return hsvd(np.frombuffer(fid, dtype=np.complex128), dwell_s, _COMPONENTS)
 
 
 def _one(data: Transients) -> NDArray[np.complex128]:
@@ -122,18 +129,27 @@ def _likeness(fid: NDArray[np.complex128], data: Transients) -> float:
         return 0.0
     decay = np.exp(-np.pi * 3.0 * np.arange(fid.size) * data.dwell_s)
     axis, values = ppm[inside], np.abs(to_spectrum(fid * decay))[inside]
-    trend = np.vander(np.linspace(-1, 1, axis.size), 4)
-    values = _detrended(values, trend)
-    best = 0.0
-    for shift in np.arange(-_LARGEST_SHIFT_PPM, _LARGEST_SHIFT_PPM, 0.01):
-        for width in _WIDTHS_PPM:
-            peaks = 1 / (1 + ((axis[:, None] - np.array(_SINGLETS_PPM) - shift) / (width / 2)) ** 2)
-            columns = np.stack([_detrended(peak, trend) for peak in peaks.T], axis=1)
-            amplitudes, rest = nnls(columns, values)
-            if np.count_nonzero(amplitudes > 0.1 * amplitudes.max(initial=0)) >= 3:
-                best = max(best, 1 - (rest / np.linalg.norm(values)) ** 2)
-    return float(best)
+    patterns = _patterns(axis.tobytes())
+    values = values - _trend(axis.size) @ (_trend(axis.size).T @ values)
+    gram, right = patterns @ patterns.transpose(0, 2, 1), patterns @ values
+    amplitudes, _ = solve_nonnegative(gram, right)
+    rest = values - np.einsum("ps,psv->pv", amplitudes, patterns)
+    several = np.sum(amplitudes > 0.1 * amplitudes.max(axis=1, keepdims=True), axis=1) >= 3
+    explained = 1 - np.sum(rest**2, axis=1) / max(float(values @ values), 1e-300)
+    return float(explained[several].max(initial=0.0))
 
 
-def _detrended(values: NDArray[np.float64], trend: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(values - trend @ np.linalg.lstsq(trend, values, rcond=None)[0])
+@lru_cache(maxsize=4)
+def _patterns(axis: bytes) -> NDArray[np.float64]:
+    """Return the detrended singlets for all shifts and widths on an axis in ppm; shape (patterns, singlets, points)."""
+    ppm = np.frombuffer(axis)
+    shift = np.arange(-_LARGEST_SHIFT_PPM, _LARGEST_SHIFT_PPM, 0.01)[:, None, None, None]
+    width = np.array(_WIDTHS_PPM)[:, None, None]
+    peaks = 1 / (1 + ((ppm - np.array(_SINGLETS_PPM)[:, None] - shift) / (width / 2)) ** 2)
+    peaks = peaks.reshape(-1, len(_SINGLETS_PPM), ppm.size)
+    return np.asarray(peaks - (peaks @ _trend(ppm.size)) @ _trend(ppm.size).T)
+
+
+def _trend(points: int) -> NDArray[np.float64]:
+    """Return an orthonormal basis of the polynomials of third degree; shape (points, 4)."""
+    return np.asarray(np.linalg.qr(np.vander(np.linspace(-1, 1, points), 4))[0])

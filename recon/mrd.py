@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import ismrmrd
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,16 +19,13 @@ from pulsespec.recon.stream import AdcStream, Indices, gather
 from pulsespec.recon.transients import Geometry, Record, Scan
 from pulsespec.simulator.timeline import Played
 
-WATER_FLAG = ismrmrd.ACQ_USER1
-"""Acquisitions of unsuppressed water carry this flag."""
+WATER_FLAG = 57
+"""Acquisitions of unsuppressed water carry this flag: ACQ_USER1."""
 
 _OURS = "pulsespec"
-_LEFT_OUT = (
-    ismrmrd.ACQ_IS_NAVIGATION_DATA,
-    ismrmrd.ACQ_IS_RTFEEDBACK_DATA,
-    ismrmrd.ACQ_IS_HPFEEDBACK_DATA,
-    ismrmrd.ACQ_IS_DUMMYSCAN_DATA,
-)
+_NOISE, _PHASE_CORRECTION = 19, 24
+_LEFT_OUT = (23, 28, 26, 27)
+"""Navigators, feedback in real time and of the HP kind, dummy scans: from ISMRMRD_AcquisitionFlags in `ismrmrd.h`."""
 _LOUD = 5.0
 _START_SAMPLES = 64
 
@@ -80,7 +76,7 @@ def read_mrd(path: Path, played: Played | None = None, name: str = "the sequence
         raise DataError(f"{path}: damaged ISMRMRD file (the header of an acquisition says what none can)")
     kept = np.flatnonzero(~_any_flag(heads, _LEFT_OUT))
     heads = heads[kept]
-    is_noise = _any_flag(heads, (ismrmrd.ACQ_IS_NOISE_MEASUREMENT,))
+    is_noise = _any_flag(heads, (_NOISE,))
     if is_noise.all():
         raise DataError(f"{path}: has no acquisition but noise")
     pre, post = heads["discard_pre"].astype(int), heads["discard_post"].astype(int)
@@ -101,6 +97,8 @@ def read_mrd(path: Path, played: Played | None = None, name: str = "the sequence
 
 
 def _load(path: Path) -> tuple[str, Any, NDArray[Any]]:
+    import ismrmrd  # takes longer than a fit's other readers together
+
     with h5py.File(path, "r") as file:
         names = _groups(file)
         name = "dataset" if "dataset" in names else names[0]
@@ -199,7 +197,7 @@ def _first_ms(values: Sequence[float] | None) -> float | None:
 def _sorted(stream: AdcStream, header: Any, heads: NDArray[Any]) -> Scan:
     """Return the acquisitions as flags and counters have them."""
     rows = np.flatnonzero(~stream.is_noise)
-    water = _any_flag(heads, (WATER_FLAG, ismrmrd.ACQ_IS_PHASECORR_DATA))[rows]
+    water = _any_flag(heads, (WATER_FLAG, _PHASE_CORRECTION))[rows]
     records: tuple[Record, ...] = ()
     spaces = heads["encoding_space_ref"][rows]
     if not water.any() and np.unique(spaces).size == 2:

@@ -195,7 +195,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 
 def _numbers(values: Any) -> list[float | None]:
     """Return a list that JSON can hold: six significant digits, and `None` where not finite."""
-    flat = np.asarray(values, dtype=float)
+    flat = np.asarray(values, dtype=float).tolist()
     return [float(f"{v:.6g}") if math.isfinite(v) else None for v in flat]
 
 

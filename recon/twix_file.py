@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from mapvbvd.read_twix_hdr import parse_buffer
 from numpy.typing import NDArray
 
 from pulsespec.errors import DataError
@@ -147,6 +146,8 @@ def _bytes(path: Path, file: BinaryIO, count: int) -> bytes:
 
 def _header(path: Path, raw: bytes, buffers: int) -> dict[str, Any]:
     """Return the parts that are needed: a name that ends in 0, a length, and text, each after the other."""
+    from mapvbvd.read_twix_hdr import parse_buffer  # brings asyncio and more: only where a twix file is read
+
     found: dict[str, Any] = {}
     at = 0
     for _ in range(buffers):

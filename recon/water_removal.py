@@ -7,14 +7,16 @@ water are subtracted.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import scipy.fft
 from numpy.typing import NDArray
-from scipy.sparse.linalg import LinearOperator, svds
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 from pulsespec.conventions import ppm_axis, ppm_to_hz, to_spectrum
 from pulsespec.recon.pictures import before_after
-from pulsespec.recon.subspace import band
+from pulsespec.recon.subspace import band, coordinates, exponentials
 from pulsespec.recon.transients import Record, Transients
 
 Complex = NDArray[np.complex128]
@@ -39,36 +41,37 @@ class Exponentials:
     def fid(self, samples: int, dwell_s: float) -> Complex:
         """Return their sum; shape (samples,)."""
         rate = 2j * np.pi * self.frequency_hz - self.damping_per_s
-        return np.asarray(np.exp(np.outer(np.arange(samples) * dwell_s, rate)) @ self.amplitude)
+        return np.asarray(exponentials(rate, samples, dwell_s).T @ self.amplitude)
 
 
 def hsvd(fid: Complex, dwell_s: float, components: int) -> Exponentials:
     """Model an FID as at most `components` damped exponentials."""
+    rate = decay_rates(fid, dwell_s, components)
+    amplitude = np.linalg.lstsq(exponentials(rate, fid.size, dwell_s).T, fid, rcond=None)[0]
+    return Exponentials(rate.imag / (2 * np.pi), -rate.real, amplitude.astype(np.complex128))
+
+
+def decay_rates(fid: Complex, dwell_s: float, components: int) -> Complex:
+    """Return the rates of at most `components` exponentials exp(rate t) of an FID in 1/s; none of them grows."""
     part = fid[:_LONGEST]
     rows = part.size // 2
     columns = part.size - rows + 1
-    size = 1 << int(np.ceil(np.log2(part.size + columns)))
-    transformed = np.fft.fft(part, size)
-    conjugate = np.fft.fft(part.conj(), size)
+    size = scipy.fft.next_fast_len(part.size)  # no element of the matrix lies beyond, so nothing wraps round
+    transformed = scipy.fft.fft(part, size)
 
-    def times(vector: Complex) -> Complex:
-        product = np.fft.ifft(transformed * np.fft.fft(vector.ravel()[::-1], size))
-        return np.asarray(product[columns - 1 : columns - 1 + rows])
+    def times_conjugate(vector: Complex) -> Complex:
+        """Return the product of the Hankel matrix, or of its transpose, with the conjugate of a vector."""
+        return np.asarray(scipy.fft.ifft(transformed * scipy.fft.fft(vector, size).conj()))
 
-    def adjoint_times(vector: Complex) -> Complex:
-        product = np.fft.ifft(conjugate * np.fft.fft(vector.ravel()[::-1], size))
-        return np.asarray(product[rows - 1 : rows - 1 + columns])
+    def squared(vector: Complex) -> Complex:
+        return times_conjugate(times_conjugate(vector.ravel())[:columns])[:rows]
 
-    hankel = LinearOperator((rows, columns), matvec=times, rmatvec=adjoint_times, dtype=complex)
-    start = np.random.default_rng(0).normal(size=min(rows, columns)) + 0j
-    left, _, _ = svds(hankel, k=min(components, rows - 2), v0=start, tol=1e-8)
+    start = np.random.default_rng(0).normal(size=rows) + 0j
+    square = LinearOperator((rows, rows), matvec=squared, dtype=complex)
+    _, left = eigsh(square, k=min(components, rows - 2), v0=start)
     shift, *_ = np.linalg.lstsq(left[:-1], left[1:], rcond=None)
-    poles = np.linalg.eigvals(shift)
-    rate = np.log(poles) / dwell_s
-    rate = np.minimum(rate.real, 0.0) + 1j * rate.imag
-    design = np.exp(np.outer(np.arange(fid.size) * dwell_s, rate))
-    amplitude = np.linalg.lstsq(design, fid, rcond=None)[0].astype(np.complex128)
-    return Exponentials(rate.imag / (2 * np.pi), -rate.real, amplitude)
+    rate = np.log(np.linalg.eigvals(shift)) / dwell_s
+    return np.asarray(np.minimum(rate.real, 0.0) + 1j * rate.imag)
 
 
 def remove_water(
@@ -105,18 +108,32 @@ class WaterFit:
     half_width_ppm: float
     """Half the width of the band."""
 
+    @cached_property
+    def _solver(self) -> Complex:
+        """What makes coefficients of the products of a FID with all columns."""
+        vectors = _halves(self.others.conj().T @ self.water, self.others.conj().T @ self.others)
+        return np.asarray(vectors @ vectors.conj().T)
+
     def coefficients(self, fid: Complex) -> Complex:
-        """Return those of `water` and then those of `others`; shape (n + m,)."""
-        design = np.hstack([self.water, self.others])
-        return np.asarray(np.linalg.lstsq(design, fid, rcond=_RCOND)[0])
+        """Return those of `water` and then those of `others`, by least squares; shape (n + m,)."""
+        products = [(fid.conj() @ columns).conj() for columns in (self.water, self.others)]
+        return np.asarray(self._solver @ np.concatenate(products))
 
     def without(self, fid: Complex) -> Complex:
         """Return a FID without its water: linear, so it shows what becomes of each part of a FID."""
         return np.asarray(fid - self.water @ self.coefficients(fid)[: self.water.shape[1]])
 
-    def residual(self, fid: Complex) -> float:
-        """Return the energy of what neither explains."""
-        return float(np.linalg.norm(fid - np.hstack([self.water, self.others]) @ self.coefficients(fid)) ** 2)
+
+def _halves(cross: Complex, own: Complex) -> Complex:
+    """Return a matrix whose product with its conjugate transpose is the pseudo-inverse, truncated, of a Gram matrix.
+
+    That of the signals of a band, which are orthonormal, and `m` others; `cross` are products of these with those,
+    shape (m, n), `own` those among themselves, (m, m).
+    """
+    gram = np.block([[np.eye(cross.shape[1]), cross.conj().T], [cross, own]])
+    values, vectors = np.linalg.eigh(gram)
+    kept = values > _RCOND**2 * values[-1]
+    return np.asarray(vectors[:, kept] / np.sqrt(values[kept]))
 
 
 def water_fit(
@@ -127,24 +144,27 @@ def water_fit(
     centre_ppm: float = 4.65,
 ) -> WaterFit:
     """Return what is fitted to water and to the rest of one FID: see `remove_water`."""
-    model = hsvd(fid, data.dwell_s, components)
+    rates = decay_rates(fid, data.dwell_s, components)
     centre_hz, hz_a_ppm = ppm_to_hz(centre_ppm, data.f0_hz, data.reference_ppm), data.f0_hz * 1e-6
-    far = np.abs(model.frequency_hz - centre_hz) >= half_width_ppm * hz_a_ppm
-    rate = (2j * np.pi * model.frequency_hz - model.damping_per_s)[far]
-    others = np.exp(np.outer(np.arange(fid.size) * data.dwell_s, rate))
+    far = np.abs(rates.imag / (2 * np.pi) - centre_hz) >= half_width_ppm * hz_a_ppm
+    others = exponentials(rates[far], fid.size, data.dwell_s).T
     others /= np.linalg.norm(others, axis=0)
     noise = float(np.mean(np.abs(fid[-max(8, fid.size // 8) :]) ** 2))
-    best, energy = None, np.inf
+    products = np.vstack([fid, others.T])
+    own = others.conj().T @ products.T
+    best, size, energy = 0.0, 0, np.inf
     for half in (*(w for w in _WIDTHS_PPM if w < half_width_ppm), half_width_ppm):
         low, high = (float(centre_hz + sign * half * hz_a_ppm) for sign in (-1, 1))
-        fit = WaterFit(band(fid.size, data.dwell_s, low, high).T, others, half)
-        left = fit.residual(fid)
-        more = fit.water.shape[1] - (best.water.shape[1] if best else 0)
-        if best is not None and energy - left < noise * (more + _CHANCE * np.sqrt(more)):
-            return best
-        best, energy = fit, left
-    assert best is not None
-    return best
+        inside = coordinates(products, data.dwell_s, low, high)
+        right = np.concatenate([inside[0], own[:, 0]])
+        explained = _halves(inside[1:].conj(), own[:, 1:]).conj().T @ right
+        left = float(np.linalg.norm(fid) ** 2 - np.linalg.norm(explained) ** 2)
+        more = inside.shape[1] - size
+        if best and energy - left < noise * (more + _CHANCE * np.sqrt(more)):
+            break
+        best, size, energy = half, inside.shape[1], left
+    low, high = (float(centre_hz + sign * best * hz_a_ppm) for sign in (-1, 1))
+    return WaterFit(band(fid.size, data.dwell_s, low, high).T, others, best)
 
 
 def remove_lipid(

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ class Basis:
             raise InputError(f"samples {samples}, dwell_s {dwell_s}: expected at least 1 and above 0")
         t = np.arange(samples) * dwell_s
         decay = np.exp(-np.pi * linewidth_hz * t - (np.pi * gauss_hz * t) ** 2 / (4 * np.log(2)))
-        return np.asarray(swap_sense(render(lines, samples, dwell_s)) * decay)
+        return np.asarray(swap_sense(_rendered(*_as_bytes(lines), samples, dwell_s)) * decay)
 
     def subset(self, names: Sequence[str]) -> "Basis":
         """Return the basis with only the named components, in that order."""
@@ -196,6 +197,29 @@ def _write_lines(group: Any, lines: Lines) -> None:
 
 def _read_lines(group: Any) -> Lines:
     return Lines(**{column: group[column][()] for column in _COLUMNS if column in group})
+
+
+def _as_bytes(lines: Lines) -> tuple[bytes, bytes, bytes | None, bytes | None]:
+    lorentz, gauss = (
+        None if width is None else width.tobytes() for width in (lines.lorentz_hz, lines.gauss_hz)
+    )
+    return lines.frequency_hz.tobytes(), lines.amplitude.astype(complex).tobytes(), lorentz, gauss
+
+
+@lru_cache(maxsize=64)
+def _rendered(
+    frequency: bytes,
+    amplitude: bytes,
+    lorentz: bytes | None,
+    gauss: bytes | None,
+    samples: int,
+    dwell_s: float,
+) -> NDArray[np.complex128]:
+    """Return what `render` does; the same lines are asked for by each guard and by the fit."""
+    widths = [None if width is None else np.frombuffer(width) for width in (lorentz, gauss)]
+    return render(
+        Lines(np.frombuffer(frequency), np.frombuffer(amplitude, complex), *widths), samples, dwell_s
+    )
 
 
 def render(lines: Lines, samples: int, dwell_s: float) -> NDArray[np.complex128]:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pypulseq
 from numpy.typing import NDArray
 
 from pulsespec.conventions import RECEIVER_PPM, field_from_larmor, larmor_hz
@@ -262,6 +261,8 @@ def _load(path: Path) -> tuple[Any, bytes]:
 
 def _parsed(path: Path) -> Any:
     """Return the sequence with every distinct block unpacked once, so that damage shows here."""
+    import pypulseq  # a second to import, with all of matplotlib: only where a .seq is read
+
     sequence = pypulseq.Sequence(pypulseq.Opts(B0=1.0))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Loading older Pulseq format", UserWarning)

@@ -4,6 +4,7 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from pulsespec.errors import DataError, InputError
 from pulsespec.simulator.tissue import Amount, Linewidth, Relaxation, Source, Tissue
@@ -19,6 +20,7 @@ def list_tissues() -> list[str]:
     return list(shipped_table().tissues)
 
 
+@lru_cache(maxsize=16)
 def load_tissue(name: str) -> Tissue:
     """Return a shipped tissue.
 

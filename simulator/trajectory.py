@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pypulseq
 from numpy.typing import NDArray
 
 from pulsespec.errors import SequenceError
@@ -95,6 +94,8 @@ def read_trajectory(path: Path) -> Trajectory:
         The file cannot be read, or a readout has fewer pulses before it than its pathway.
 
     """
+    import pypulseq  # a second to import, with all of matplotlib: only where a .seq is read
+
     path = Path(path)
     sequence = pypulseq.Sequence(pypulseq.Opts(B0=1.0))
     try:
@@ -149,6 +150,8 @@ class Sums:
 
 def sums(path: Path) -> Sums:
     """Return pulses, samples, length and gradient moments of a `.seq`, for comparison with another reader."""
+    import pypulseq  # a second to import, with all of matplotlib: only where a .seq is read
+
     sequence = pypulseq.Sequence(pypulseq.Opts(B0=1.0))
     sequence.read(str(path))
     blocks = _Blocks(sequence)

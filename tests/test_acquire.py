@@ -9,6 +9,7 @@ import pytest
 import sequences_for_tests as seqs
 
 from pulsespec.errors import InputError, MismatchError
+from pulsespec.recon import mrd
 from pulsespec.simulator import simulate
 from pulsespec.simulator.acquire import Faults, acquire
 from pulsespec.simulator.basis import render
@@ -168,3 +169,13 @@ def test_shipped_phantoms_have_a_source_and_positive_concentrations(name):
 def test_an_unknown_phantom_is_an_error():
     with pytest.raises(InputError, match="white-noise"):
         load_phantom("white-noise")
+
+
+def test_the_flags_of_the_reader_are_those_of_the_format():
+    left_out = ("NAVIGATION_DATA", "RTFEEDBACK_DATA", "HPFEEDBACK_DATA", "DUMMYSCAN_DATA")
+    assert tuple(getattr(ismrmrd, f"ACQ_IS_{name}") for name in left_out) == mrd._LEFT_OUT
+    assert (mrd._NOISE, mrd._PHASE_CORRECTION, mrd.WATER_FLAG) == (
+        ismrmrd.ACQ_IS_NOISE_MEASUREMENT,
+        ismrmrd.ACQ_IS_PHASECORR_DATA,
+        ismrmrd.ACQ_USER1,
+    )

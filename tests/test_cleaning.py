@@ -109,6 +109,23 @@ def test_a_band_holds_what_decays_in_it_and_leaves_the_rest():
     assert np.linalg.norm(inside(far, basis)) < 0.15 * np.linalg.norm(far)
 
 
+def test_a_band_is_what_its_lines_span():
+    """The same space as that of the eigenvectors of the lines' own Gram matrix, line by line."""
+    low, high = 12.0, 48.0
+    families = []
+    for width in (0.0, 4.0, 10.0, 25.0):
+        step = max(0.5 / (SAMPLES * DWELL), width / 3)
+        lines = np.linspace(low, high, max(2, round((high - low) / step) + 1))
+        families.append(np.exp(2j * np.pi * lines[:, None] * T - np.pi * width * T))
+    family = np.concatenate(families)
+    family /= np.linalg.norm(family, axis=1, keepdims=True)
+    _, singular, right = np.linalg.svd(family, full_matrices=False)
+    expected = right[singular**2 > 1e-6 * singular[0] ** 2]
+    found = band(SAMPLES, DWELL, low, high)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(np.linalg.norm(inside(expected, found), axis=1), 1.0, atol=1e-8)
+
+
 def test_water_that_varies_does_not_drive_the_alignment():
     rng = np.random.default_rng(3)
     n, sd = 48, 0.8

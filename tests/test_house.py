@@ -209,3 +209,14 @@ def test_starting_is_light():
     code = f"import sys, pulsespec.cli; print([m for m in {heavy!r} if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+def test_fitting_is_light():
+    """A spectrum is fitted without what takes longer to import than the fit: the readers of raw data, pyplot."""
+    heavy = ("pypulseq", "matplotlib.pyplot", "scipy.stats", "scipy.signal", "ismrmrd", "mapvbvd")
+    used = ", ".join(
+        f"pulsespec.recon.{name}" for name in ("pipeline", "read", "fit", "quantify", "pdf_report")
+    )
+    code = f"import sys, {used}; print([m for m in {heavy!r} if m in sys.modules])"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"

@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.signal import savgol_filter
 
 from pulsespec.conventions import ppm_axis, ppm_to_hz, to_spectrum
 from pulsespec.errors import DataError
 from pulsespec.recon.align import align, spectral_registration
 from pulsespec.recon.averaging import average
 from pulsespec.recon.coils import coil_weights, combine_coils, whiten
-from pulsespec.recon.eddy import correct_eddy_currents
+from pulsespec.recon.eddy import correct_eddy_currents, smooth
 from pulsespec.recon.first_points import repair_first_points, spoiled_points
 from pulsespec.recon.outliers import find_outliers
 from pulsespec.recon.pipeline import recon
@@ -85,6 +86,12 @@ def test_klose_restores_the_line_shape():
 
 def eddies(t):
     return 1.2 * (1 - np.exp(-t / 0.02)) + 0.3 * np.exp(-t / 0.1)
+
+
+def test_the_phase_is_smoothed_as_by_a_filter_of_savitzky_and_golay():
+    walk = np.random.default_rng(4).normal(size=200).cumsum()
+    for window in (5, 17):
+        np.testing.assert_allclose(smooth(walk, window), savgol_filter(walk, window, 2), atol=1e-9)
 
 
 @pytest.mark.parametrize(
