@@ -315,7 +315,6 @@ def _second(task: Task, theta: Real, settings: FitSettings) -> tuple[Task, Found
     low, high = fit_known.bounds(task.problem, settings)
     known = fit_known.precision(task.problem, settings)
     task = replace(task, precision=known, lower=low, upper=high)
-    solved = solve(task, theta)
     theta = _rounded(task, theta)
     solved = solve(task, theta)
     amplitudes, unit = solved.amplitudes, np.ones(len(theta))
@@ -323,9 +322,12 @@ def _second(task: Task, theta: Real, settings: FitSettings) -> tuple[Task, Found
         soft = fit_known.soft_ratios(names, amplitudes, ratios, tails=turn > 0)
         task = replace(task, soft=soft)
         if settings.stiffness is None:
-            task = replace(task, log_weight=choose_log_weight(task, solve(task, theta)))
-        found = search(task, theta, enough=_ROUGH if turn < _ROUNDS - 1 else ENOUGH)
-        theta, amplitudes = found.theta, found.solved.amplitudes
+            solved = solve(task, theta, solved.free, solved.state)
+            task = replace(task, log_weight=choose_log_weight(task, solved))
+        enough = _ROUGH if turn < _ROUNDS - 1 else ENOUGH
+        found = search(task, theta, enough=enough, state=solved.state)
+        theta, solved = found.theta, found.solved
+        amplitudes = solved.amplitudes
         if turn < _ROUNDS - 1:
             more = np.maximum(_spread(task, found.solved), 1.0)
             task, amplitudes, unit = task.scaled(1 / more), amplitudes / more[:, None], unit * more

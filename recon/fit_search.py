@@ -5,8 +5,8 @@ Kaufman's Jacobian (1975, doi:10.1007/BF01932995) and Levenberg-Marquardt steps.
 (normal equations), in units in which the noise is one, so that a step is judged by how much it lowers chi square.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,8 @@ _ENOUGH_RELATIVE = 1e-10
 _FIRST_DAMPING = 1e-2
 _LEAST_DAMPING = 1e-3
 _MOST_DAMPING = 1e8
+_OF_STATE = tuple(one.name for one in fields(State))
+_OF_SOLVED = ("gram", "curves", "amplitudes", "free", "cost")
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +86,22 @@ class Found:
     """Shape (v,)."""
 
 
-def solve(task: Task, theta: Real, free: Bool | None = None) -> Solved:
-    """Return the best amplitudes at the parameters."""
-    state = evaluate(task.problem, theta)
+def solve(task: Task, theta: Real, free: Bool | None = None, state: State | None = None) -> Solved:
+    """Return the best amplitudes at the parameters.
+
+    Parameters
+    ----------
+    task
+        What is fitted.
+    theta
+        Shape (v, n_parameters).
+    free
+        Amplitudes that are likely to be above zero; shape (v, k).
+    state
+        The model at `theta`, where it is known already.
+
+    """
+    state = state or evaluate(task.problem, theta)
     columns = state.columns
     curves = columns @ task.smooth.vectors
     held = task.smooth.kept(task.log_weight)
@@ -118,7 +133,13 @@ def derivatives(task: Task, theta: Real, solved: Solved) -> tuple[Real, Real, Re
     return itself, crossed, against[..., 0]
 
 
-def search(task: Task, theta: Real, most_steps: int = MOST_STEPS, enough: float = ENOUGH) -> Found:
+def search(
+    task: Task,
+    theta: Real,
+    most_steps: int = MOST_STEPS,
+    enough: float = ENOUGH,
+    state: State | None = None,
+) -> Found:
     """Return the parameters of least chi square of each spectrum.
 
     Parameters
@@ -131,6 +152,8 @@ def search(task: Task, theta: Real, most_steps: int = MOST_STEPS, enough: float 
         After which it ends without having converged.
     enough
         Of chi square: where no step is expected to lower it by more, it has converged.
+    state
+        The model at `theta`, where it is known already.
 
     """
     theta = np.clip(theta, task.lower, task.upper)
@@ -138,8 +161,8 @@ def search(task: Task, theta: Real, most_steps: int = MOST_STEPS, enough: float 
     damping = np.full(n, _FIRST_DAMPING)
     converged, steps = np.zeros(n, dtype=bool), np.zeros(n, dtype=np.int64)
     open_ = np.arange(n)
-    here = solve(task, theta)
-    free = here.free.copy()
+    here = solve(task, theta, state=state)
+    ended: list[tuple[NDArray[np.int64], Solved]] = []
     for _ in range(most_steps):
         part = task.part(open_)
         information, gradient = _projected(part, theta[open_], here)
@@ -157,12 +180,29 @@ def search(task: Task, theta: Real, most_steps: int = MOST_STEPS, enough: float 
         converged[open_] = (expected < least) & (damping[open_] <= 1)
         done = converged[open_] | (damping[open_] > _MOST_DAMPING)
         here = _merged(here, there, better)
-        free[open_] = here.free
-        if done.all():
+        if done.any():
+            ended.append((open_[done], _select(here, done)))
+            here, open_ = _select(here, ~done), open_[~done]
+        if not open_.size:
             break
-        here = _select(here, ~done)
-        open_ = open_[~done]
-    return Found(theta, solve(task, theta, free), converged, steps)
+    return Found(theta, _joined([*ended, (open_, here)]), converged, steps)
+
+
+def _joined(parts: Sequence[tuple[NDArray[np.int64], Solved]]) -> Solved:
+    """Return what was found of all spectra from that of some and their numbers."""
+    order = np.argsort(np.concatenate([numbers for numbers, _ in parts]))
+    found = [solved for _, solved in parts]
+    if len(parts) == 1:
+        return found[0]
+
+    def together(name: str, of: Sequence[Any]) -> Any:
+        return np.concatenate([getattr(one, name) for one in of])[order]
+
+    states = [one.state for one in found]
+    return Solved(
+        State(**{name: together(name, states) for name in _OF_STATE}),
+        **{name: together(name, found) for name in _OF_SOLVED},
+    )
 
 
 def _projected(task: Task, theta: Real, solved: Solved) -> tuple[Real, Real]:
@@ -213,12 +253,6 @@ def _select(solved: Solved, at: Bool) -> Solved:
 
 
 def _map(function: Callable[[Any, Any], Any], one: Solved, other: Solved) -> Solved:
-    states = {
-        name: function(getattr(one.state, name), getattr(other.state, name))
-        for name in ("columns", "fids", "decay", "series", "turn")
-    }
-    rest = {
-        name: function(getattr(one, name), getattr(other, name))
-        for name in ("gram", "curves", "amplitudes", "free", "cost")
-    }
+    states = {name: function(getattr(one.state, name), getattr(other.state, name)) for name in _OF_STATE}
+    rest = {name: function(getattr(one, name), getattr(other, name)) for name in _OF_SOLVED}
     return Solved(State(**states), **rest)
