@@ -20,6 +20,9 @@ _ZERO_FILLING = 8
 _SCATTER_PPM = 0.05
 _WIDTH_PPM = (0.03, 0.12)
 
+_LEAST_ECHO = 1e-100
+"""Of an echo far outside the readout nothing is seen, whatever its height."""
+
 
 @dataclass(frozen=True)
 class Signals:
@@ -154,7 +157,9 @@ def _echo(setup: Setup, faults: Faults, height: float) -> Complex:
     after = setup.time_s - faults.echo_time_s
     echo = np.exp(-0.5 * (after / faults.echo_width_s) ** 2 + 2j * np.pi * faults.echo_hz * after)
     largest = _peak(echo)
-    return np.asarray(echo * faults.echo * height / largest) if largest > 0 else echo
+    if largest < _LEAST_ECHO:
+        return np.zeros_like(echo)
+    return np.asarray(echo * faults.echo * height / largest)
 
 
 def _peak(fid: Complex) -> float:
