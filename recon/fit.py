@@ -187,7 +187,7 @@ def fit_batch(
     problem = problem_for(spectra, basis, settings) if left_out else everything
     settings = replace(settings, ratio_priors=anchored(settings.ratio_priors, problem.names))
     one_block = partial(_fit_block, problem, spectra.dwell_s, settings)
-    blocks = map_blocks(one_block, _blocks(fids), jobs)
+    blocks = map_blocks(one_block, _blocks(fids), jobs, name=f"fits of {_BLOCK} spectra")
     arrays = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     return BatchResult(problem, settings, **arrays, left_out=left_out)
 

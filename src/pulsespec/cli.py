@@ -41,6 +41,12 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print results and errors o
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the inputs and write nothing.")]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Processes to use.")]
+ClusterName = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster", help="Scheduler of dask (tcp://host:8786), slurm, or a TOML file of SLURM options."
+    ),
+]
 ScannerName = Annotated[str | None, typer.Option("--scanner", help="A name of `pulsespec scanners`.")]
 FieldT = Annotated[float | None, typer.Option("--field", help="Field in tesla.")]
 F0Mhz = Annotated[float | None, typer.Option("--f0-mhz", help="Exact Larmor frequency in MHz.")]
@@ -302,6 +308,7 @@ def simulate(
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     jobs: Jobs = 1,
+    cluster: ClusterName = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -317,7 +324,7 @@ def simulate(
         arrays=arrays,
         cached=not no_cache,
     )
-    with console.progress() as notify:
+    with console.work(output, cluster, dry_run) as notify:
         made = commands.simulate(
             source,
             output,
@@ -384,6 +391,8 @@ def recon(
     f0_mhz: DataF0Mhz = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
+    jobs: Jobs = 1,
+    cluster: ClusterName = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -391,7 +400,7 @@ def recon(
     from pulsespec.recon.pipeline import ReconSettings
 
     console = Console(as_json, quiet)
-    with console.progress() as notify:
+    with console.work(output or bids, cluster, dry_run) as notify:
         settings = ReconSettings(
             coil_combination=coils,
             alignment=align != "none",
@@ -454,6 +463,8 @@ def fit(
     f0_mhz: DataF0Mhz = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
+    jobs: Jobs = 1,
+    cluster: ClusterName = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -475,7 +486,7 @@ def fit(
         no_relaxation=no_relaxation,
     )
     console = Console(as_json, quiet)
-    with console.progress() as notify:
+    with console.work(output, cluster, dry_run) as notify:
         made = analysis.fit(
             spectrum,
             basis,
@@ -531,6 +542,7 @@ def run(
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     jobs: Jobs = 1,
+    cluster: ClusterName = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -552,7 +564,7 @@ def run(
         no_relaxation=no_relaxation,
     )
     console = Console(as_json, quiet)
-    with console.progress() as notify:
+    with console.work(output, cluster, dry_run) as notify:
         made = analysis.run(
             raws,
             output,
