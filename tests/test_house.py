@@ -16,7 +16,8 @@ from pulsespec import errors
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("protocols", "simulator", "sequences", "recon")
 FRONT_DOOR = (
-    "analysis", "basis_cli", "basis_verbs", "cli", "commands", "console", "demo", "edited_verbs", "expect_cli",
+    "analysis", "basis_cli", "basis_verbs", "cli", "cohort_cli", "cohort_verbs", "commands", "console", "demo",
+    "edited_verbs", "expect_cli",
     "expect_verbs", "lcmodel_cli", "lcmodel_verbs", "quantify_cli", "series_cli", "series_verbs", "training_verbs",
     "voxel_verbs",
 )  # fmt: skip

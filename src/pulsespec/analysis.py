@@ -3,6 +3,7 @@
 import dataclasses
 import platform
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,12 @@ import pulsespec
 from pulsespec import commands, edited_verbs, voxel_verbs
 from pulsespec.console import Notify, silent, to_json
 from pulsespec.errors import DataError, InputError, PulsespecError
+from pulsespec.executor import current, iter_blocks
 from pulsespec.files import atomic_directory, refuse_existing
+from pulsespec.kept import count, stamp
 
 if TYPE_CHECKING:
+    from pulsespec.recon.bids import Entry
     from pulsespec.recon.fit import BatchResult
     from pulsespec.recon.formats import Known
     from pulsespec.recon.pipeline import ReconSettings
@@ -44,6 +48,7 @@ def recon(
     f0_mhz: float | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
+    jobs: int = 1,
     notify: Notify = silent,
 ) -> dict[str, Any]:
     """Process raw data to one spectrum and write it as NIfTI-MRS: to `output`, or into the BIDS dataset `bids`.
@@ -65,6 +70,7 @@ def recon(
             overwrite,
             dry_run,
             notify,
+            jobs,
         )
     entities = named(subject or "01", session)
     if output is not None:
@@ -143,35 +149,60 @@ def _recon_dataset(
     overwrite: bool,
     dry_run: bool,
     notify: Notify,
+    jobs: int = 1,
 ) -> dict[str, Any]:
     """Process every single-voxel scan of a BIDS dataset; those that fail are named in one error at the end."""
-    from pulsespec.recon.bids import entries, prepare
+    from pulsespec.recon.bids import entries, outputs, prepare
 
     if bids is None:
         raise InputError(f"{folder}: is a BIDS dataset with an output for each scan; pass --bids FOLDER")
     found, rows, failed = entries(folder), [], []
     if not dry_run:
         prepare(bids)
-    for entry in found:
-        paths = [entry.metabolite, *([entry.water] if entry.water else [])]
-        row: dict[str, Any] = {"scan": entry.label, "inputs": [path.name for path in paths]}
-        try:
-            scan = load(paths, beside, conjugate, notify)
-            if not dry_run:
-                done = _processed(scan, notify)
-                judged = _judged(scan, done, notify)
-                written = _into_bids(
-                    bids, entry.entities, scan, done, judged, entry.suffix, overwrite, notify
-                )
-                row |= {"output": str(written[0]), "quality": judged.as_dict()}
-        except PulsespecError as error:
-            failed.append(f"{entry.label}: {error}")
-            notify(f"{entry.label}: failed: {error}")
-            continue
-        rows.append(row)
+    keep = current().keep
+    if not (overwrite or dry_run or (keep is not None and count(keep) > 0)):
+        for path in (outputs(bids, entry.entities, entry.suffix) for entry in found):
+            if path.exists():
+                refuse_existing(path, overwrite)
+    one_scan = partial(_recon_entry, None if dry_run else bids.absolute(), conjugate, beside)
+    tasks = [(entry, stamp(*entry.files) if keep else "") for entry in found]
+    given = iter_blocks(
+        one_scan, tasks, jobs, name="scans", label=lambda task: task[0].label, ahead=len(tasks)
+    )
+    for (entry, at), done in zip(tasks, given, strict=True):
+        row, words, failure = done
+        if "output" in row and not Path(row["output"]).is_file():  # kept, but its files are gone
+            row, words, failure = one_scan((entry, at))
+        for line in words:
+            notify(line)
+        if failure:
+            failed.append(f"{entry.label}: {failure}")
+        else:
+            rows.append(row)
     if failed:
         raise DataError(f"{folder}: {len(failed)} of {len(found)} scans failed: {'; '.join(failed)}")
     return {"output": str(bids), "scans": rows}
+
+
+def _recon_entry(
+    bids: Path | None, conjugate: bool, beside: "Known", task: "tuple[Entry, str]"
+) -> tuple[dict[str, Any], list[str], str]:
+    """Process one scan of a dataset into `bids`, if given; what was made, what there is to say, why it failed."""
+    entry, _ = task
+    words: list[str] = []
+    paths = [entry.metabolite, *([entry.water] if entry.water else [])]
+    row: dict[str, Any] = {"scan": entry.label, "inputs": [path.name for path in paths]}
+    try:
+        scan = load(paths, beside, conjugate, words.append)
+        if bids is not None:
+            done = _processed(scan, words.append)
+            judged = _judged(scan, done, words.append)
+            written = _into_bids(bids, entry.entities, scan, done, judged, entry.suffix, True, words.append)
+            row |= {"output": str(written[0]), "quality": judged.as_dict()}
+    except PulsespecError as error:
+        words.append(f"{entry.label}: failed: {error}")
+        return row, words, str(error)
+    return row, words, ""
 
 
 def fit(

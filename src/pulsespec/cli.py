@@ -17,6 +17,7 @@ from pulsespec import (
     __version__,
     analysis,
     basis_cli,
+    cohort_cli,
     commands,
     expect_cli,
     lcmodel_cli,
@@ -430,6 +431,7 @@ def recon(
             f0_mhz=f0_mhz,
             overwrite=overwrite,
             dry_run=dry_run,
+            jobs=jobs,
             notify=notify,
         )
     console.result(made, f"{'would write' if dry_run else 'wrote'} {made['output']}")
@@ -607,6 +609,7 @@ def _show(console: Console, made: dict[str, Any], dry_run: bool) -> None:
 
 
 app.command()(series_cli.series)
+app.command()(cohort_cli.cohort)
 app.command()(expect_cli.expect)
 app.command()(expect_cli.tissues)
 

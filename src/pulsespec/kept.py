@@ -130,6 +130,18 @@ def work_on(output: Path, say: Callable[[str], None]) -> Iterator[Path]:
     clear(folder)
 
 
+def stamp(*paths: Path | None) -> str:
+    """Return a hash of the content of files and folders, for blocks that name them."""
+    found = hashlib.sha256()
+    for path in paths:
+        inside = [] if path is None else sorted(path.rglob("*")) if path.is_dir() else [path]
+        for one in (one for one in inside if one.is_file()):
+            found.update(one.name.encode())
+            with one.open("rb") as file:
+                found.update(hashlib.file_digest(file, "sha256").digest())
+    return found.hexdigest()
+
+
 @cache
 def fingerprint() -> str:
     """Return a hash of this program's code and of the versions that numbers depend on."""
