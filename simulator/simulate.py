@@ -14,6 +14,7 @@ import numpy as np
 import pulsespec
 from pulsespec.errors import DataError, InputError, SequenceError
 from pulsespec.executor import map_blocks
+from pulsespec.kept import code_of
 from pulsespec.simulator.basis import Basis, Lines, merge_lines
 from pulsespec.simulator.engine import Made, Plan, simulate_system
 from pulsespec.simulator.equivalence import reduce_system
@@ -33,8 +34,6 @@ DEFAULT_TOLERANCE = 1e-4
 WATER_PPM = 4.65
 """Chemical shift of water at body temperature (Hindman 1966, doi:10.1063/1.1726676, at 37 degrees)."""
 
-_ENGINE = 4
-"""Version of the engine: part of the key under which bases are kept."""
 _MERGE_HZ = 0.01
 _SHIFT_RANGE_PPM = (0.8, 5.4)
 """Shifts of metabolites, over which positions are covered and pathways are weighed."""
@@ -142,7 +141,8 @@ def simulate(
 def _key(timeline: Timeline, metabolites: Mapping[str, Metabolite], settings: Settings) -> str:
     """Return a hash of everything that a basis depends on."""
     spins = {name: repr(metabolite) for name, metabolite in metabolites.items()}
-    facts = [timeline.sequence_hash, timeline.f0_hz, spins, asdict(settings), _ENGINE, pulsespec.__version__]
+    code = code_of("pulsespec.simulator")
+    facts = [timeline.sequence_hash, timeline.f0_hz, spins, asdict(settings), code]
     with np.printoptions(threshold=10**6, precision=17):
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=repr).encode()).hexdigest()
 

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -265,11 +266,13 @@ def _one_scan(study: Study, output: Path, task: Task) -> dict[str, Any]:
     raws = [entry.metabolite, *([entry.water] if entry.water else [])]
     try:
         made = analysis.run(raws, target, overwrite=True, **options)
-    except PulsespecError as error:
-        return _outcome(entry.entities, FAILED, _without_paths(str(error), entry.metabolite))
     except Exception as error:
-        words = _without_paths(f"fault of the program: {type(error).__name__}: {error}", entry.metabolite)
-        return _outcome(entry.entities, FAILED, words)
+        for folder in (target.parent, target.parent.parent):
+            with suppress(OSError):
+                folder.rmdir()  # where nothing is in it
+        known = isinstance(error, PulsespecError)
+        words = f"{error}" if known else f"fault of the program: {type(error).__name__}: {error}"
+        return _outcome(entry.entities, FAILED, _without_paths(words, entry.metabolite))
     why = (
         ""
         if made["converged"]

@@ -145,14 +145,22 @@ def stamp(*paths: Path | None) -> str:
 @cache
 def fingerprint() -> str:
     """Return a hash of this program's code and of the versions that numbers depend on."""
+    code = code_of("pulsespec", *(f"pulsespec.{room}" for room in ROOMS))
+    python = "python " + platform.python_version().rpartition(".")[0]
+    versions = [f"{name} {version(name)}" for name in ("numpy", "scipy", "pypulseq")]
+    return " ".join([code, python, *versions])
+
+
+@cache
+def code_of(*packages: str) -> str:
+    """Return a hash of the modules and tables of packages of this program, which are not imported for it."""
     found = hashlib.sha256(pulsespec.__version__.encode())
-    for name in ("pulsespec", *(f"pulsespec.{room}" for room in ROOMS)):
+    for name in packages:
         spec = find_spec(name)
         folder = Path(str(spec.origin if spec else "")).parent
         for path in sorted((*folder.glob("*.py"), *folder.glob("*.toml"))):
             found.update(path.name.encode() + path.read_bytes())
-    versions = [f"{name} {version(name)}" for name in ("numpy", "scipy", "pypulseq")]
-    return " ".join([found.hexdigest(), "python " + platform.python_version().rpartition(".")[0], *versions])
+    return found.hexdigest()
 
 
 def _outside(function: Callable[[Any], Any]) -> str:
