@@ -1,8 +1,9 @@
 """Blocks on a cluster: `dask.distributed`, at an address or in jobs of SLURM (extra: cluster)."""
 
+import logging
 import tomllib
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -15,6 +16,8 @@ from pulsespec.workers import compute
 SLURM = "slurm"
 _CONNECT_S = 20
 _COUNT_EVERY_S = 1.0
+_BYSTANDER = 0.1
+_FETCHERS = 8
 _HINT = "pip install 'pulsespec[cluster]'"
 
 
@@ -66,6 +69,25 @@ def connect(name: str, say: Callable[[str], None]) -> Iterator["DaskCluster"]:
         from distributed import Client
     except ImportError as error:
         raise InputError(f"--cluster: needs dask.distributed: {_HINT}") from error
+    with _few_words():
+        yield from _connected(name, say, Client)
+
+
+@contextmanager
+def _few_words() -> Iterator[None]:
+    """Keep dask from saying what is said here in other words, or is mended without a word."""
+    loggers = [logging.getLogger(f"distributed.{name}") for name in ("client", "scheduler")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _connected(name: str, say: Callable[[str], None], Client: Any) -> Iterator["DaskCluster"]:
     if "://" not in name:
         with _slurm(name, say) as cluster, Client(cluster, set_as_default=False) as client:
             yield DaskCluster(client, name, say)
@@ -121,13 +143,21 @@ class DaskCrew:
 
         self._cluster = cluster
         self._client = cluster.client
-        self._executor = self._client.get_executor(pure=False)
+        self._fetchers = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetch")
         self._function = cloudpickle.dumps(function)
         self._shared = self._sent()
+        self._tasks: dict[Future[bytes], Any] = {}
         self._counted = (-_COUNT_EVERY_S, 1)
 
     def _sent(self) -> Any:
-        return self._client.scatter(self._function, broadcast=True, hash=False)
+        """Return the function as a task of its own: unlike scattered data it is made again where workers are lost."""
+        return self._submitted(_itself, self._function)
+
+    def _submitted(self, *task: Any) -> Any:
+        import dask
+
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
+            return self._asked(lambda: self._client.submit(*task, pure=False))
 
     def capacity(self) -> int:
         """Return the threads of all workers at present, and one more for each worker: it then never waits."""
@@ -140,15 +170,14 @@ class DaskCrew:
 
     def submit(self, block: bytes) -> "Future[bytes]":
         """Begin a block on the worker that the scheduler chooses."""
-        import dask
-
-        if self._shared.status in ("lost", "cancelled"):
-            self._shared = self._asked(self._sent)
-        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
-            future: Future[bytes] = self._asked(
-                lambda: self._executor.submit(_compute_there, fingerprint(), self._shared, block)
-            )
-        return future
+        if self._shared.status in ("lost", "cancelled", "error"):
+            self._shared = self._sent()
+        task = self._submitted(_compute_there, fingerprint(), self._shared, block)
+        mine: Future[bytes] = Future()
+        task.add_done_callback(lambda ended: self._fetchers.submit(_fetch, ended, mine))
+        self._tasks[mine] = task
+        mine.add_done_callback(lambda ended: self._tasks.pop(ended, None))
+        return mine
 
     def _asked(self, question: Callable[[], Any]) -> Any:
         """Return what the scheduler answers; `WorkerError` where it is gone."""
@@ -162,18 +191,37 @@ class DaskCrew:
     def _over(self) -> WorkerError:
         return WorkerError(f"cluster {self._cluster.name}: its scheduler is gone")
 
-    def lost(self, error: BaseException) -> bool:
-        """Return whether the worker is gone, or what was sent to it."""
+    def lost(self, error: BaseException) -> float:
+        """Return 1 where workers died with this block, little where what was sent to them is gone with another."""
         from distributed import KilledWorker
 
         if self._client.status != "running":
             raise self._over() from error
-        return isinstance(error, KilledWorker | CancelledError)
+        if isinstance(error, CancelledError):
+            return _BYSTANDER
+        return float(isinstance(error, KilledWorker))
 
     def close(self) -> None:
         """Take back what has not ended."""
-        self._executor.shutdown(wait=False)
+        if self._client.status == "running":
+            self._client.cancel(list(self._tasks.values()))
+        self._fetchers.shutdown(wait=False, cancel_futures=True)
         self._shared.release()
+
+
+def _fetch(task: Any, mine: "Future[bytes]") -> None:
+    """Hand the result of a task over, or why there is none.
+
+    `Client.get_executor` does it too, but never says that a result went with its worker while it was fetched.
+    """
+    try:
+        mine.set_result(task.result())
+    except BaseException as error:
+        mine.set_exception(error)
+
+
+def _itself(value: bytes) -> bytes:
+    return value
 
 
 def _compute_there(expected: str, function: bytes, block: bytes) -> bytes:

@@ -35,8 +35,8 @@ class Crew(Protocol):
     def submit(self, block: bytes) -> "Future[bytes]":
         """Begin a block."""
 
-    def lost(self, error: BaseException) -> bool:
-        """Return whether `error` says that a worker is gone, not that the block failed."""
+    def lost(self, error: BaseException) -> float:
+        """Return how far a worker that is gone is this block's doing: 0 where `error` is the block's own."""
 
     def close(self) -> None:
         """Stop all that still runs."""
@@ -163,7 +163,7 @@ class _Task:
     number: int
     block: Any
     label: Callable[[Any], str] | None
-    tries: int = 0
+    deaths: float = 0.0
 
     @property
     def words(self) -> str:
@@ -216,7 +216,10 @@ class _Stream:
                 yield self.ready.pop(self.given)
                 self.given += 1
             if self.running:
-                for future in wait(self.running, return_when=FIRST_COMPLETED).done:
+                done = wait(self.running, return_when=FIRST_COMPLETED).done
+                for future in sorted(
+                    done, key=_failed
+                ):  # what succeeded is kept before an error ends the job
                     self._finish(future)
 
     def _fill(self, more: bool) -> bool:
@@ -259,18 +262,23 @@ class _Stream:
             self.ready[task.number] = pickle.loads(result)
             self.course.step(False)
             return
-        if not self.crew.lost(error):
+        blame = self.crew.lost(error)
+        if not blame:
             raise error
-        task = replace(task, tries=task.tries + 1)
-        if task.tries >= TRIES:
-            self._give_up(task)
+        task = replace(task, deaths=task.deaths + blame)
+        if task.deaths >= TRIES:
+            self._give_up(task, "its worker died" if blame == 1 else f"the cluster dropped it: {error}")
             return
         self.course.say(f"{task.words}: its worker died; it is computed again")
         self.again.append((task, block, key))
 
-    def _give_up(self, task: _Task) -> None:
-        error = WorkerError(f"{task.words}: its worker died {TRIES} times (killed, or out of memory)")
+    def _give_up(self, task: _Task, why: str) -> None:
+        error = WorkerError(f"{task.words}: {why}, again and again (killed, or out of memory)")
         if self.instead is None:
             raise error
         self.ready[task.number] = self.instead(task.block, error)
         self.course.step(False)
+
+
+def _failed(future: "Future[bytes]") -> bool:
+    return future.cancelled() or future.exception() is not None

@@ -54,9 +54,9 @@ class Processes:
         future.add_done_callback(lambda done: self._back(pool, done))
         return future
 
-    def lost(self, error: BaseException) -> bool:
-        """Return whether the process is gone."""
-        return isinstance(error, BrokenProcessPool)
+    def lost(self, error: BaseException) -> float:
+        """Return 1 where the process is gone: it had this block alone."""
+        return float(isinstance(error, BrokenProcessPool))
 
     def close(self) -> None:
         """End all processes, at once where they still compute."""
@@ -70,7 +70,7 @@ class Processes:
         return pool
 
     def _back(self, pool: ProcessPoolExecutor, done: "Future[bytes]") -> None:
-        broken = not done.cancelled() and self.lost(done.exception() or Exception())
+        broken = not done.cancelled() and isinstance(done.exception(), BrokenProcessPool)
         self._idle.put(None if broken else pool)
 
     def _gone(self, pool: ProcessPoolExecutor) -> None:
