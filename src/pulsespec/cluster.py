@@ -201,6 +201,12 @@ class DaskCrew:
             return _BYSTANDER
         return float(isinstance(error, KilledWorker))
 
+    def look(self) -> str:
+        """Return a word where the cluster has no worker; `WorkerError` where its scheduler is gone."""
+        if self._asked(self._client.nthreads):
+            return ""
+        return f"cluster {self._cluster.name}: has no worker at present; waiting for one"
+
     def close(self) -> None:
         """Take back what has not ended."""
         if self._client.status == "running":

@@ -25,6 +25,9 @@ Result = TypeVar("Result")
 TRIES = 3
 """Times that the worker of a block may die before the block is given up."""
 
+_LOOK_S = 10.0
+"""After so long without a result somebody looks why."""
+
 
 class Crew(Protocol):
     """Who computes blocks, each handed over and given back as bytes."""
@@ -37,6 +40,9 @@ class Crew(Protocol):
 
     def lost(self, error: BaseException) -> float:
         """Return how far a worker that is gone is this block's doing: 0 where `error` is the block's own."""
+
+    def look(self) -> str:
+        """Return what keeps blocks waiting, if a person should know; `WorkerError` where nothing will ever come."""
 
     def close(self) -> None:
         """Stop all that still runs."""
@@ -202,6 +208,8 @@ class _Stream:
     running: dict["Future[bytes]", tuple[_Task, bytes, str]] = field(default_factory=dict)
     again: deque[tuple[_Task, bytes, str]] = field(default_factory=deque)
     ready: dict[int, Any] = field(default_factory=dict)
+    said: str = ""
+    """What keeps blocks waiting, as it was said last."""
     given: int = 0
     """Results that were yielded."""
     taken: int = 0
@@ -216,7 +224,10 @@ class _Stream:
                 yield self.ready.pop(self.given)
                 self.given += 1
             if self.running:
-                done = wait(self.running, return_when=FIRST_COMPLETED).done
+                done = wait(self.running, _LOOK_S, FIRST_COMPLETED).done
+                if not done and (words := self.crew.look()) and words != self.said:
+                    self.said = words
+                    self.course.say(words)
                 for future in sorted(
                     done, key=_failed
                 ):  # what succeeded is kept before an error ends the job
