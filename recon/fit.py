@@ -207,7 +207,7 @@ def fit_batch(
     settings = replace(settings, ratio_priors=anchored(settings.ratio_priors, problem.names))
     one_block = partial(_fit_block, problem, spectra.dwell_s, settings)
     name = f"fits of {_BLOCK} spectra"
-    blocks = map_blocks(one_block, _blocks(fids[:, :needed]), jobs, name=name)
+    blocks = map_blocks(one_block, _blocks(fids[:, :needed]), jobs, keep=True, name=name)
     arrays = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     return BatchResult(problem, settings, **arrays, left_out=left_out)
 

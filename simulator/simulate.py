@@ -222,7 +222,7 @@ def _found(
     if len(readouts) > 1:
         raise SequenceError(f"{path}: shots of one kind have different readouts: {sorted(readouts)}")
     one_block = partial(_simulate_block, planned, timeline, settings)
-    found = map_blocks(one_block, metabolites.values(), jobs, name="metabolites", label=lambda one: one.name)
+    found = map_blocks(one_block, metabolites.values(), jobs, keep=True, name="metabolites", label=_name)
     return _Found(
         planned,
         dict(zip(metabolites, found, strict=True)),
@@ -266,6 +266,10 @@ class _Planned:
 def _normalised(rows: Distribution) -> Distribution:
     total = sum(weight for _, weight in rows)
     return tuple((value, weight / total) for value, weight in rows if weight)
+
+
+def _name(metabolite: Metabolite) -> str:
+    return metabolite.name
 
 
 def _simulate_block(

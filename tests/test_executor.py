@@ -225,6 +225,8 @@ def test_work_is_kept_beside_its_output(tmp_path, capsys, quiet):
     with Console(quiet=quiet).work(tmp_path / "out.h5") as notify:
         notify("begins")
         map_blocks(abs, [-1, -2])
+        assert not (tmp_path / "out.h5.partial").exists()  # who does not ask for it has nothing kept
+        map_blocks(abs, [-1, -2], keep=True)
         assert count(tmp_path / "out.h5.partial") == 2
         for watch in filter(None, [current().watch]):
             watch(Step("fits", 1, 2, 0, 11.0))

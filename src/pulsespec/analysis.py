@@ -167,7 +167,7 @@ def _recon_dataset(
     one_scan = partial(_recon_entry, None if dry_run else bids.absolute(), conjugate, beside)
     tasks = [(entry, stamp(*entry.files) if keep else "") for entry in found]
     given = iter_blocks(
-        one_scan, tasks, jobs, name="scans", label=lambda task: task[0].label, ahead=len(tasks)
+        one_scan, tasks, jobs, keep=True, name="scans", label=lambda task: task[0].label, ahead=len(tasks)
     )
     for (entry, at), done in zip(tasks, given, strict=True):
         row, words, failure = done

@@ -62,7 +62,7 @@ class Spread:
     cluster: Cluster | None = None
     """Machines that take the place of processes."""
     keep: Path | None = None
-    """Folder in which finished blocks are kept."""
+    """Folder for finished blocks, of those who keep them."""
     watch: Watch | None = None
     """Hears how far the blocks are."""
 
@@ -90,7 +90,7 @@ def map_blocks(
     blocks: Iterable[Block],
     jobs: int = 1,
     *,
-    keep: Path | None = None,
+    keep: Path | bool = False,
     watch: Watch | None = None,
     name: str = "blocks",
     label: Callable[[Block], str] | None = None,
@@ -106,7 +106,9 @@ def map_blocks(
     jobs
         Processes, each with one BLAS thread; 1 is this process. A cluster, where `spread` names one, takes their place.
     keep
-        Folder in which finished blocks are kept until the job is done, by default that of `spread`.
+        Whether finished blocks are kept, in the folder of `spread` if it has one, or in which folder. What a block does
+        has to follow from what it is pickled to: one that names a file needs a hash of its content beside
+        (`pulsespec.kept.stamp`). Results of some size are better not kept.
     watch
         Hears how far the blocks are, by default that of `spread`.
     name
@@ -135,7 +137,7 @@ def iter_blocks(
     blocks: Iterable[Block],
     jobs: int = 1,
     *,
-    keep: Path | None = None,
+    keep: Path | bool = False,
     watch: Watch | None = None,
     name: str = "blocks",
     label: Callable[[Block], str] | None = None,
@@ -148,7 +150,7 @@ def iter_blocks(
     """
     chosen = current()
     total = len(blocks) if isinstance(blocks, Sized) else None
-    folder = keep or chosen.keep
+    folder = keep if isinstance(keep, Path) else chosen.keep if keep else None
     kept = Kept(folder, function) if folder is not None and total != 1 else None
     course = Course(watch or chosen.watch, name, total)
     tasks = (_Task(number, block, label) for number, block in enumerate(blocks))
