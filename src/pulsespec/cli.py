@@ -19,6 +19,7 @@ from pulsespec import (
     basis_cli,
     commands,
     expect_cli,
+    image_cli,
     lcmodel_cli,
     quantify_cli,
     series_cli,
@@ -449,6 +450,9 @@ def fit(
     spurious: Spurious = None,
     posterior: PosteriorDraws = 0,
     phantom: IsPhantom = False,
+    mask: image_cli.Mask = None,
+    block_voxels: image_cli.BlockVoxels = None,
+    jobs: Jobs = 1,
     conjugate: Conjugate = False,
     dwell_s: DwellS = None,
     f0_mhz: DataF0Mhz = None,
@@ -457,7 +461,7 @@ def fit(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fit one processed spectrum."""
+    """Fit one processed spectrum, or all voxels of an image."""
     assumptions = quantify_cli.settings_of(
         gm=gm,
         wm=wm,
@@ -490,6 +494,7 @@ def fit(
             f0_mhz=f0_mhz,
             overwrite=overwrite,
             dry_run=dry_run,
+            image=image_cli.options_of(mask, block_voxels, jobs),
             notify=notify,
         )
     _show(console, made, dry_run)
@@ -588,7 +593,7 @@ def _show(console: Console, made: dict[str, Any], dry_run: bool) -> None:
         return
     console.table(made["concentrations"], made)
     report = Path(made["output"]) / "report.html"
-    if not console.as_json and report.is_file():  # several voxels have none
+    if not console.as_json and report.is_file():
         console.result(None, f"report: {report}")
     if not made.get("converged", True):
         raise typer.Exit(_REFUSED)
