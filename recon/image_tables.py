@@ -57,8 +57,15 @@ class Amplitudes:
 
 
 def rows_of(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """Return the components of each row."""
-    return parts_of(names)
+    """Return the components of each row: those of a single spectrum, then sums of lipids.
+
+    `Lip13` is methylene at 1.3 ppm, `tLip` all lipids: their parts can hardly be told apart.
+    """
+    lipids = {
+        total: tuple(name for name in names if name.startswith(start))
+        for total, start in (("Lip13", "Lip13"), ("tLip", "Lip"))
+    }
+    return parts_of(names) | {total: of for total, of in lipids.items() if len(of) > 1 and total not in names}
 
 
 def amplitudes_of(batch: BatchResult) -> Amplitudes:

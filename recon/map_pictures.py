@@ -30,6 +30,8 @@ class Panel:
     high: float
     """Ends of the colour scale, which all slices share."""
     colours: str = "viridis"
+    outline: NDArray[np.bool_] | None = None
+    """Voxels that are framed."""
 
 
 def upper_end(values: Real, believed: NDArray[np.bool_]) -> float:
@@ -89,10 +91,24 @@ def map_picture(panels: Sequence[Panel], geometry: Geometry | None, shown: NDArr
             drawn = axis.imshow(
                 values[:, :, at].T, origin="lower", vmin=panel.low, vmax=panel.high, cmap=panel.colours
             )
+            if panel.outline is not None:
+                inside = upright(panel.outline, geometry)[:, :, at].T
+                axis.add_collection(_frame(inside))
             axis.text(0.02, 0.02, "L" if geometry is not None else "", transform=axis.transAxes, fontsize=6)
         row[0].set_title(panel.title, fontsize=8, loc="left")
         figure.colorbar(drawn, ax=list(row), shrink=0.85, pad=0.01).ax.tick_params(labelsize=6)
     return _png(figure)
+
+
+def _frame(inside: NDArray[np.bool_]) -> Any:
+    """Return the edges of voxels, rows along the first axis, as lines."""
+    from matplotlib.collections import LineCollection
+
+    padded = np.pad(inside, 1)
+    across, along = padded[:, 1:] != padded[:, :-1], padded[1:] != padded[:-1]
+    lines = [((k - 0.5, j - 1.5), (k - 0.5, j - 0.5)) for j, k in np.argwhere(across)]
+    lines += [((k - 1.5, j - 0.5), (k - 0.5, j - 0.5)) for j, k in np.argwhere(along)]
+    return LineCollection(lines, colors="#d1242f", linewidths=1.2)
 
 
 def voxel_picture(fits: Sequence[tuple[str, FitResult]]) -> str:

@@ -17,7 +17,7 @@ from pulsespec.recon.maps import Maps
 from pulsespec.recon.report import flatten, show
 from pulsespec.recon.transients import Record
 
-MAIN = ("tNAA", "tCr", "tCho", "Ins", "Glx", "Lac", "Lip13a", "Lip09")
+MAIN = ("tNAA", "tCr", "tCho", "Ins", "Glx", "Lac", "tLip")
 """Metabolites that are shown, those of them that were fitted."""
 
 

@@ -18,6 +18,7 @@ from pulsespec.recon.image_grid import chosen_voxels, image_scan
 from pulsespec.recon.image_merit import merits
 from pulsespec.recon.image_scale import image_scale
 from pulsespec.recon.image_tables import amplitudes_of, half_widths, linewidths, verdicts
+from pulsespec.recon.image_tables import rows_of as rows_of_names
 from pulsespec.recon.nifti import read_nifti, write_nifti
 from pulsespec.recon.quality import quality
 from pulsespec.recon.quantify import QuantifySettings, quantify
@@ -130,7 +131,8 @@ def test_arrays_say_what_single_fits_say(scan, basis):
         one = data.with_data(fids[k], drop=("x",))
         alone = batch.one(k)
         rows = quantify(alone, one, replace(one, data=water[k]), full, settings).rows
-        for j, row in enumerate(rows):
+        for row in rows:
+            j = list(rows_of_names(batch.names)).index(row["metabolite"])
             for key, values in (
                 ("amplitude", amounts.value),
                 ("sd", amounts.sd),
@@ -232,7 +234,7 @@ def test_options_of_the_other_kind_are_refused(scan, basis, tmp_path, monkeypatc
         analysis.fit(tmp_path / "spectrum", tmp_path / "basis", tmp_path / "out", posterior=100)
     single = Scan(scan.metabolite.with_data(scan.metabolite.data[1, 1, 0], drop=("x", "y", "z")))
     monkeypatch.setattr(analysis, "opened", lambda *_: (single, basis))
-    with pytest.raises(InputError, match="--mask and --block-voxels: got a single voxel"):
+    with pytest.raises(InputError, match="--mask, --block-voxels and --lesion: got a single voxel"):
         analysis.fit(tmp_path / "s", tmp_path / "b", tmp_path / "out", image=ImageOptions(block_voxels=2))
 
 

@@ -237,8 +237,8 @@ def _for_single_voxels(options: dict[str, Any]) -> None:
 
 def _for_images(options: "image_verbs.ImageOptions | None") -> None:
     """Raise where an option is given that single voxels do not have."""
-    if options is not None and (options.mask is not None or options.block_voxels is not None):
-        raise InputError("--mask and --block-voxels: got a single voxel, expected an image")
+    if options is not None and (options.mask, options.block_voxels, options.lesion) != (None, None, None):
+        raise InputError("--mask, --block-voxels and --lesion: got a single voxel, expected an image")
 
 
 def opened(

@@ -452,6 +452,9 @@ def fit(
     phantom: IsPhantom = False,
     mask: image_cli.Mask = None,
     block_voxels: image_cli.BlockVoxels = None,
+    lesion: image_cli.LesionMask = None,
+    contralateral: image_cli.Contralateral = None,
+    midplane: image_cli.Midplane = None,
     jobs: Jobs = 1,
     conjugate: Conjugate = False,
     dwell_s: DwellS = None,
@@ -494,7 +497,7 @@ def fit(
             f0_mhz=f0_mhz,
             overwrite=overwrite,
             dry_run=dry_run,
-            image=image_cli.options_of(mask, block_voxels, jobs),
+            image=image_cli.options_of(mask, block_voxels, jobs, lesion, contralateral, midplane),
             notify=notify,
         )
     _show(console, made, dry_run)
@@ -600,6 +603,7 @@ def _show(console: Console, made: dict[str, Any], dry_run: bool) -> None:
 
 
 app.command()(series_cli.series)
+app.command()(image_cli.regions)
 app.command()(expect_cli.expect)
 app.command()(expect_cli.tissues)
 

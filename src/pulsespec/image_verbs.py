@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import pulsespec
-from pulsespec import commands
+from pulsespec import commands, region_verbs
 from pulsespec.console import Notify, silent, to_json
 from pulsespec.errors import DataError
 
@@ -39,6 +39,8 @@ class ImageOptions:
     jobs: int = 1
     phantom: bool = False
     """No brain: no T2 and no usual amounts of metabolites are expected of it."""
+    lesion: "region_verbs.LesionMasks | None" = None
+    """A lesion that is compared with the other side."""
 
 
 def is_image(scan: "Scan") -> bool:
@@ -102,7 +104,10 @@ def fit_voxels(
     warnings = [*said, *words, *more, *_doubts(maps, image)]
     result = _result(maps, scan, basis, plan, settings, chosen, warnings) | {"maps": names}
     (folder / "result.json").write_text(to_json(result) + "\n", encoding="utf-8")
-    _report(maps, scan, plan, warnings, result, folder / "report.html")
+    parts = []
+    if options.lesion is not None:
+        parts = region_verbs.lesion_of(folder, options.lesion, notify=notify)[2]
+    _report(maps, scan, plan, parts, result, folder / "report.html")
     for one in warnings:
         notify(f"warning: {one}")
     return {
@@ -339,7 +344,7 @@ def _report(
     maps: "Maps",
     scan: "Scan",
     plan: "Plan",
-    warnings: Sequence[str],
+    more: Sequence[Any],
     result: Mapping[str, Any],
     path: Path,
 ) -> None:
@@ -367,6 +372,7 @@ def _report(
         image.source or "image",
         [
             *metabolite_parts(maps),
+            *more,
             Part(
                 "Single voxels",
                 voxel_picture(fits),
@@ -375,7 +381,7 @@ def _report(
             Part("Medians over voxels that pass", table=result["medians"]),
         ],
         figures,
-        warnings,
+        result["warnings"],
         image.records,
         {
             key: result[key]
