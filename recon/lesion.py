@@ -251,7 +251,9 @@ def _row(measure: Measure, sides: Sides, middle: float, spread: float, z: Real) 
         "contralateral_voxels": int(other.sum()),
         "contralateral": there["mean"],
         "contralateral_se": there["se_weighted"],
-        "lesion_over_contralateral": here["mean"] / there["mean"] if there["mean"] > 0 else float("nan"),
+        "lesion_over_contralateral": here["mean"] / there["mean"]
+        if there["mean"] > 0 and measure.name != CONTRAST
+        else float("nan"),
         "difference_over_se": (here["mean"] - there["mean"]) / se if se > 0 else float("nan"),
         "normal_voxels": int(np.count_nonzero(sides.normal & np.isfinite(measure.value))),
         "normal_median": middle,
