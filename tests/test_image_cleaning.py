@@ -5,7 +5,7 @@ from dataclasses import replace
 import nibabel
 import numpy as np
 import pytest
-from image_for_tests import DWELL_S, F0_HZ, SAMPLES, VOXEL_MM, T, head, singlet
+from scalp_for_tests import DWELL_S, F0_HZ, SAMPLES, VOXEL_MM, T, head, singlet
 
 from pulsespec.conventions import ppm_axis, to_spectrum
 from pulsespec.errors import DataError, InputError, MismatchError
