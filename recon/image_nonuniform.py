@@ -178,16 +178,23 @@ def density_weights(k_per_m: Real) -> Real:
         )
     plane = k_per_m[:, axes]
     rounded = np.round(plane / (_TOLERANCE * extent.max())).astype(np.int64)
-    _, one, which, count = np.unique(rounded, axis=0, return_index=True, return_inverse=True, return_counts=True)
+    _, one, which, count = np.unique(
+        rounded, axis=0, return_index=True, return_inverse=True, return_counts=True
+    )
     points = plane[one]
     radius = float(np.max(np.linalg.norm(points, axis=1)))
     spacing = np.sqrt(np.pi * radius**2 / len(points))
-    angles = 2 * np.pi * np.arange(max(_RIM, round(2 * np.pi * radius / spacing))) / max(
-        _RIM, round(2 * np.pi * radius / spacing)
+    angles = (
+        2
+        * np.pi
+        * np.arange(max(_RIM, round(2 * np.pi * radius / spacing)))
+        / max(_RIM, round(2 * np.pi * radius / spacing))
     )
     rim = (radius + spacing) * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     cells = Voronoi(np.concatenate([points, rim, 3 * rim]))
-    areas = np.array([_area(cells.vertices[cells.regions[cells.point_region[n]]]) for n in range(len(points))])
+    areas = np.array(
+        [_area(cells.vertices[cells.regions[cells.point_region[n]]]) for n in range(len(points))]
+    )
     return np.asarray((areas / count)[which.ravel()])
 
 
@@ -228,16 +235,25 @@ def fold(
     turns = [_turn(k, number, extent) for number, k in enumerate(k_per_m)]
     groups: list[list[int]] = []
     for number, turn in enumerate(turns):
-        like = (g for g in groups if turns[g[0]] == turn and _same(k_per_m[g[0]][:turn], k_per_m[number][:turn], extent))
+        like = (
+            g
+            for g in groups
+            if turns[g[0]] == turn and _same(k_per_m[g[0]][:turn], k_per_m[number][:turn], extent)
+        )
         found = next(like, None)
         if found is None:
             groups.append([number])
         else:
             found.append(number)
-    parts = [_merged(sorted(group, key=lambda n: times_s[n][0]), turns[group[0]], times_s, data) for group in groups]
+    parts = [
+        _merged(sorted(group, key=lambda n: times_s[n][0]), turns[group[0]], times_s, data)
+        for group in groups
+    ]
     dwells = np.array([dwell for *_, dwell in parts])
     if np.ptp(dwells) > 1e-6 * dwells[0]:
-        raise SequenceError(f"readouts: spectral dwell times from {dwells.min():g} to {dwells.max():g} s, expected one")
+        raise SequenceError(
+            f"readouts: spectral dwell times from {dwells.min():g} to {dwells.max():g} s, expected one"
+        )
     shortest = min(fids.shape[-1] for fids, *_ in parts)
     positions = np.concatenate([k_per_m[group[0]][: turns[group[0]]] for group in groups])
     times = np.concatenate([times for _, times, _ in parts]) - first_s

@@ -3,8 +3,8 @@
 What each readout says, found in files and agreeing with two public reconstructions (MRSI.jl of K. Eckstein and the
 Matlab functions of B. Strasser, read, not copied):
 
-- `Lin`: the ring; `Idb`: the temporal interleave; `Ida`: the number of the ADC within the train, which follow each other
-  without a gap; `Ave` and `Rep`: repetitions;
+- `Lin`: the ring; `Idb`: the temporal interleave; `Ida`: the number of the ADC within the train, in which they follow
+  each other without a gap; `Ave` and `Rep`: repetitions;
 - PATREFSCAN: the water reference, by another excitation in the same TR; NOISEADJSCAN: noise;
 - IceProgramPara 1 to 4: gradient moment at the first sample of the ring along read and phase in mT/m us, each as whole
   part and ten-thousandths; 6 (or `Idc`): samples of one turn without oversampling.
@@ -107,7 +107,9 @@ def read_rings(path: Path) -> RingScan:
     oversampling = _oversampling(path, measurement)
     dwell_s = measurement.number("sRXSPEC", "alDwellTime", "0") * 1e-9 * oversampling
     volume = voxel_of(measurement.number, ("sSpecPara", "sVoI"))
-    matrix = tuple(int(measurement.number("sKSpace", key)) for key in ("lBaseResolution", "lPhaseEncodingLines"))
+    matrix = tuple(
+        int(measurement.number("sKSpace", key)) for key in ("lBaseResolution", "lPhaseEncodingLines")
+    )
     if not dwell_s > 0 or volume is None or min(matrix) < 2:
         raise DataError(
             f"{path}: dwell time {dwell_s:g} s, matrix {matrix}, volume {'given' if volume else 'missing'}: expected "
@@ -140,7 +142,10 @@ def _kinds(measurement: Measurement) -> dict[str, list[int]]:
 
 
 def _refuse_stacks(path: Path, measurement: Measurement, rows: Sequence[int]) -> None:
-    counters = {name: {measurement.readouts[row][name] for row in rows} for name in ("Seg", "Par", "Sli", "Set", "Eco")}
+    counters = {
+        name: {measurement.readouts[row][name] for row in rows}
+        for name in ("Seg", "Par", "Sli", "Set", "Eco")
+    }
     several = {name: len(values) for name, values in counters.items() if len(values) > 1}
     if several or measurement.number("sKSpace", "lPartitions") > 1:
         raise DataError(
@@ -164,8 +169,8 @@ def _ring(path: Path, mdh: Mdh, oversampling: float, interleaves: int, gamma: fl
     points = _points(mdh, oversampling)
     if points < 2 or not any(mdh.ice[:4]):
         raise DataError(
-            f"{path}: ring {mdh['Lin'] + 1} has no first point of k-space or number of samples (IceProgramPara 1-4, 6), "
-            "so its trajectory is not known"
+            f"{path}: ring {mdh['Lin'] + 1} has no first point of k-space or number of samples (IceProgramPara 1 to 4 "
+            "and 6), so its trajectory is not known"
         )
     x, y = (whole + part / _PARTS for whole, part in (mdh.ice[0:2], mdh.ice[2:4]))
     return Ring((x * _PER_M * gamma, y * _PER_M * gamma), points, interleaves)
@@ -219,7 +224,11 @@ def _check_stamps(
     for number in {heads[row]["Lin"] for row in rows}:
         own = [heads[row] for row in rows if heads[row]["Lin"] == number]
         interleaves = 1 + max(mdh["Idb"] for mdh in own)
-        train = [mdh for mdh in own if mdh["Idb"] == 0 and mdh["Ave"] == own[0]["Ave"] and mdh["Rep"] == own[0]["Rep"]]
+        train = [
+            mdh
+            for mdh in own
+            if mdh["Idb"] == 0 and mdh["Ave"] == own[0]["Ave"] and mdh["Rep"] == own[0]["Rep"]
+        ]
         points = _points(own[0], oversampling)
         if len(train) < 2 or not points:
             continue
@@ -251,6 +260,8 @@ def _facts(path: Path, measurement: Measurement) -> dict[str, Any]:
         "sequence": protocol_sequence(measurement.value("tSequenceFileName")),
         "header": {
             "manufacturer": "Siemens",
-            "patient_position": str(measurement.header.get("Dicom", {}).get("tPatientPosition", "")).strip('"'),
+            "patient_position": str(measurement.header.get("Dicom", {}).get("tPatientPosition", "")).strip(
+                '"'
+            ),
         },
     }
