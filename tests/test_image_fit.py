@@ -4,7 +4,7 @@ import csv
 import json
 from dataclasses import replace
 
-import image_for_tests as small
+import maps_for_tests as small
 import nibabel
 import numpy as np
 import pytest

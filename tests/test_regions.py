@@ -3,7 +3,7 @@
 import csv
 import json
 
-import image_for_tests as small
+import maps_for_tests as small
 import nibabel
 import numpy as np
 import pytest
