@@ -11,7 +11,7 @@ import pytest
 
 from pulsespec import analysis
 from pulsespec.errors import DataError, InputError, MismatchError
-from pulsespec.image_verbs import ImageOptions, fit_voxels, is_image, matched_image
+from pulsespec.map_verbs import ImageOptions, fit_voxels, is_image, matched_image
 from pulsespec.recon.fit import FitSettings, fit_batch
 from pulsespec.recon.image_fit import Plan, fit_image
 from pulsespec.recon.image_grid import chosen_voxels, image_scan

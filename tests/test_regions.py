@@ -14,7 +14,7 @@ from pulsespec import region_verbs
 from pulsespec.cli import app
 from pulsespec.conventions import ppm_axis, to_spectrum
 from pulsespec.errors import DataError, InputError
-from pulsespec.image_verbs import ImageOptions, fit_voxels
+from pulsespec.map_verbs import ImageOptions, fit_voxels
 from pulsespec.recon import lesion as lesions
 from pulsespec.recon.label_shares import label_shares, mask_shares
 from pulsespec.recon.midplane import mirrored, symmetry_plane

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pulsespec
-from pulsespec import commands, edited_verbs, image_verbs
+from pulsespec import commands, edited_verbs, map_verbs
 from pulsespec.console import Notify, silent, to_json
 from pulsespec.errors import DataError, InputError, PulsespecError
 from pulsespec.files import atomic_directory, refuse_existing
@@ -189,14 +189,14 @@ def fit(
     f0_mhz: float | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
-    image: "image_verbs.ImageOptions | None" = None,
+    image: "map_verbs.ImageOptions | None" = None,
     notify: Notify = silent,
 ) -> dict[str, Any]:
     """Fit one processed spectrum, or an image, with a basis set and write the results into the folder `output`."""
     chosen = (spectrum, basis, water, conjugate, known(None, dwell_s, f0_mhz))
     if dry_run:
         checked = opened(*chosen, notify)[0]
-        if not image_verbs.is_image(checked):
+        if not map_verbs.is_image(checked):
             _in_the_voxel(assumptions, measured(checked))
         inputs = [spectrum, *([water] if water else [])]
         return {"inputs": [str(path) for path in inputs], "basis": str(basis), "output": str(output)}
@@ -213,11 +213,11 @@ def fit(
             "posterior": posterior,
             "phantom": phantom,
         }
-        if image_verbs.is_image(scan):
+        if map_verbs.is_image(scan):
             one_spectrum(scan)
             _for_single_voxels({"--spurious": spurious, "--posterior": posterior})
-            how = dataclasses.replace(image or image_verbs.ImageOptions(), phantom=phantom)
-            made = image_verbs.fit_voxels(scan, functions, folder, settings, notify, assumptions, how)
+            how = dataclasses.replace(image or map_verbs.ImageOptions(), phantom=phantom)
+            made = map_verbs.fit_voxels(scan, functions, folder, settings, notify, assumptions, how)
             return made | {"output": str(output)}
         _for_images(image)
         _in_the_voxel(assumptions, measured(scan))
@@ -235,7 +235,7 @@ def _for_single_voxels(options: dict[str, Any]) -> None:
         raise InputError(f"{', '.join(given)}: got spectra of several voxels, expected a single voxel")
 
 
-def _for_images(options: "image_verbs.ImageOptions | None") -> None:
+def _for_images(options: "map_verbs.ImageOptions | None") -> None:
     """Raise where an option is given that single voxels do not have."""
     if options is not None and (options.mask, options.block_voxels, options.lesion) != (None, None, None):
         raise InputError("--mask, --block-voxels and --lesion: got a single voxel, expected an image")

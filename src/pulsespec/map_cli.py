@@ -9,7 +9,7 @@ from pulsespec.console import Console
 from pulsespec.errors import InputError
 
 if TYPE_CHECKING:
-    from pulsespec.image_verbs import ImageOptions
+    from pulsespec.map_verbs import ImageOptions
 
 Mask = Annotated[
     Path | None,
@@ -44,7 +44,7 @@ def options_of(
     midplane: Path | None = None,
 ) -> "ImageOptions":
     """Return the options of an image."""
-    from pulsespec.image_verbs import ImageOptions
+    from pulsespec.map_verbs import ImageOptions
     from pulsespec.region_verbs import LesionMasks
 
     if lesion is None and (contralateral or midplane):
