@@ -43,6 +43,12 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print results and errors o
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the inputs and write nothing.")]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Processes to use.")]
+ClusterName = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster", help="Scheduler of dask (tcp://host:8786), slurm, or a TOML file of SLURM options."
+    ),
+]
 ScannerName = Annotated[str | None, typer.Option("--scanner", help="A name of `pulsespec scanners`.")]
 FieldT = Annotated[float | None, typer.Option("--field", help="Field in tesla.")]
 F0Mhz = Annotated[float | None, typer.Option("--f0-mhz", help="Exact Larmor frequency in MHz.")]
@@ -304,6 +310,7 @@ def simulate(
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     jobs: Jobs = 1,
+    cluster: ClusterName = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -319,7 +326,7 @@ def simulate(
         arrays=arrays,
         cached=not no_cache,
     )
-    with console.progress() as notify:
+    with console.work(output, cluster, dry_run) as notify:
         made = commands.simulate(
             source,
             output,
@@ -401,6 +408,7 @@ def recon(
     f0_mhz: DataF0Mhz = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
+    cluster: ClusterName = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -408,7 +416,7 @@ def recon(
     from pulsespec.recon.pipeline import ReconSettings
 
     console = Console(as_json, quiet)
-    with console.progress() as notify:
+    with console.work(output or bids, cluster, dry_run) as notify:
         chosen = None
         if sequence is not None and output is not None:
             chosen = imaging_verbs.image_source(raws, sequence, notify)
@@ -493,6 +501,7 @@ def fit(
     f0_mhz: DataF0Mhz = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
+    cluster: ClusterName = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -514,7 +523,7 @@ def fit(
         no_relaxation=no_relaxation,
     )
     console = Console(as_json, quiet)
-    with console.progress() as notify:
+    with console.work(output, cluster, dry_run) as notify:
         made = analysis.fit(
             spectrum,
             basis,
@@ -571,6 +580,7 @@ def run(
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     jobs: Jobs = 1,
+    cluster: ClusterName = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -592,7 +602,7 @@ def run(
         no_relaxation=no_relaxation,
     )
     console = Console(as_json, quiet)
-    with console.progress() as notify:
+    with console.work(output, cluster, dry_run) as notify:
         made = analysis.run(
             raws,
             output,
