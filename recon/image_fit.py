@@ -14,8 +14,8 @@ from pulsespec.recon.image_grid import Chosen
 from pulsespec.recon.image_merit import merits
 from pulsespec.recon.image_scale import ImageScale, concentrations, nothing
 from pulsespec.recon.image_tables import amplitudes_of, linewidths, ratios, rows_of, trading, verdicts
+from pulsespec.recon.image_water import water_band, without_water
 from pulsespec.recon.transients import Scan, Transients
-from pulsespec.recon.water_removal import remove_water
 
 Real = NDArray[np.float64]
 
@@ -104,7 +104,8 @@ def fit_image(
     """
     found: list[dict[str, Any]] = []
     done, told = 0, 0
-    for result in iter_blocks(partial(fit_block, plan), _blocks(scan, chosen, fractions, block_voxels), jobs):
+    blocks = _Blocks(scan, chosen, fractions, block_voxels)
+    for result in iter_blocks(partial(fit_block, plan), blocks, jobs, name=f"fits of {block_voxels} voxels"):
         found.append(result)
         done += len(result["verdict"])
         if done - told >= max(len(chosen.index) // 10, block_voxels) or done == len(chosen.index):
@@ -130,18 +131,32 @@ def fit_image(
     )
 
 
-def _blocks(scan: Scan, chosen: Chosen, fractions: Real, size: int) -> Iterator[Block]:
-    assert scan.metabolite is not None
-    for first in range(0, len(chosen.index), size):
-        at = tuple(chosen.index[first : first + size].T)
-        water = None if scan.water is None else scan.water.data[at]
-        yield Block(scan.metabolite.data[at], water, fractions[first : first + size])
+@dataclass(frozen=True, eq=False)
+class _Blocks:
+    """The blocks of an image, each made when its turn comes."""
+
+    scan: Scan
+    chosen: Chosen
+    fractions: Real
+    size: int
+
+    def __len__(self) -> int:
+        return -(-len(self.chosen.index) // self.size)
+
+    def __iter__(self) -> Iterator[Block]:
+        assert self.scan.metabolite is not None
+        for first in range(0, len(self.chosen.index), self.size):
+            at = tuple(self.chosen.index[first : first + self.size].T)
+            water = None if self.scan.water is None else self.scan.water.data[at]
+            yield Block(self.scan.metabolite.data[at], water, self.fractions[first : first + self.size])
 
 
 def cleaned(plan: Plan, fids: NDArray[np.complexfloating]) -> Transients:
     """Return the FIDs of some voxels as they are fitted, dims ("x", "t")."""
-    data = replace(plan.like, data=fids.astype(np.complex128), dims=("x", "t"))
-    return remove_water(data) if plan.water_removal else data
+    whole = fids.astype(np.complex128)
+    if plan.water_removal:
+        whole = without_water(whole, water_band(plan.like))
+    return replace(plan.like, data=whole, dims=("x", "t"))
 
 
 def fit_one(plan: Plan, fid: NDArray[np.complexfloating]) -> BatchResult:

@@ -98,8 +98,11 @@ def placed(image: Transients, what: str) -> Geometry:
     return image.geometry
 
 
-def chosen_voxels(image: Transients, mask: Volume | None) -> Chosen:
-    """Return the voxels of which more than half lies in a mask; without one, those with signal of metabolites.
+def chosen_voxels(image: Transients, mask: Volume | None, brain: NDArray[np.bool_] | None = None) -> Chosen:
+    """Return the voxels that are fitted.
+
+    Those of which more than half lies in a mask; without one, those of the brain, where it was found on the grid, shape
+    (x, y, z), else those with signal of metabolites.
 
     Raises
     ------
@@ -108,7 +111,9 @@ def chosen_voxels(image: Transients, mask: Volume | None) -> Chosen:
 
     """
     signal = _with_samples(image)
-    if mask is None:
+    if mask is None and brain is not None:
+        found, words = signal & brain, "brain, found from water and lipid"
+    elif mask is None:
         found = signal & _with_metabolites(image)
         words = f"signal at {_METABOLITES_PPM[0]} to {_METABOLITES_PPM[1]} ppm above {_LEAST_SIGNAL:g} times the noise"
     else:

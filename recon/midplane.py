@@ -10,7 +10,7 @@ from pulsespec.recon.volumes import Volume
 
 Real = NDArray[np.float64]
 
-_MOST_POINTS = 20_000
+_MOST_POINTS = 8_000
 _SMOOTHING_MM = 6.0
 _STARTS_DEG = (-8.0, 0.0, 8.0)
 _LARGEST_TILT_DEG = 30.0

@@ -495,6 +495,7 @@ def fit(
     lesion: map_cli.LesionMask = None,
     contralateral: map_cli.Contralateral = None,
     midplane: map_cli.Midplane = None,
+    keep_lipid: map_cli.KeepLipid = False,
     jobs: Jobs = 1,
     conjugate: Conjugate = False,
     dwell_s: DwellS = None,
@@ -538,7 +539,7 @@ def fit(
             f0_mhz=f0_mhz,
             overwrite=overwrite,
             dry_run=dry_run,
-            image=map_cli.options_of(mask, block_voxels, jobs, lesion, contralateral, midplane),
+            image=map_cli.options_of(mask, block_voxels, jobs, lesion, contralateral, midplane, keep_lipid),
             notify=notify,
         )
     _show(console, made, dry_run)
@@ -572,6 +573,12 @@ def run(
     spurious: Spurious = None,
     posterior: PosteriorDraws = 0,
     phantom: IsPhantom = False,
+    mask: map_cli.Mask = None,
+    block_voxels: map_cli.BlockVoxels = None,
+    lesion: map_cli.LesionMask = None,
+    contralateral: map_cli.Contralateral = None,
+    midplane: map_cli.Midplane = None,
+    keep_lipid: map_cli.KeepLipid = False,
     conjugate: Conjugate = False,
     keep_identifiers: KeepIdentifiers = False,
     gaba_model: GabaModel = "soft",
@@ -584,7 +591,7 @@ def run(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Go from raw data to concentrations and a report."""
+    """Go from raw data to concentrations and a report; where the .seq encodes space, to maps."""
     assumptions = quantify_cli.settings_of(
         gm=gm,
         wm=wm,
@@ -623,6 +630,7 @@ def run(
             phantom=phantom,
             keep_identifiers=keep_identifiers,
             gaba_model=gaba_model,
+            image=map_cli.options_of(mask, block_voxels, jobs, lesion, contralateral, midplane, keep_lipid),
             notify=notify,
         )
     _show(console, made, dry_run)

@@ -19,6 +19,9 @@ BlockVoxels = Annotated[
     int | None,
     typer.Option("--block-voxels", min=1, help="Voxels that are fitted at once: memory is in proportion."),
 ]
+KeepLipid = Annotated[
+    bool, typer.Option("--keep-lipid", help="Images: leave scalp lipid in the voxels of the brain.")
+]
 LesionMask = Annotated[
     Path | None, typer.Option("--lesion", help="NIfTI mask of a lesion, compared with the other side.")
 ]
@@ -42,6 +45,7 @@ def options_of(
     lesion: Path | None = None,
     contralateral: Path | None = None,
     midplane: Path | None = None,
+    keep_lipid: bool = False,
 ) -> "ImageOptions":
     """Return the options of an image."""
     from pulsespec.map_verbs import ImageOptions
@@ -50,7 +54,7 @@ def options_of(
     if lesion is None and (contralateral or midplane):
         raise InputError("--contralateral and --midplane: belong to --lesion")
     masks = None if lesion is None else LesionMasks(lesion, contralateral, midplane)
-    return ImageOptions(mask, block_voxels, jobs, lesion=masks)
+    return ImageOptions(mask, block_voxels, jobs, lesion=masks, lipid_removal=not keep_lipid)
 
 
 def regions(

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 SPACE = ("x", "y", "z")
 _WITNESSES = 5
 """Voxels whose spectra are held against the basis."""
+_LEAST_GRID = 4
+"""Voxels along the two longest edges of a grid that may show a head; fewer are a row of voxels."""
 _SHOWN = 6
 """Voxels whose spectra the page shows."""
 
@@ -41,6 +43,8 @@ class ImageOptions:
     """No brain: no T2 and no usual amounts of metabolites are expected of it."""
     lesion: "region_verbs.LesionMasks | None" = None
     """A lesion that is compared with the other side."""
+    lipid_removal: bool = True
+    """Whether scalp lipid is removed from the brain, where a scalp is found."""
 
 
 def is_image(scan: "Scan") -> bool:
@@ -79,9 +83,10 @@ def fit_voxels(
 
     options = options or ImageOptions()
     assumptions = assumptions or QuantifySettings()
-    scan = image_scan(scan)
+    scan, brain, cleaned = clean(image_scan(scan), options, notify)
     assert scan.metabolite is not None
-    chosen = chosen_voxels(scan.metabolite, None if options.mask is None else read_volume(options.mask))
+    mask = None if options.mask is None else read_volume(options.mask)
+    chosen = chosen_voxels(scan.metabolite, mask, brain)
     notify(f"fitting {chosen.words}")
     scan, basis, said = matched_image(scan, chosen, basis)
     assert scan.metabolite is not None
@@ -101,7 +106,7 @@ def fit_voxels(
     maps = Maps(found, reasons(found, image.f0_hz), image.geometry, image.f0_hz, fractions)
     names = write_maps(maps, folder / "maps")
     write_long_table(maps, folder / "concentrations.tsv")
-    warnings = [*said, *words, *more, *_doubts(maps, image)]
+    warnings = [*cleaned, *said, *words, *more, *_doubts(maps, image)]
     result = _result(maps, scan, basis, plan, settings, chosen, warnings) | {"maps": names}
     (folder / "result.json").write_text(to_json(result) + "\n", encoding="utf-8")
     parts = []
@@ -116,6 +121,39 @@ def fit_voxels(
         "voxels": result["voxels"],
         "converged": bool(np.any(maps.believed)),
     }
+
+
+def clean(
+    scan: "Scan", options: ImageOptions, notify: Notify = silent
+) -> "tuple[Scan, NDArray[np.bool_] | None, tuple[str, ...]]":
+    """Return an image without residual water and scalp lipid, the brain on its grid where it is found, and notices.
+
+    What is recorded as done is not done again. Without a water reference and a mask nothing shows where the brain is:
+    water is then removed as voxels are fitted, and lipid stays.
+    """
+    from pulsespec.recon.image_cleaning import CleaningSettings, clean_images
+
+    image = scan.metabolite
+    assert image is not None
+    if image.nucleus != "1H" or min(sorted(image.data.shape[:3])[1:]) < _LEAST_GRID:
+        return scan, None, ()
+    if scan.water is None and options.mask is None:
+        return scan, None, ("no water reference and no mask: scalp lipid, if there is any, is not removed",)
+    water, lipid = (
+        not without_water(image),
+        options.lipid_removal and not was_done(image, "Lipid removal", "L2"),
+    )
+    settings = CleaningSettings(water_removal=water, lipid_removal=lipid, brain_mask=options.mask)
+    try:
+        found = clean_images(scan, settings, jobs=options.jobs)
+    except DataError as error:
+        if options.mask is not None:
+            raise
+        return scan, None, (f"scalp lipid, if there is any, is not removed: {error}",)
+    assert found.scan.metabolite is not None
+    for record in found.scan.metabolite.records[len(image.records) :]:
+        notify(record.details)
+    return found.scan, None if options.mask is not None else found.masks.brain, ()
 
 
 def matched_image(scan: "Scan", chosen: "Chosen", basis: Any) -> "tuple[Scan, Any, tuple[str, ...]]":
@@ -185,12 +223,17 @@ def _single(image: "Transients", at: "NDArray[np.intp]") -> "Transients":
 
 def without_water(image: "Transients") -> bool:
     """Return whether residual water was removed already, by what was recorded."""
+    return was_done(image, "Nuisance peak removal", "water")
+
+
+def was_done(image: "Transients", method: str, start: str) -> bool:
+    """Return whether a step whose details start with some words was recorded."""
     steps = [(record.method, record.details) for record in image.records]
     steps += [
         (str(step.get("Method", "")), str(step.get("Details", "")))
         for step in image.header.get("processing_applied", ())
     ]
-    return any(method == "Nuisance peak removal" and words.startswith("water") for method, words in steps)
+    return any(name == method and words.startswith(start) for name, words in steps)
 
 
 def _fractions(
@@ -245,7 +288,8 @@ def _plan(
         how = dataclasses.replace(how, t2_widths=False)
     scale = image_scale(basis.names, image, scan.water, basis, assumptions, segmented)
     words = (scale,) if isinstance(scale, str) else scale.words
-    like = image.with_data(np.zeros((1, 1, 1, image.samples), dtype=np.complex64))
+    nothing = np.zeros((1, 1, 1, image.samples), dtype=np.complex64)
+    like = dataclasses.replace(image, data=nothing, header={}, records=(), noise=None)
     return (
         Plan(like, basis, how, not without_water(image), None if isinstance(scale, str) else scale),
         words,
