@@ -51,6 +51,18 @@ def upright(values: NDArray[Any], geometry: Geometry | None) -> NDArray[Any]:
     return turned
 
 
+def _aspect(geometry: Geometry | None) -> float:
+    """Return the height of a voxel over its width in upright slices."""
+    if geometry is None:
+        return 1.0
+    from nibabel import orientations
+
+    of: Any = orientations
+    order = of.io_orientation(geometry.affine)[:, 0]
+    size = geometry.voxel_mm
+    return float(size[order == 1][0] / size[order == 0][0])
+
+
 def slices_of(passing: NDArray[np.bool_]) -> list[int]:
     """Return the slices to show of an upright image: evenly spaced among those that have voxels."""
     used = np.flatnonzero(passing.any(axis=(0, 1)))
@@ -84,12 +96,18 @@ def map_picture(panels: Sequence[Panel], geometry: Geometry | None, shown: NDArr
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
+    tall = _aspect(geometry)
     for number, panel in enumerate(panels):
         values = upright(panel.values, geometry)
         row = axes[number] if len(chosen) > 1 else [axes[number // columns][number % columns]]
         for axis, at in zip(row, chosen, strict=True):
             drawn = axis.imshow(
-                values[:, :, at].T, origin="lower", vmin=panel.low, vmax=panel.high, cmap=panel.colours
+                values[:, :, at].T,
+                origin="lower",
+                vmin=panel.low,
+                vmax=panel.high,
+                cmap=panel.colours,
+                aspect=tall,
             )
             if panel.outline is not None:
                 inside = upright(panel.outline, geometry)[:, :, at].T

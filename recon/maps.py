@@ -43,6 +43,8 @@ OF_VOXELS = {
     "phase_deg": "zero-order phase in degrees",
     "residual_over_noise": "residual of the fit over noise",
 }
+_CHUNK = 1000
+"""Voxels of the table that are held as text at once."""
 _WATER_ONLY = ("mM", "mM_sd", "molal", "molal_sd")
 _COLUMNS = (
     *("value", "sd", "crlb", "ratio", "ratio_sd"),
@@ -132,17 +134,21 @@ def _all(maps: Maps) -> Iterator[tuple[str, NDArray[Any], str]]:
 def write_long_table(maps: Maps, path: Path) -> None:
     """Write `concentrations.tsv` in long form: where the voxel is (x, y, z from 0), then as for a single voxel."""
     found = maps.found
-    columns = np.stack([found.numbers[name] for name in _COLUMNS], axis=-1)
-    columns[~maps.believed] = np.nan
     flags = flag_words(maps)
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         file.write("\t".join(("x", "y", "z", *TABLE)) + "\n")
-        for place, numbers, said in zip(found.index.tolist(), columns.tolist(), flags, strict=True):
-            where = "\t".join(map(str, place))
-            file.writelines(
-                f"{where}\t{name}\t{_cells(row)}\t{flag}\n"
-                for name, row, flag in zip(found.rows, numbers, said, strict=True)
-            )
+        for first in range(0, len(found.index), _CHUNK):
+            part = slice(first, first + _CHUNK)
+            columns = np.stack([found.numbers[name][part] for name in _COLUMNS], axis=-1)
+            columns[~maps.believed[part]] = np.nan
+            for place, numbers, said in zip(
+                found.index[part].tolist(), columns.tolist(), flags, strict=False
+            ):
+                where = "\t".join(map(str, place))
+                file.writelines(
+                    f"{where}\t{name}\t{_cells(row)}\t{flag}\n"
+                    for name, row, flag in zip(found.rows, numbers, said, strict=True)
+                )
 
 
 def _cells(numbers: list[float]) -> str:
