@@ -240,6 +240,7 @@ def _fractions(
     image: "Transients", chosen: "Chosen", assumptions: "QuantifySettings"
 ) -> "tuple[NDArray[np.float64] | None, tuple[str, ...]]":
     """Return the tissue of each chosen voxel, shape (v, 3), from the segmentation, where one is named."""
+    from pulsespec.recon.blurred_fractions import blur_of, blurred_fractions
     from pulsespec.recon.image_grid import grid_of, placed
     from pulsespec.recon.segmentation import read_segmentation
     from pulsespec.recon.voxel_fractions import voxel_fractions
@@ -248,7 +249,16 @@ def _fractions(
         return None, ()
     segmentation = read_segmentation(assumptions.segmentation)
     geometry = placed(image, "a segmentation")
-    found = voxel_fractions(geometry, segmentation, grid_of(image))
+    blur = blur_of(image)
+    if blur is None:
+        found = voxel_fractions(geometry, segmentation, grid_of(image))
+        how = (
+            f"tissue fractions of each voxel are those of its box in {segmentation.name}: the file does not say how "
+            "its k-space was sampled, so what the point-spread function brings in from neighbours is not in them"
+        )
+    else:
+        found = blurred_fractions(geometry, segmentation, grid_of(image), blur)
+        how = f"tissue fractions are those of {segmentation.name} through the point-spread function of {blur.words}"
     at = tuple(chosen.index.T)
     whole, inside = found.whole[at], found.inside[at]
     if not (inside > 0).any():
@@ -262,10 +272,7 @@ def _fractions(
         )
     if outside:
         words.append(f"{segmentation.name}: {outside} of {len(whole)} voxels lie more than half outside it")
-    words.append(
-        f"tissue fractions of each voxel are those of its box in {segmentation.name}; what the point-spread function "
-        "brings in from neighbours is not in them"
-    )
+    words.append(how)
     return whole, tuple(words)
 
 
