@@ -43,7 +43,10 @@ def head(matrix: tuple[int, int, int], samples: int) -> tuple[Transients, Masks]
             )
             parts = parts + tissue + water
         data[index] = parts + dirt[0] + 1j * dirt[1]
-    made = Transients(data=data, dims=("x", "y", "z", "t"), dwell_s=1 / BANDWIDTH_HZ, f0_hz=F0_HZ)
+    record = Record("Spatial Fourier transform", "made", {"matrix": matrix, "filter": "hamming"})
+    made = Transients(
+        data=data, dims=("x", "y", "z", "t"), dwell_s=1 / BANDWIDTH_HZ, f0_hz=F0_HZ, records=(record,)
+    )
     return made, Masks(brain | scalp, brain, scalp, Record("Masking", "made"))
 
 
@@ -68,13 +71,14 @@ def main() -> None:
     )
     print(dry.records[-1].details)
     start = time.perf_counter()
-    clean, _, _ = remove_scalp_lipid(dry, masks)
+    clean = remove_scalp_lipid(dry, masks).data
     took = time.perf_counter() - start
     brain = int(masks.brain.sum())
     print(
         f"lipid: {brain} brain and {int(masks.scalp.sum())} scalp voxels in {took:.1f} s, {brain / took:.0f} voxels/s"
     )
-    print(clean.records[-1].details)
+    for record in clean.records[-2:]:
+        print(record.details)
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
 
 

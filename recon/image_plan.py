@@ -37,9 +37,12 @@ class Grid:
     """From the isocentre, in gradient coordinates; shape (3,)."""
 
     def positions_m(self, axis: int, points: int | None = None) -> Floats:
-        """Return the centres of voxels along an edge, from the middle of the box; shape (points,)."""
+        """Return the centres of voxels along an edge, from the middle of the box; shape (points,).
+
+        Voxel n // 2 lies in the middle, as a discrete Fourier transform with k = 0 at n // 2 has it.
+        """
         points = points or self.matrix[axis]
-        return np.asarray((np.arange(points) - (points - 1) / 2) * self.fov_m[axis] / points)
+        return np.asarray((np.arange(points) - points // 2) * self.fov_m[axis] / points)
 
 
 @dataclass(frozen=True)

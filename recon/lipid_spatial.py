@@ -61,8 +61,8 @@ class Blur:
         """Return the adjoint of `image`; shape (n, x, y, z) to (n, *fine_shape)."""
         spectra = scipy.fft.fftn(images, axes=(1, 2, 3)) * (self.weights * self._shift().conj())
         padded = np.zeros((len(images), *self.fine_shape), np.complex128)
-        at = np.ix_(*[self._kept(axis, fine) for axis, fine in enumerate(self.fine_shape)])
-        padded[(slice(None), *at)] = spectra
+        x, y, z = (self._kept(axis, fine) for axis, fine in enumerate(self.fine_shape))
+        padded[:, x[:, None, None], y[None, :, None], z[None, None, :]] = spectra
         whole = scipy.fft.ifftn(padded, axes=(1, 2, 3))
         return np.asarray(whole * float(np.prod(self.finer)))
 
@@ -99,7 +99,9 @@ def k_weights(data: Transients) -> Real | None:
         return weights
     if "edge_per_m" in figures and data.geometry is not None:
         steps = [np.fft.fftfreq(n, mm * 1e-3) for n, mm in zip(shape, data.geometry.voxel_mm, strict=True)]
-        radius = np.sqrt(steps[0][:, None, None] ** 2 + steps[1][None, :, None] ** 2 + 0 * steps[2][None, None, :])
+        radius = np.sqrt(
+            steps[0][:, None, None] ** 2 + steps[1][None, :, None] ** 2 + 0 * steps[2][None, None, :]
+        )
         share = radius / float(figures["edge_per_m"])
         return np.where(share <= 1, name(np.minimum(share, 1.0)), 0.0)
     return None

@@ -16,7 +16,7 @@ from pulsespec.recon.image_nonuniform import ImageGrid, KSpace, reconstruct_samp
 from pulsespec.recon.image_regrid import filter_of
 from pulsespec.recon.image_settings import ImageSettings
 from pulsespec.recon.noise import CoilNoise, scanned_noise
-from pulsespec.recon.rings import rings_k_space
+from pulsespec.recon.rings import ring_areas, rings_k_space
 from pulsespec.recon.transients import Geometry, Record, Scan, Transients
 from pulsespec.recon.twix_rings import RingData, RingScan, read_rings
 
@@ -148,7 +148,12 @@ def _record(common: _Common, data: RingData, k: KSpace) -> Record:
         f"{widths[0]:.2f}, {widths[1]:.2f} mm wide at half maximum; assumed: rings turn from the read to the phase "
         "direction, k as the sequence states it, no gradient delay"
     )
-    figures = {"psf_fwhm_m": np.array([*np.multiply(widths, 1e-3), np.nan]), "radii_per_m": radii}
+    figures = {
+        "psf_fwhm_m": np.array([*np.multiply(widths, 1e-3), np.nan]),
+        "radii_per_m": radii,
+        "edge_per_m": float(np.sqrt(np.sum(ring_areas(radii)) / np.pi)),
+        "filter": common.settings.filter,
+    }
     return Record("Spatial Fourier transform", details, figures)
 
 

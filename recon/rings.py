@@ -46,7 +46,7 @@ class Ring:
         return np.arange(self.points) / self.points * self.interleaves * dwell_s
 
 
-def ring_areas(radii_per_m: Sequence[float]) -> Real:
+def ring_areas(radii_per_m: Sequence[float] | Real) -> Real:
     """Return the area of k-space that each ring stands for, half-way to its neighbours; shape (n_rings,).
 
     The innermost reaches to the centre, the outermost as far outwards as inwards. Rings of one radius share.
