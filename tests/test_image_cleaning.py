@@ -9,7 +9,7 @@ from scalp_for_tests import DWELL_S, F0_HZ, SAMPLES, VOXEL_MM, T, blurred, head,
 
 from pulsespec.conventions import ppm_axis, to_spectrum
 from pulsespec.errors import DataError, InputError, MismatchError
-from pulsespec.recon.hankel import batch_decay_rates
+from pulsespec.recon.hankel import batch_decay_rates, continued_backwards
 from pulsespec.recon.image_cleaning import CleaningSettings, clean_images
 from pulsespec.recon.image_masks import masks_of, read_mask, water_image, write_mask
 from pulsespec.recon.image_water import remove_image_water
@@ -116,6 +116,14 @@ def test_batches_find_the_exponentials_of_a_signal_without_noise():
     found = batch_decay_rates(scale @ np.exp(rates[:, None] * T), DWELL_S, 3)
     for one in found:
         np.testing.assert_allclose(one[np.argsort(one.imag)], rates[np.argsort(rates.imag)], rtol=1e-6)
+
+
+def test_first_points_are_predicted_from_the_rest():
+    rates = np.array([-20 + 2j * np.pi * 30, -30 - 2j * np.pi * 90])
+    whole = np.array([[5.0, 1.0], [1.0, 2j]]) @ np.exp(rates[:, None] * T)
+    spoiled = whole.copy()
+    spoiled[:, :3] = 7.0
+    np.testing.assert_allclose(continued_backwards(spoiled, DWELL_S, 3, components=2), whole, atol=1e-6)
 
 
 def test_water_goes_and_metabolites_stay_as_with_one_voxel_at_a_time(made):
