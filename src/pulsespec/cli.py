@@ -21,6 +21,7 @@ from pulsespec import (
     expect_cli,
     imaging_verbs,
     lcmodel_cli,
+    map_cli,
     quantify_cli,
     series_cli,
 )
@@ -42,6 +43,12 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print results and errors o
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the inputs and write nothing.")]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Processes to use.")]
+ClusterName = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster", help="Scheduler of dask (tcp://host:8786), slurm, or a TOML file of SLURM options."
+    ),
+]
 ScannerName = Annotated[str | None, typer.Option("--scanner", help="A name of `pulsespec scanners`.")]
 FieldT = Annotated[float | None, typer.Option("--field", help="Field in tesla.")]
 F0Mhz = Annotated[float | None, typer.Option("--f0-mhz", help="Exact Larmor frequency in MHz.")]
@@ -303,6 +310,7 @@ def simulate(
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     jobs: Jobs = 1,
+    cluster: ClusterName = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -318,7 +326,7 @@ def simulate(
         arrays=arrays,
         cached=not no_cache,
     )
-    with console.progress() as notify:
+    with console.work(output, cluster, dry_run) as notify:
         made = commands.simulate(
             source,
             output,
@@ -406,6 +414,7 @@ def recon(
     f0_mhz: DataF0Mhz = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
+    cluster: ClusterName = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -413,7 +422,7 @@ def recon(
     from pulsespec.recon.pipeline import ReconSettings
 
     console = Console(as_json, quiet)
-    with console.progress() as notify:
+    with console.work(output or bids, cluster, dry_run) as notify:
         chosen = None
         rings = sequence is None and output is not None and imaging_verbs.is_rings(raws)
         if sequence is not None and output is not None:
@@ -502,15 +511,23 @@ def fit(
     spurious: Spurious = None,
     posterior: PosteriorDraws = 0,
     phantom: IsPhantom = False,
+    mask: map_cli.Mask = None,
+    block_voxels: map_cli.BlockVoxels = None,
+    lesion: map_cli.LesionMask = None,
+    contralateral: map_cli.Contralateral = None,
+    midplane: map_cli.Midplane = None,
+    keep_lipid: map_cli.KeepLipid = False,
+    jobs: Jobs = 1,
     conjugate: Conjugate = False,
     dwell_s: DwellS = None,
     f0_mhz: DataF0Mhz = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
+    cluster: ClusterName = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fit one processed spectrum."""
+    """Fit one processed spectrum, or all voxels of an image."""
     assumptions = quantify_cli.settings_of(
         gm=gm,
         wm=wm,
@@ -528,7 +545,7 @@ def fit(
         no_relaxation=no_relaxation,
     )
     console = Console(as_json, quiet)
-    with console.progress() as notify:
+    with console.work(output, cluster, dry_run) as notify:
         made = analysis.fit(
             spectrum,
             basis,
@@ -543,6 +560,7 @@ def fit(
             f0_mhz=f0_mhz,
             overwrite=overwrite,
             dry_run=dry_run,
+            image=map_cli.options_of(mask, block_voxels, jobs, lesion, contralateral, midplane, keep_lipid),
             notify=notify,
         )
     _show(console, made, dry_run)
@@ -576,6 +594,12 @@ def run(
     spurious: Spurious = None,
     posterior: PosteriorDraws = 0,
     phantom: IsPhantom = False,
+    mask: map_cli.Mask = None,
+    block_voxels: map_cli.BlockVoxels = None,
+    lesion: map_cli.LesionMask = None,
+    contralateral: map_cli.Contralateral = None,
+    midplane: map_cli.Midplane = None,
+    keep_lipid: map_cli.KeepLipid = False,
     conjugate: Conjugate = False,
     keep_identifiers: KeepIdentifiers = False,
     gaba_model: GabaModel = "soft",
@@ -584,10 +608,11 @@ def run(
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     jobs: Jobs = 1,
+    cluster: ClusterName = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Go from raw data to concentrations and a report."""
+    """Go from raw data to concentrations and a report; where the .seq encodes space, to maps."""
     assumptions = quantify_cli.settings_of(
         gm=gm,
         wm=wm,
@@ -605,7 +630,7 @@ def run(
         no_relaxation=no_relaxation,
     )
     console = Console(as_json, quiet)
-    with console.progress() as notify:
+    with console.work(output, cluster, dry_run) as notify:
         made = analysis.run(
             raws,
             output,
@@ -626,6 +651,7 @@ def run(
             phantom=phantom,
             keep_identifiers=keep_identifiers,
             gaba_model=gaba_model,
+            image=map_cli.options_of(mask, block_voxels, jobs, lesion, contralateral, midplane, keep_lipid),
             notify=notify,
         )
     _show(console, made, dry_run)
@@ -641,13 +667,14 @@ def _show(console: Console, made: dict[str, Any], dry_run: bool) -> None:
         return
     console.table(made["concentrations"], made)
     report = Path(made["output"]) / "report.html"
-    if not console.as_json and report.is_file():  # several voxels have none
+    if not console.as_json and report.is_file():
         console.result(None, f"report: {report}")
     if not made.get("converged", True):
         raise typer.Exit(_REFUSED)
 
 
 app.command()(series_cli.series)
+app.command()(map_cli.regions)
 app.command()(expect_cli.expect)
 app.command()(expect_cli.tissues)
 
