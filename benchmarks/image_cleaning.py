@@ -71,7 +71,7 @@ def main() -> None:
     )
     print(dry.records[-1].details)
     start = time.perf_counter()
-    clean = remove_scalp_lipid(dry, masks).data
+    clean = remove_scalp_lipid(dry, masks, jobs=args.jobs).data
     took = time.perf_counter() - start
     brain = int(masks.brain.sum())
     print(

@@ -111,5 +111,5 @@ def clean_images(
         settings.lipid_weight,
         settings.lipid_by_place,
     )
-    done = remove_scalp_lipid(data, masks, limits)
+    done = remove_scalp_lipid(data, masks, limits, jobs)
     return CleanImages(replace(scan, metabolite=done.data), masks, done.operator, done.curve, done.voxels)

@@ -172,7 +172,9 @@ class LipidRemoval:
     """Where the L2 penalty was applied: elsewhere a lesion's own lipid is all there; shape (x, y, z)."""
 
 
-def remove_scalp_lipid(data: Transients, masks: Masks, limits: LipidLimits | None = None) -> LipidRemoval:
+def remove_scalp_lipid(
+    data: Transients, masks: Masks, limits: LipidLimits | None = None, jobs: int = 1
+) -> LipidRemoval:
     """Remove scalp lipid from the brain; voxels outside it stay as they are.
 
     Where the record of the images says what weights k-space had, what the point-spread function carried in from the
@@ -187,7 +189,7 @@ def remove_scalp_lipid(data: Transients, masks: Masks, limits: LipidLimits | Non
     carried = None
     if weights is not None:
         plain = lipid_operator(np.asarray(data.data[masks.scalp], np.complex128), 0.0)
-        carried = lipid_from_scalp(data, weights, masks.head, masks.brain, plain)
+        carried = lipid_from_scalp(data, weights, masks.head, masks.brain, plain, jobs)
         nearer = np.array(data.data)
         nearer[masks.brain] -= carried
         data = data.with_data(nearer)

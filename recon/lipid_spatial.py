@@ -9,28 +9,32 @@ doi:10.1002/mrm.25635, recalled).
 """
 
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from pulsespec.executor import map_blocks
 from pulsespec.recon.image_masks import Mask
 from pulsespec.recon.image_regrid import filter_of
 from pulsespec.recon.lipid_operator import LipidOperator
 from pulsespec.recon.transients import Transients
 
-Complex = NDArray[np.complex128]
+Complex = NDArray[np.complexfloating]
 Real = NDArray[np.float64]
 
 _STEP = "Spatial Fourier transform"
 _FINER = 2
 """Sources a voxel along each encoded axis."""
-_REGULARISATION = 1e-5
+_REGULARISATION = np.float32(1e-5)
 """Of the largest eigenvalue, which is about 1."""
 _ITERATIONS = 60
 _ENOUGH = 1e-4
 _SIGNALS = 24
+_TOGETHER = 4
+_TINY = np.float32(1e-30)
 _WEAKEST = 1e-7
 """Power over that of the strongest signal of the scalp, below which one is noise or metabolites."""
 
@@ -52,32 +56,33 @@ class Blur:
 
     def image(self, sources: Complex) -> Complex:
         """Return the images of sources; shape (n, *fine_shape) to (n, x, y, z)."""
-        spectra = scipy.fft.fftn(sources, axes=(1, 2, 3))
+        spectra = sources
         for axis, fine in enumerate(self.fine_shape, 1):
-            spectra = np.take(spectra, self._kept(axis - 1, fine), axis=axis)
-        return np.asarray(scipy.fft.ifftn(spectra * (self.weights * self._shift()), axes=(1, 2, 3)))
+            spectra = np.take(scipy.fft.fft(spectra, axis=axis), self._kept(axis - 1, fine), axis=axis)
+        return np.asarray(scipy.fft.ifftn(spectra * self._transfer, axes=(1, 2, 3)))
 
     def adjoint(self, images: Complex) -> Complex:
         """Return the adjoint of `image`; shape (n, x, y, z) to (n, *fine_shape)."""
-        spectra = scipy.fft.fftn(images, axes=(1, 2, 3)) * (self.weights * self._shift().conj())
-        padded = np.zeros((len(images), *self.fine_shape), np.complex128)
-        x, y, z = (self._kept(axis, fine) for axis, fine in enumerate(self.fine_shape))
-        padded[:, x[:, None, None], y[None, :, None], z[None, None, :]] = spectra
-        whole = scipy.fft.ifftn(padded, axes=(1, 2, 3))
-        return np.asarray(whole * float(np.prod(self.finer)))
+        spectra = scipy.fft.fftn(images, axes=(1, 2, 3)) * self._transfer.conj()
+        for axis, fine in reversed(list(enumerate(self.fine_shape, 1))):
+            padded = np.zeros((*spectra.shape[:axis], fine, *spectra.shape[axis + 1 :]), spectra.dtype)
+            padded[(slice(None),) * axis + (self._kept(axis - 1, fine),)] = spectra
+            spectra = scipy.fft.ifft(padded, axis=axis)
+        return np.asarray(spectra * np.float32(np.prod(self.finer)))
 
     def _kept(self, axis: int, fine: int) -> NDArray[np.int64]:
         """Return which frequencies of the fine grid the image has."""
         n = self.weights.shape[axis]
         return np.asarray(np.round(np.fft.fftfreq(n) * n).astype(np.int64) % fine)
 
-    def _shift(self) -> Complex:
-        """Return the phase that puts the sources of a voxel evenly about its centre."""
+    @cached_property
+    def _transfer(self) -> NDArray[np.complex64]:
+        """Weights, and the phase that puts the sources of a voxel evenly about its centre."""
         phase = np.ones(self.weights.shape, np.complex128)
         for axis, (n, finer) in enumerate(zip(self.weights.shape, self.finer, strict=True)):
             turns = np.fft.fftfreq(n) * (0.5 / finer - 0.5)
             phase = phase * np.exp(-2j * np.pi * turns).reshape([-1 if a == axis else 1 for a in range(3)])
-        return phase
+        return np.asarray(self.weights * phase, np.complex64)
 
 
 def k_weights(data: Transients) -> Real | None:
@@ -108,7 +113,7 @@ def k_weights(data: Transients) -> Real | None:
 
 
 def lipid_from_scalp(
-    data: Transients, weights: Real, head: Mask, brain: Mask, operator: LipidOperator
+    data: Transients, weights: Real, head: Mask, brain: Mask, operator: LipidOperator, jobs: int = 1
 ) -> NDArray[np.complex64]:
     """Return the scalp lipid that lies in each voxel of the brain; shape (n_brain, samples).
 
@@ -122,19 +127,26 @@ def lipid_from_scalp(
         Masks; sources lie in the head outside the brain.
     operator
         Of the scalp, for the signals that count as lipid.
+    jobs
+        Processes that signals are spread over.
 
     """
     signals = _signals(operator)
     finer = tuple(_FINER if n > 1 else 1 for n in weights.shape)
     blur = Blur(weights, (finer[0], finer[1], finer[2]))
-    outside = ~brain
-    fine = head & outside
+    fine = head & ~brain
     for axis, count in enumerate(blur.finer):
         fine = np.repeat(fine, count, axis=axis)
-    maps = np.moveaxis(data.data @ signals.conj(), 3, 0) * outside
-    sources = _least_squares(blur, maps.astype(np.complex128), fine, outside)
-    cast = blur.image(sources)[:, brain]
+    maps = np.moveaxis(data.data @ signals.conj(), 3, 0).astype(np.complex64)
+    blocks = [maps[first : first + _TOGETHER] for first in range(0, len(maps), _TOGETHER)]
+    cast = np.concatenate(map_blocks(partial(_cast, blur, fine, brain), blocks, jobs))
     return np.asarray(cast.T @ signals.T, np.complex64)
+
+
+def _cast(blur: Blur, fine: Mask, brain: Mask, maps: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """Return what the sources of maps (n, x, y, z) cast into the brain; shape (n, n_brain)."""
+    sources = _least_squares(blur, maps, fine, ~brain)
+    return np.asarray(blur.image(sources)[:, brain], np.complex64)
 
 
 def _signals(operator: LipidOperator) -> Complex:
@@ -151,22 +163,23 @@ def _least_squares(blur: Blur, maps: Complex, fine: Mask, outside: Mask) -> Comp
     def normal(sources: Complex) -> Complex:
         return np.asarray(blur.adjoint(blur.image(sources) * outside) * fine + _REGULARISATION * sources)
 
-    def product(one: Complex, other: Complex) -> Real:
-        return np.asarray(np.einsum("nxyz,nxyz->n", one.conj(), other).real)[:, None, None, None]
+    def product(one: Complex, other: Complex) -> NDArray[np.float32]:
+        sums = [np.vdot(a, b).real for a, b in zip(one, other, strict=True)]
+        return np.array(sums, np.float32)[:, None, None, None]
 
     residual = blur.adjoint(maps * outside) * fine
     found = np.zeros_like(residual)
     direction = residual.copy()
     size = product(residual, residual)
-    first = np.maximum(size, 1e-300)
+    first = np.maximum(size, _TINY)
     for _ in range(_ITERATIONS):
         image = normal(direction)
-        step = size / np.maximum(product(direction, image), 1e-300)
+        step = size / np.maximum(product(direction, image), _TINY)
         found += step * direction
         residual -= step * image
         new = product(residual, residual)
         if np.all(new <= _ENOUGH**2 * first):
             break
-        direction = residual + new / np.maximum(size, 1e-300) * direction
+        direction = residual + new / np.maximum(size, _TINY) * direction
         size = new
     return found
