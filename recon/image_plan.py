@@ -82,6 +82,8 @@ class Encodes:
     points: int
     te_s: float
     """From the excitation to the first point of the time axis."""
+    precession_s: float
+    """For how long an offset of the field has turned the signal by then: 0 at an echo of pulses."""
     is_water: bool
 
 
@@ -201,6 +203,7 @@ def _encodes(
         dwell_s,
         interleaves * len(combs[0].index),
         float(trajectory.starts_s[first] + middle_s),
+        float(trajectory.evolution_s[first] + middle_s),
         water,
     )
 

@@ -312,6 +312,7 @@ def _record(common: Common, encodes: Encodes, spread: PointSpread) -> Record:
         "effective_volume_m3": spread.volume_m3,
         "encodes": len(encodes.readouts),
         "filter": settings.filter,
+        "matrix": grid.matrix,
         "echo_mode": settings.echo_mode,
     }
     return Record("Spatial Fourier transform", details, figures)
@@ -353,7 +354,8 @@ def _corrected(
     fids = swap_sense(part.data).astype(np.complex64, copy=False)
     aligned(fids, field, part.dwell_s)
     # The weights of the coils have made water real at its first sample: with the phase that the field made until then.
-    turned_back(fids, field, precession_s(source, part is water) - precession_s(source, True))
+    kinds = {kind.is_water: kind.precession_s for kind in source.plan.kinds}
+    turned_back(fids, field, kinds[part is water] - kinds[True])
     values, where = phases
     if where.any():
         fids[where] *= np.exp(-1j * values).astype(np.complex64)
@@ -375,16 +377,6 @@ def _corrected(
         {"voxels": int(where.sum())},
     )
     return part.with_data(swap_sense(fids, in_place=True), record, *([eddy] if where.any() else []))
-
-
-def precession_s(source: Source, water: bool) -> float:
-    """Return how long the field has turned the signal by the first sample: not at all at an echo of pulses."""
-    plan = source.plan
-    encodes = plan.water if water else plan.metabolite
-    key = "WaterPathway" if water and "WaterPathway" in source.played.definitions else "Pathway"
-    if encodes is None or source.played.numbers(key).size > 1:
-        return 0.0
-    return encodes.te_s
 
 
 def b0_map(scan: Scan) -> tuple[NDArray[np.float64], Geometry] | None:

@@ -399,6 +399,12 @@ def recon(
     filter_name: Annotated[
         str, typer.Option("--filter", help="Images: none, hamming, hann, cosine or gaussian over k-space.")
     ] = "none",
+    keep_lipid: Annotated[
+        bool, typer.Option("--keep-lipid", help="Images: leave scalp lipid in the brain.")
+    ] = False,
+    brain_mask: Annotated[
+        Path | None, typer.Option("--brain-mask", help="Images: NIfTI mask of the brain, else it is found.")
+    ] = None,
     echo_mode: Annotated[
         str, typer.Option(help="Images: average, interlaced, even or odd echoes of a bipolar train.")
     ] = "average",
@@ -418,14 +424,29 @@ def recon(
     console = Console(as_json, quiet)
     with console.work(output or bids, cluster, dry_run) as notify:
         chosen = None
+        rings = sequence is None and output is not None and imaging_verbs.is_rings(raws)
         if sequence is not None and output is not None:
             chosen = imaging_verbs.image_source(raws, sequence, notify)
+        if rings and output is not None:
+            made = imaging_verbs.recon_rings(
+                raws[0],
+                output,
+                imaging_verbs.settings_of(filter_name, echo_mode, coils, zero_fill, no_eddy),
+                cleaning=imaging_verbs.cleaning_of(keep_water, keep_lipid, brain_mask),
+                jobs=jobs,
+                overwrite=overwrite,
+                dry_run=dry_run,
+                notify=notify,
+            )
+            console.result(made, f"{'would write' if dry_run else 'wrote'} {made['output']}")
+            return
         if chosen is not None and sequence is not None and output is not None:
             made = imaging_verbs.recon_image(
                 chosen,
                 sequence,
                 output,
                 imaging_verbs.settings_of(filter_name, echo_mode, coils, zero_fill, no_eddy),
+                cleaning=imaging_verbs.cleaning_of(keep_water, keep_lipid, brain_mask),
                 jobs=jobs,
                 overwrite=overwrite,
                 dry_run=dry_run,
@@ -662,7 +683,19 @@ app.command()(expect_cli.tissues)
 def acquire(
     sequence: Annotated[Path, typer.Argument(help="The .seq to play.")],
     output: Output,
-    phantom: Annotated[str, typer.Option("--phantom", help="What lies in the voxel.")] = "grey-matter",
+    phantom: Annotated[
+        str,
+        typer.Option(
+            "--phantom",
+            help="What is measured: a tissue; for images brain, brain-tumour, brain-necrosis or a TOML file.",
+        ),
+    ] = "grey-matter",
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            "--truth", help="Folder for the maps of what an image was made of; else beside the output."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of coils, noise and faults.")] = 0,
     faults: Annotated[
         str | None,
@@ -688,6 +721,7 @@ def acquire(
             sequence,
             output,
             phantom=phantom,
+            truth=truth,
             seed=seed,
             faults=faults,
             coils=coils,

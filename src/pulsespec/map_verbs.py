@@ -141,7 +141,7 @@ def clean(
         return scan, None, ("no water reference and no mask: scalp lipid, if there is any, is not removed",)
     water, lipid = (
         not without_water(image),
-        options.lipid_removal and not was_done(image, "Lipid removal", "L2"),
+        options.lipid_removal and not was_done(image, "Lipid removal", ""),
     )
     settings = CleaningSettings(water_removal=water, lipid_removal=lipid, brain_mask=options.mask)
     try:
