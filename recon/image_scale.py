@@ -129,7 +129,7 @@ def concentrations(
             ("molal", found.molal, found.molal_effects),
         ):
             made[name], made[f"{name}_sd"] = scaled(
-                batch.amplitudes, batch.covariance, factor / unit, effects, parts, relative
+                batch.amplitudes, batch.covariance + batch.beyond, factor / unit, effects, parts, relative
             )
     return made
 

@@ -41,7 +41,7 @@ class Amplitudes:
 
     value: Real
     sd: Real
-    """Of the fit and of lines unlike the model, as in the table of a single spectrum."""
+    """Of the fit and of what its model has no parameters for, as in the table of a single spectrum."""
     bound: Real
     """Cramer-Rao bound."""
     upper_95: Real
@@ -72,8 +72,9 @@ def amplitudes_of(batch: BatchResult) -> Amplitudes:
     """Return the numbers of all rows."""
     parts = weights(rows_of(batch.names), batch.names)
     value = batch.amplitudes @ parts.T
-    bound = _bound(np.broadcast_to(parts, (len(value), *parts.shape)), batch.covariance)
-    sd = np.hypot(bound, batch.settings.line_sd * value)
+    all_parts = np.broadcast_to(parts, (len(value), *parts.shape))
+    bound = _bound(all_parts, batch.covariance)
+    sd = np.hypot(_bound(all_parts, batch.covariance + batch.beyond), batch.settings.line_sd * value)
     ratio, ratio_sd = ratios(batch, SUMS["tCr"])
     return Amplitudes(value, sd, bound, upper_limits(value, sd), ratio, ratio_sd)
 
@@ -87,7 +88,7 @@ def ratios(batch: BatchResult, to: tuple[str, ...]) -> tuple[Real, Real]:
         ratio = np.where(total > 0, batch.amplitudes @ parts.T / total, np.nan)
         slopes = (parts - ratio[..., None] * below) / total[..., None]
     usable = np.where(np.isfinite(slopes), slopes, 0.0)
-    return ratio, np.where(np.isfinite(ratio), _bound(usable, batch.covariance), np.nan)
+    return ratio, np.where(np.isfinite(ratio), _bound(usable, batch.covariance + batch.beyond), np.nan)
 
 
 def _bound(slopes: Real, covariance: Real) -> Real:
