@@ -33,7 +33,7 @@ def precision(problem: Problem, settings: FitSettings) -> Real:
     at = problem.layout
     found = np.zeros(at.size)
     found[at.phase1] = _of(np.deg2rad(settings.phase1_sd_deg_per_ppm))
-    unknown = 1.0 if problem.natural_hz > 0 else _UNKNOWN_T2
+    unknown = 1.0 if problem.least_natural_hz > 0 else _UNKNOWN_T2
     found[at.width.start] = _of(unknown * settings.lorentz_sd_hz)
     found[at.width.stop - 1] = _of(settings.broad_width_sd_hz)
     found[at.hermite] = _of(settings.lineshape_sd)
@@ -60,7 +60,7 @@ def bounds(problem: Problem, settings: FitSettings) -> tuple[Real, Real]:
     low[at.shift] = -high[at.shift]
     high[at.gauss], low[at.gauss] = _WIDEST_HZ, 0.1
     high[at.width], low[at.width] = _WIDEST_HZ, 0.0
-    low[at.width.start] = -problem.natural_hz
+    low[at.width.start] = -problem.least_natural_hz
     return low, high
 
 
