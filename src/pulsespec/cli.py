@@ -635,7 +635,19 @@ app.command()(expect_cli.tissues)
 def acquire(
     sequence: Annotated[Path, typer.Argument(help="The .seq to play.")],
     output: Output,
-    phantom: Annotated[str, typer.Option("--phantom", help="What lies in the voxel.")] = "grey-matter",
+    phantom: Annotated[
+        str,
+        typer.Option(
+            "--phantom",
+            help="What is measured: a tissue; for images brain, brain-tumour, brain-necrosis or a TOML file.",
+        ),
+    ] = "grey-matter",
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            "--truth", help="Folder for the maps of what an image was made of; else beside the output."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of coils, noise and faults.")] = 0,
     faults: Annotated[
         str | None,
@@ -661,6 +673,7 @@ def acquire(
             sequence,
             output,
             phantom=phantom,
+            truth=truth,
             seed=seed,
             faults=faults,
             coils=coils,
