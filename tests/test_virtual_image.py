@@ -26,7 +26,7 @@ from pulsespec.simulator.image_play import (
     prepare_image,
     stage_of,
 )
-from pulsespec.simulator.image_response import responses
+from pulsespec.simulator.image_response import relaxation_shares, responses
 from pulsespec.simulator.image_setup import set_up_image
 from pulsespec.simulator.interpolation import nodes_for
 from pulsespec.simulator.relaxation import Relaxation
@@ -119,6 +119,40 @@ def test_without_faults_the_tissues_are_what_the_basis_has(flyback):
     np.testing.assert_allclose(found, expected, atol=2e-3 * np.abs(expected).max())
     water = tissues["white-matter"].water.mm * np.abs(basis.water.amplitude.sum())
     assert made.water["white-matter"].amplitude.sum() == pytest.approx(water, rel=2e-3)
+
+
+def test_what_relaxation_leaves_is_what_tissues_were_made_with(epsi, flyback):
+    """In a plain spin echo with a long TR, the closed form; with an inversion, what the tissues' own lines have."""
+    tissue = tissue_of("white-matter")
+    plain = relaxation_shares(flyback.path, tissue)
+    times = tissue.times("Cr", 3.0)
+    te_s, tr_s = (float(flyback.played.numbers(key)[0]) for key in ("TE", "TR"))
+    recovered = 1 - 2 * np.exp(-(tr_s - te_s / 2) / times.t1_s) + np.exp(-tr_s / times.t1_s)
+    assert plain["Cr"] == pytest.approx(recovered * np.exp(-te_s / times.t2_s), rel=0.02)
+    inverted = relaxation_shares(epsi.path, tissue)
+    assert set(inverted) == {*tissue.concentrations, "water"}
+    assert inverted["NAA"] < 0.7 * plain["NAA"]
+    naa = epsi.response.reference.amplitude.sum()
+    whole = responses(
+        epsi.path,
+        epsi.timeline,
+        epsi.trajectory,
+        {"white-matter": tissue},
+        relaxation=False,
+        macromolecules=0.0,
+    ).reference.amplitude.sum()
+    assert inverted["NAA"] == pytest.approx(abs(naa) / abs(whole), rel=0.05)
+
+
+def test_a_file_s_slabs_are_those_of_its_images(epsi):
+    metabolite, water = image_slab.slabs_of_file(epsi.path)
+    for found, known in ((metabolite, epsi.slab), (water, epsi.water_slab)):
+        middle = [
+            slab.at(np.zeros(1), 1e-3)[slab.nearest(np.array([-200.0]))[0], 0] for slab in (found, known)
+        ]
+        assert abs(middle[0]) == pytest.approx(abs(middle[1]), rel=0.01)
+    at = metabolite.at(np.zeros(1), 1e-3)[metabolite.nearest(np.array([-200.0]))[0], 0]
+    assert abs(at) > 1.02  # more in the middle than the mean of the slab
 
 
 def test_the_profile_of_the_slab_is_that_of_the_engine(epsi):
