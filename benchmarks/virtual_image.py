@@ -1,8 +1,8 @@
 """A whole-brain scan of the numerical head: time, memory and size of the file.
 
 Designs the protocol for a Prisma, puts a head into it and writes the raw data of metabolites and water with the set
-"typical"; prints the seconds to set up and to write, processor time, the largest memory of this process and of a worker,
-and the size of the file. A file of 8 coils is 19 GB and needs 10 GB more while it is written.
+"typical"; prints the seconds to set up and to write, processor time, the largest memory of this process and of a
+worker, and the size of the file. A file of 8 coils is 19 GB and needs 10 GB more while it is written.
 
 Run: python benchmarks/virtual_image.py [--protocol epsi-3t-whole-brain] [--coils 8] [--jobs 2] [--folder DIR]
 """
