@@ -19,6 +19,7 @@ from pulsespec.executor import iter_blocks
 from pulsespec.recon.coils import whitening_record
 from pulsespec.recon.image_b0 import Field, aligned, field_of, noise_of_image, turned_back, water_phases
 from pulsespec.recon.image_coils import coil_weights, weights_record
+from pulsespec.recon.image_drift import without_drift
 from pulsespec.recon.image_echoes import (
     Polarity,
     Readout,
@@ -150,6 +151,9 @@ def prepared(source: Source, settings: ImageSettings, jobs: int = 1) -> Common:
     noise = noise_of(source) if settings.whitening else None
     if noise is not None:
         records.append(whitening_record(noise))
+    if settings.drift_correction:
+        source, drift = without_drift(source)
+        records += [drift] if drift is not None else []
     polarity = Polarity()
     water = source.plan.water
     reads_both = any(len(kind.combs) == 2 for kind in source.plan.kinds)
