@@ -103,7 +103,7 @@ def test_a_scheduler_that_goes_is_said():
 
 def test_a_basis_is_simulated_on_a_cluster(pulsespec, cluster, tmp_path):
     """The verb, with the address as a user gives it; the basis is that of one process to the bit."""
-    words = ["simulate", "press-3t-te30", "--metabolites", "Cr,NAA,Lac", "--no-cache", "--quiet"]
+    words = ["simulate", "pulse-acquire-3t", "--metabolites", "Cr,NAA,Lac", "--no-cache", "--quiet"]
     code, _, said = pulsespec(*words, "--cluster", cluster.scheduler_address, "-o", tmp_path / "a.h5")
     assert (code, said) == (0, "")
     assert pulsespec(*words, "-o", tmp_path / "b.h5")[0] == 0
@@ -115,13 +115,13 @@ def test_a_basis_is_simulated_on_a_cluster(pulsespec, cluster, tmp_path):
 
 
 SCRIPTS = {
-    "sbatch": 'sh "$1" >/dev/null 2>&1 & echo $! > "$PLACE/job"; echo "Submitted batch job $!"',
+    "sbatch": 'cp "$1" "$PLACE/job"; sh "$PLACE/job" >/dev/null 2>&1 & echo "Submitted batch job $!"',
     "scancel": 'kill "$1"; touch "$PLACE/cancelled"',
 }
 
 
 def test_jobs_of_slurm_are_workers(tmp_path, monkeypatch):
-    """`sbatch` runs what it is given, as a node would; `scancel` ends it."""
+    """`sbatch` runs a copy of what it is given, as a node would; `scancel` ends it."""
     for name, script in SCRIPTS.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)

@@ -48,7 +48,7 @@ Watch = Callable[[Step], None]
 
 @dataclass
 class Course:
-    """Counts blocks and tells a watch."""
+    """Counts blocks and tells a watch; of a single block there is nothing to tell."""
 
     watch: Watch | None
     name: str
@@ -73,7 +73,7 @@ class Course:
         self._tell(words)
 
     def _tell(self, words: str) -> None:
-        if self.watch is not None:
+        if self.watch is not None and (words or self.total != 1):
             elapsed = self.clock() - self.start
             self.watch(Step(self.name, self.done, self.total, self.kept, elapsed, words))
 
