@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from nifti_for_tests import write_raw
 
+from pulsespec import commands
 from pulsespec.cluster import check_name, connect, read_slurm
 from pulsespec.errors import InputError, MismatchError, WorkerError
 from pulsespec.executor import TRIES, Spread, iter_blocks, map_blocks, spread
@@ -103,7 +104,9 @@ def test_a_scheduler_that_goes_is_said():
 
 def test_a_basis_is_simulated_on_a_cluster(pulsespec, cluster, tmp_path):
     """The verb, with the address as a user gives it; the basis is that of one process to the bit."""
-    words = ["simulate", "pulse-acquire-3t", "--metabolites", "Cr,NAA,Lac", "--no-cache", "--quiet"]
+    sequence = tmp_path / "press.seq"
+    commands.export("press-3t-te30", "siemens-prisma", sequence)
+    words = ["simulate", sequence, "--metabolites", "Cr,NAA,Lac", "--no-cache", "--quiet"]
     code, _, said = pulsespec(*words, "--cluster", cluster.scheduler_address, "-o", tmp_path / "a.h5")
     assert (code, said) == (0, "")
     assert pulsespec(*words, "-o", tmp_path / "b.h5")[0] == 0
@@ -111,7 +114,7 @@ def test_a_basis_is_simulated_on_a_cluster(pulsespec, cluster, tmp_path):
     for name in ("Cr", "NAA", "Lac"):
         assert np.array_equal(one.lines[name].amplitude, other.lines[name].amplitude)
         assert np.array_equal(one.lines[name].frequency_hz, other.lines[name].frequency_hz)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.h5", "b.h5"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.h5", "b.h5", "press.seq"]
 
 
 SCRIPTS = {
