@@ -5,6 +5,7 @@ suffixes `svs`, `unloc`, `mrsref`, the entities and the sidecar's fields are use
 dataset (`desc-preproc`).
 """
 
+import csv
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -37,6 +38,13 @@ class Entry:
     entities: tuple[tuple[str, str], ...]
     """Entities of the file's name in order, such as (("sub", "01"), ("acq", "press"))."""
     suffix: str = "svs"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Everything that is read of it: data, reference and what is written beside them."""
+        named = [self.metabolite, *([self.water] if self.water else [])]
+        beside = [path.with_name(path.name.split(".nii")[0] + ".json") for path in named]
+        return (*named, *(path for path in beside if path.is_file()))
 
     @property
     def label(self) -> str:
@@ -72,11 +80,60 @@ def entries(folder: Path) -> tuple[Entry, ...]:
     return tuple(_entry(path, folder) for path in scans)
 
 
+def sorted_entries(folder: Path) -> tuple[tuple[Entry, ...], dict[str, str]]:
+    """Return what `entries` does, and by label why a scan has none: one unclear reference does not stop the others.
+
+    Raises
+    ------
+    DataError
+        The dataset has no single-voxel scan.
+
+    """
+    scans, found, failed = _scans(folder), [], {}
+    if not scans:
+        entries(folder)
+    for path in scans:
+        try:
+            found.append(_entry(path, folder))
+        except DataError as error:
+            failed["_".join("-".join(pair) for pair in _entities(path))] = str(error)
+    return tuple(found), failed
+
+
+def participants(folder: Path) -> dict[str, dict[str, str]]:
+    """Return the rows of `participants.tsv` by label of the subject, without "sub-"; empty where there is none."""
+    path = folder / "participants.tsv"
+    if not path.is_file():
+        return {}
+    return {row["participant_id"].removeprefix("sub-"): row for row in read_rows(path, ("participant_id",))}
+
+
+def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
+    """Return the rows of a table of BIDS; `DataError` where a column is missing or a row is cut."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, delimiter="\t")
+        columns = reader.fieldnames or []
+        rows = list(reader)
+    missing = [name for name in needed if name not in columns]
+    if missing:
+        raise DataError(f"{path}: has no column {', '.join(missing)}, only {', '.join(columns) or 'none'}")
+    if any(None in row or None in row.values() for row in rows):
+        raise DataError(
+            f"{path}: a row has more or fewer cells than the header has columns, separated by tabs"
+        )
+    return rows
+
+
 def _entry(path: Path, folder: Path) -> Entry:
     match = _NAME.match(path.name)
     assert match is not None
-    pairs = tuple((part.split("-")[0], part.split("-")[1]) for part in match[1].rstrip("_").split("_"))
-    return Entry(path, _reference(path, folder, len(_scans_beside(path))), pairs, match[2])
+    reference = _reference(path, folder, len(_scans_beside(path)))
+    return Entry(path, reference, _entities(path), match[2])
+
+
+def _entities(path: Path) -> tuple[tuple[str, str], ...]:
+    parts = path.name.rsplit("_", 1)[0].split("_")
+    return tuple((part.split("-")[0], part.split("-")[1]) for part in parts)
 
 
 def _scans_beside(path: Path) -> list[Path]:

@@ -211,7 +211,8 @@ def fit_batch(
     early = _first_samples(spectra, _early(problem, spectra.dwell_s))
     rough = problem_for(early, basis, settings, signals)
     one_block = partial(_fit_block, problem, rough, spectra.dwell_s, settings)
-    blocks = map_blocks(one_block, _blocks(fids[:, :needed]), jobs)
+    name = f"fits of {_BLOCK} spectra"
+    blocks = map_blocks(one_block, _blocks(fids[:, :needed]), jobs, keep=True, name=name)
     arrays = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     return BatchResult(problem, settings, **arrays, left_out=left_out)
 

@@ -5,6 +5,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pulsespec
 from pulsespec.errors import DataError, InputError, SequenceError
 from pulsespec.executor import map_blocks
+from pulsespec.kept import code_of
 from pulsespec.simulator.basis import Basis, Lines, merge_lines
 from pulsespec.simulator.engine import Made, Plan, simulate_system
 from pulsespec.simulator.equivalence import reduce_system
@@ -32,8 +34,6 @@ DEFAULT_TOLERANCE = 1e-4
 WATER_PPM = 4.65
 """Chemical shift of water at body temperature (Hindman 1966, doi:10.1063/1.1726676, at 37 degrees)."""
 
-_ENGINE = 4
-"""Version of the engine: part of the key under which bases are kept."""
 _MERGE_HZ = 0.01
 _SHIFT_RANGE_PPM = (0.8, 5.4)
 """Shifts of metabolites, over which positions are covered and pathways are weighed."""
@@ -141,7 +141,8 @@ def simulate(
 def _key(timeline: Timeline, metabolites: Mapping[str, Metabolite], settings: Settings) -> str:
     """Return a hash of everything that a basis depends on."""
     spins = {name: repr(metabolite) for name, metabolite in metabolites.items()}
-    facts = [timeline.sequence_hash, timeline.f0_hz, spins, asdict(settings), _ENGINE, pulsespec.__version__]
+    code = code_of("pulsespec.simulator")
+    facts = [timeline.sequence_hash, timeline.f0_hz, spins, asdict(settings), code]
     with np.printoptions(threshold=10**6, precision=17):
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=repr).encode()).hexdigest()
 
@@ -220,10 +221,11 @@ def _found(
     }
     if len(readouts) > 1:
         raise SequenceError(f"{path}: shots of one kind have different readouts: {sorted(readouts)}")
-    blocks = [(planned, metabolite, timeline, settings) for metabolite in metabolites.values()]
+    one_block = partial(_simulate_block, planned, timeline, settings)
+    found = map_blocks(one_block, metabolites.values(), jobs, keep=True, name="metabolites", label=_name)
     return _Found(
         planned,
-        dict(zip(metabolites, map_blocks(_simulate_block, blocks, jobs), strict=True)),
+        dict(zip(metabolites, found, strict=True)),
         _water(path, timeline, planned[0].plans, settings, profiles),
         _reference_phase(planned[0].plans, timeline),
         timeline,
@@ -266,9 +268,14 @@ def _normalised(rows: Distribution) -> Distribution:
     return tuple((value, weight / total) for value, weight in rows if weight)
 
 
-def _simulate_block(block: tuple[list[_Planned], Metabolite, Timeline, Settings]) -> dict[int, Lines]:
+def _name(metabolite: Metabolite) -> str:
+    return metabolite.name
+
+
+def _simulate_block(
+    planned: list[_Planned], timeline: Timeline, settings: Settings, metabolite: Metabolite
+) -> dict[int, Lines]:
     """Return the lines of one metabolite in each condition, the mean over B1 and B0."""
-    planned, metabolite, timeline, settings = block
     times = relaxation_of(settings.relaxation, metabolite.name)
     parts: dict[int, list[Lines]] = {one.condition: [] for one in planned}
     for scale in dict.fromkeys(one.b1 for one in planned):

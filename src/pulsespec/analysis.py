@@ -3,18 +3,23 @@
 import dataclasses
 import platform
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pulsespec
-from pulsespec import commands, edited_verbs, voxel_verbs
+from pulsespec import commands, edited_verbs, imaging_verbs, map_verbs
 from pulsespec.console import Notify, silent, to_json
 from pulsespec.errors import DataError, InputError, PulsespecError
+from pulsespec.executor import current, iter_blocks
 from pulsespec.files import atomic_directory, refuse_existing
+from pulsespec.kept import count, stamp
 
 if TYPE_CHECKING:
+    from pulsespec.recon.bids import Entry
     from pulsespec.recon.fit import BatchResult
     from pulsespec.recon.formats import Known
+    from pulsespec.recon.image_read import Source
     from pulsespec.recon.pipeline import ReconSettings
     from pulsespec.recon.quantify import QuantifySettings
     from pulsespec.recon.transients import Scan, Transients
@@ -44,6 +49,7 @@ def recon(
     f0_mhz: float | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
+    jobs: int = 1,
     notify: Notify = silent,
 ) -> dict[str, Any]:
     """Process raw data to one spectrum and write it as NIfTI-MRS: to `output`, or into the BIDS dataset `bids`.
@@ -65,6 +71,7 @@ def recon(
             overwrite,
             dry_run,
             notify,
+            jobs,
         )
     entities = named(subject or "01", session)
     if output is not None:
@@ -143,35 +150,60 @@ def _recon_dataset(
     overwrite: bool,
     dry_run: bool,
     notify: Notify,
+    jobs: int = 1,
 ) -> dict[str, Any]:
     """Process every single-voxel scan of a BIDS dataset; those that fail are named in one error at the end."""
-    from pulsespec.recon.bids import entries, prepare
+    from pulsespec.recon.bids import entries, outputs, prepare
 
     if bids is None:
         raise InputError(f"{folder}: is a BIDS dataset with an output for each scan; pass --bids FOLDER")
     found, rows, failed = entries(folder), [], []
     if not dry_run:
         prepare(bids)
-    for entry in found:
-        paths = [entry.metabolite, *([entry.water] if entry.water else [])]
-        row: dict[str, Any] = {"scan": entry.label, "inputs": [path.name for path in paths]}
-        try:
-            scan = load(paths, beside, conjugate, notify)
-            if not dry_run:
-                done = _processed(scan, notify)
-                judged = _judged(scan, done, notify)
-                written = _into_bids(
-                    bids, entry.entities, scan, done, judged, entry.suffix, overwrite, notify
-                )
-                row |= {"output": str(written[0]), "quality": judged.as_dict()}
-        except PulsespecError as error:
-            failed.append(f"{entry.label}: {error}")
-            notify(f"{entry.label}: failed: {error}")
-            continue
-        rows.append(row)
+    keep = current().keep
+    if not (overwrite or dry_run or (keep is not None and count(keep) > 0)):
+        for path in (outputs(bids, entry.entities, entry.suffix) for entry in found):
+            if path.exists():
+                refuse_existing(path, overwrite)
+    one_scan = partial(_recon_entry, None if dry_run else bids.absolute(), conjugate, beside)
+    tasks = [(entry, stamp(*entry.files) if keep else "") for entry in found]
+    given = iter_blocks(
+        one_scan, tasks, jobs, keep=True, name="scans", label=lambda task: task[0].label, ahead=len(tasks)
+    )
+    for (entry, at), done in zip(tasks, given, strict=True):
+        row, words, failure = done
+        if "output" in row and not Path(row["output"]).is_file():  # kept, but its files are gone
+            row, words, failure = one_scan((entry, at))
+        for line in words:
+            notify(line)
+        if failure:
+            failed.append(f"{entry.label}: {failure}")
+        else:
+            rows.append(row)
     if failed:
         raise DataError(f"{folder}: {len(failed)} of {len(found)} scans failed: {'; '.join(failed)}")
     return {"output": str(bids), "scans": rows}
+
+
+def _recon_entry(
+    bids: Path | None, conjugate: bool, beside: "Known", task: "tuple[Entry, str]"
+) -> tuple[dict[str, Any], list[str], str]:
+    """Process one scan of a dataset into `bids`, if given; what was made, what there is to say, why it failed."""
+    entry, _ = task
+    words: list[str] = []
+    paths = [entry.metabolite, *([entry.water] if entry.water else [])]
+    row: dict[str, Any] = {"scan": entry.label, "inputs": [path.name for path in paths]}
+    try:
+        scan = load(paths, beside, conjugate, words.append)
+        if bids is not None:
+            done = _processed(scan, words.append)
+            judged = _judged(scan, done, words.append)
+            written = _into_bids(bids, entry.entities, scan, done, judged, entry.suffix, True, words.append)
+            row |= {"output": str(written[0]), "quality": judged.as_dict()}
+    except PulsespecError as error:
+        words.append(f"{entry.label}: failed: {error}")
+        return row, words, str(error)
+    return row, words, ""
 
 
 def fit(
@@ -189,12 +221,15 @@ def fit(
     f0_mhz: float | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
+    image: "map_verbs.ImageOptions | None" = None,
     notify: Notify = silent,
 ) -> dict[str, Any]:
-    """Fit one processed spectrum with a basis set and write the results into the folder `output`."""
+    """Fit one processed spectrum, or an image, with a basis set and write the results into the folder `output`."""
     chosen = (spectrum, basis, water, conjugate, known(None, dwell_s, f0_mhz))
     if dry_run:
-        _in_the_voxel(assumptions, measured(opened(*chosen, notify)[0]))
+        checked = opened(*chosen, notify)[0]
+        if not map_verbs.is_image(checked):
+            _in_the_voxel(assumptions, measured(checked))
         inputs = [spectrum, *([water] if water else [])]
         return {"inputs": [str(path) for path in inputs], "basis": str(basis), "output": str(output)}
     with atomic_directory(output, overwrite) as folder:
@@ -210,12 +245,13 @@ def fit(
             "posterior": posterior,
             "phantom": phantom,
         }
-        if voxel_verbs.is_image(scan):
+        if map_verbs.is_image(scan):
             one_spectrum(scan)
-            _for_single_voxels({"--spurious": spurious, "--posterior": posterior, "--phantom": phantom})
-            return voxel_verbs.fit_voxels(scan, functions, folder, settings, notify, assumptions) | {
-                "output": str(output)
-            }
+            _for_single_voxels({"--spurious": spurious, "--posterior": posterior})
+            how = dataclasses.replace(image or map_verbs.ImageOptions(), phantom=phantom)
+            made = map_verbs.fit_voxels(scan, functions, folder, settings, notify, assumptions, how)
+            return made | {"output": str(output)}
+        _for_images(image)
         _in_the_voxel(assumptions, measured(scan))
         done = as_fitted(scan, notify)
         judged = _judged(scan, done, notify)
@@ -229,6 +265,12 @@ def _for_single_voxels(options: dict[str, Any]) -> None:
     given = [name for name, value in options.items() if value]
     if given:
         raise InputError(f"{', '.join(given)}: got spectra of several voxels, expected a single voxel")
+
+
+def _for_images(options: "map_verbs.ImageOptions | None") -> None:
+    """Raise where an option is given that single voxels do not have."""
+    if options is not None and (options.mask, options.block_voxels, options.lesion) != (None, None, None):
+        raise InputError("--mask, --block-voxels and --lesion: got a single voxel, expected an image")
 
 
 def opened(
@@ -268,6 +310,7 @@ def run(
     phantom: bool = False,
     keep_identifiers: bool = False,
     gaba_model: str = "soft",
+    image: "map_verbs.ImageOptions | None" = None,
     notify: Notify = silent,
 ) -> dict[str, Any]:
     """Go from raw data to concentrations and a report in the folder `output`.
@@ -283,6 +326,17 @@ def run(
     told = known(sequence, dwell_s, f0_mhz, keep_identifiers)
     for raw in raws:
         commands.require_data(raw)
+    encoded = imaging_verbs.image_source(raws, sequence, notify)
+    if encoded is not None and sequence is not None:
+        _for_single_voxels({"--spurious": spurious, "--posterior": posterior})
+        how = dataclasses.replace(image or map_verbs.ImageOptions(), phantom=phantom)
+        facts = {"inputs": [path.name for path in raws], "--seq": str(sequence)}
+        if dry_run:
+            return {"inputs": [str(path) for path in raws], "output": str(output)}
+        with atomic_directory(output, overwrite) as folder:
+            made = _run_image(encoded, sequence, folder, facts, metabolites, how, assumptions, notify)
+        return made | {"output": str(output)}
+    _for_images(image)
     functions = None if basis is None else read_basis(basis, notify, told)
     if basis is not None and functions is not None:
         told = _with_readout(told, functions, basis)
@@ -315,6 +369,28 @@ def run(
         return analyse(
             done, functions, folder, settings, notify, assumptions, judged, spurious, posterior, phantom
         ) | {"output": str(output)}
+
+
+def _run_image(
+    source: "Source",
+    sequence: Path,
+    folder: Path,
+    settings: dict[str, Any],
+    metabolites: Sequence[str] | None,
+    how: "map_verbs.ImageOptions",
+    assumptions: "QuantifySettings | None",
+    notify: Notify,
+) -> dict[str, Any]:
+    """Reconstruct an image, simulate its basis and fit it; images and basis are left in `folder`."""
+    from pulsespec.recon.image_files import write_images
+    from pulsespec.recon.image_recon import known_sequence, reconstruct_source
+
+    scan = known_sequence(reconstruct_source(source, jobs=how.jobs, say=notify), sequence, source.played)
+    measured(scan)
+    write_images(scan, folder / "image.nii.gz")
+    functions = _basis_for(scan, folder, sequence, None, metabolites, how.jobs, notify)
+    settings = settings | {"metabolites": list(functions.names)}
+    return map_verbs.fit_voxels(scan, functions, folder, settings, notify, assumptions, how)
 
 
 def _in_the_voxel(assumptions: "QuantifySettings | None", spectrum: "Transients") -> None:
