@@ -174,6 +174,19 @@ def test_a_lesion_stands_out_with_the_right_sign(folder):
     assert "Lesion beside contralateral tissue" in (folder / "report.html").read_text()
 
 
+def test_a_lesion_that_is_nowhere_costs_no_maps(tmp_path):
+    """What is wrong with the mask's file is said before the fit; where it lies, after it, as a warning."""
+    scan, basis = small.small_image(small.small_basis()), small.small_basis()
+    part = Scan(scan.metabolite.with_data(scan.metabolite.data[2:4]), None)
+    empty = save(fine(small.grid(), (6, 6, 1), lambda x, y, z: x > 99), tmp_path / "empty.nii.gz")
+    made = fit_voxels(part, basis, tmp_path, {}, options=ImageOptions(lesion=region_verbs.LesionMasks(empty)))
+    assert any("the lesion is not compared" in words for words in made["warnings"])
+    assert (tmp_path / "maps" / "tNAA.nii.gz").is_file()
+    lost = region_verbs.LesionMasks(tmp_path / "lost.nii")
+    with pytest.raises(InputError, match="no such file"):
+        fit_voxels(part, basis, tmp_path, {}, options=ImageOptions(lesion=lost))
+
+
 def test_from_the_command_line(folder, tmp_path):
     lesion = str(folder / "lesion.nii.gz")
     run = CliRunner().invoke(

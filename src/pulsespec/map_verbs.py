@@ -83,6 +83,7 @@ def fit_voxels(
 
     options = options or ImageOptions()
     assumptions = assumptions or QuantifySettings()
+    _check_masks(options)
     scan, brain, cleaned = clean(image_scan(scan), options, notify)
     assert scan.metabolite is not None
     mask = None if options.mask is None else read_volume(options.mask)
@@ -109,9 +110,11 @@ def fit_voxels(
     warnings = [*cleaned, *said, *words, *more, *_doubts(maps, image)]
     result = _result(maps, scan, basis, plan, settings, chosen, warnings) | {"maps": names}
     (folder / "result.json").write_text(to_json(result) + "\n", encoding="utf-8")
-    parts = []
-    if options.lesion is not None:
-        parts = region_verbs.lesion_of(folder, options.lesion, notify=notify)[2]
+    parts, doubt = _lesion(folder, options, notify)
+    if doubt:
+        warnings += doubt
+        result |= {"warnings": warnings}
+        (folder / "result.json").write_text(to_json(result) + "\n", encoding="utf-8")
     _report(maps, scan, plan, parts, result, folder / "report.html")
     for one in warnings:
         notify(f"warning: {one}")
@@ -121,6 +124,28 @@ def fit_voxels(
         "voxels": result["voxels"],
         "converged": bool(np.any(maps.believed)),
     }
+
+
+def _check_masks(options: ImageOptions) -> None:
+    """Raise before anything is fitted where an image that is named cannot be read."""
+    from pulsespec.recon.volumes import read_labels, read_volume
+
+    if options.lesion is not None:
+        for path in (options.lesion.lesion, options.lesion.contralateral, options.lesion.normal):
+            if path is not None:
+                read_labels(path)
+        if options.lesion.midplane is not None:
+            read_volume(options.lesion.midplane)
+
+
+def _lesion(folder: Path, options: ImageOptions, notify: Notify) -> "tuple[list[Any], list[str]]":
+    """Return the parts of the page on a lesion, or why there are none: maps that are fitted are not lost by it."""
+    if options.lesion is None:
+        return [], []
+    try:
+        return region_verbs.lesion_of(folder, options.lesion, notify=notify)[2], []
+    except DataError as error:
+        return [], [f"the lesion is not compared: {error}"]
 
 
 def clean(
