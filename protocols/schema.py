@@ -349,6 +349,18 @@ class Protocol(_Section):
         return self
 
     @model_validator(mode="after")
+    def _image_holds_the_voxel(self) -> Self:
+        if self.encoding is not None:
+            axes = zip("xyz", self.encoding.matrix, self.encoding.fov_mm, self.voxel_mm, strict=True)
+            for axis, points, fov, extent in axes:
+                if points > 1 and fov < extent:
+                    raise ValueError(
+                        f"encoding.fov_mm along {axis} is {fov:g}: expected at least voxel_mm, {extent:g}, "
+                        "which would fold into the image"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _keys_belong_to_the_sequence(self) -> Self:
         steps = PHASE_CYCLES.get(self.sequence, DEFAULT_PHASE_CYCLES)
         if self.phase_cycle not in steps:

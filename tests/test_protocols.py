@@ -114,3 +114,11 @@ def test_a_copy_with_another_value_is_validated_again():
     values = load_protocol("press-3t-te30").model_dump() | {"te_ms": 0.0}
     with pytest.raises(pydantic.ValidationError):
         Protocol.model_validate(values)
+
+
+def test_the_short_echo_image_has_one_like_it_that_keeps_lipids():
+    nulled, kept = (load_protocol(f"epsi-3t-te17.6-{name}whole-brain") for name in ("", "no-inversion-"))
+    assert nulled.inversion is not None
+    differing = {key for key, value in nulled.model_dump().items() if value != kept.model_dump()[key]}
+    assert differing == {"name", "description", "source", "inversion"}
+    assert load_protocol("epsi-3t-te144-no-inversion-whole-brain").inversion is None

@@ -102,8 +102,17 @@ def test_pypulseq_finds_the_same(tmp_path, name):
     np.testing.assert_allclose(ours, k_adc.T[: ours.shape[0]], atol=1e-6 * np.abs(ours).max())
 
 
-def test_the_echo_is_where_k_is_zero(tmp_path):
-    protocol, path, sequence = written(tmp_path, "epsi-3t-whole-brain", water_averages=0)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "epsi-3t-whole-brain",
+        "epsi-3t-te17.6-whole-brain",
+        "epsi-3t-te17.6-no-inversion-whole-brain",
+        "epsi-3t-te144-no-inversion-whole-brain",
+    ],
+)
+def test_the_echo_is_where_k_is_zero(tmp_path, name):
+    protocol, path, sequence = written(tmp_path, name, water_averages=0)
     found = read_trajectory(path)
     middle = int(number(sequence, "EchoSamples")) // 2
     metabolites = np.flatnonzero(found.labels["REF"] == 0)
