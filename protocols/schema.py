@@ -238,14 +238,15 @@ class Encoding(_Section):
 
 
 class Train(_Section):
-    """An echo-planar readout: k-space along x is crossed again and again while the spectrum evolves."""
+    """A readout under a gradient: k-space is crossed along x, or turned around, while the spectrum evolves."""
 
-    kind: Literal["bipolar", "flyback"] = "bipolar"
+    kind: Literal["bipolar", "flyback", "rings"] = "bipolar"
     interleaves: Annotated[int, Field(ge=1, le=8)] = 1
-    """Shots, each begun a little later, whose echoes are merged to the spectral width."""
+    """Shots, each begun a little later, whose echoes or turns are merged to the spectral width."""
     ramp_sampling: bool = True
+    """Of echo-planar trains: samples on the ramps are used."""
     oversampling: Annotated[float, Field(ge=1, le=8)] = 2.0
-    """Least number of samples for each point of the matrix where the gradient is largest."""
+    """Least number of samples for each 1 / FOV of k-space where the gradient is largest."""
     slew_share: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Of the scanner's slew rate."""
 
@@ -370,6 +371,13 @@ class Protocol(_Section):
             raise ValueError("flip_series: expected a calibration that measures water alone, without editing")
         if self.train is not None and self.encoding is None:
             raise ValueError("train: expected an encoding too, for its matrix and field of view")
+        if self.train is not None and self.train.kind == "rings" and self.encoding is not None:
+            (nx, ny, _), (fov_x, fov_y, _) = self.encoding.matrix, self.encoding.fov_mm
+            if nx != ny or fov_x != fov_y or nx < 2:
+                raise ValueError(
+                    f"encoding has {nx} x {ny} points over {fov_x:g} x {fov_y:g} mm: expected the same along x and y, "
+                    "at least 2, for rings"
+                )
         if self.train is not None and self.points % self.train.interleaves:
             raise ValueError(
                 f"points is {self.points}: expected a multiple of train.interleaves, {self.train.interleaves}"

@@ -86,6 +86,10 @@ def _earliest(shots: Sequence[Shot]) -> list[Shot]:
 
 def _central(group: Sequence[Shot], select: Select) -> tuple[float, list[Shot]]:
     """Return the strongest weight of shots that play the same pulses, and those of them in the centre."""
+    still = [shot for shot in group if shot.readout.moments_per_m is None]
+    group = (
+        still or group
+    )  # beside readouts under a gradient, those without one are of the centre: of a set of rings
     if len(group) == 1:
         shot, weight = _at_echo(group[0], select)
         return weight, [shot]
