@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsespec.conventions import ppm_to_hz, to_spectrum
+from pulsespec.conventions import ppm_to_hz
 from pulsespec.errors import DataError, InputError
 from pulsespec.executor import map_blocks
 from pulsespec.recon import fit_known
 from pulsespec.recon.anchors import anchored
 from pulsespec.recon.fit_baseline import choose_log_weight
 from pulsespec.recon.fit_model import Problem, named, problem_of
+from pulsespec.recon.fit_noise import noise_sd, samples_to_fit
 from pulsespec.recon.fit_result import FitResult
 from pulsespec.recon.fit_search import ENOUGH, Found, Solved, Task, derivatives, search, solve
 from pulsespec.recon.fit_settings import SUMS, FitSettings
@@ -122,6 +123,7 @@ class BatchResult:
             "phase0_deg": float((phase + 180) % 360 - 180),
             "shift_ppm": float(self.shift_ppm[index]),
             "baseline_dimension_per_ppm": float(dimension),
+            "fitted_samples": self.problem.samples,
             "residual_over_noise": float(self.residual_over_noise[index]),
             "left_out": self.left_out,
             "at_bound": fit_known.at_bound(self.problem, self.settings, self.theta[index]),
@@ -184,10 +186,14 @@ def fit_batch(
         left_out = _out_of_range(spectra, basis, everything)
         kept = tuple(name for name in everything.names if name not in left_out)
         settings = replace(settings, names=kept) if left_out else settings
-    problem = problem_for(spectra, basis, settings) if left_out else everything
+    needed = spectra.samples
+    if settings.shorten:
+        needed = samples_to_fit(everything, fids, spectra.dwell_s)
+    shorter = spectra.with_data(spectra.data[..., :needed])
+    problem = problem_for(shorter, basis, settings)
     settings = replace(settings, ratio_priors=anchored(settings.ratio_priors, problem.names))
     one_block = partial(_fit_block, problem, spectra.dwell_s, settings)
-    blocks = map_blocks(one_block, _blocks(fids), jobs)
+    blocks = map_blocks(one_block, _blocks(fids[:, :needed]), jobs)
     arrays = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     return BatchResult(problem, settings, **arrays, left_out=left_out)
 
@@ -240,19 +246,6 @@ def problem_for(spectra: Transients, basis: Any, settings: FitSettings) -> Probl
             f"ppm_range: {settings.ppm_range} holds {problem.ppm.size} points, too few for {len(names)}"
         )
     return problem
-
-
-def noise_sd(fids: Complex) -> Real:
-    """Return the noise of real spectra from their quietest parts, detrended; fids (v, samples), shape (v,)."""
-    spectra = to_spectrum(fids).real / np.sqrt(2 * fids.shape[-1])
-    spread = []
-    for piece in np.array_split(spectra, 10, axis=-1):
-        at = np.vander(np.linspace(-1, 1, piece.shape[-1]), 2)
-        line = piece @ np.linalg.pinv(at).T @ at.T
-        spread.append(np.std(piece - line, axis=-1))
-    quiet = np.median(np.sort(spread, axis=0)[:3], axis=0)
-    # The second lowest of ten standard deviations lies one standard error below their mean.
-    return np.asarray(quiet * (1 + 1 / np.sqrt(2 * spectra.shape[-1] / 10)))
 
 
 def _task(problem: Problem, smooth: Baseline, data: Real, settings: FitSettings, log_weight: Real) -> Task:

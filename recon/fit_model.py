@@ -56,6 +56,8 @@ class Problem:
     """Chemical shift of the fitted points; shape (n_points,)."""
     bins: NDArray[np.int64]
     """The fitted points among those of the zero-filled, shifted spectrum; shape (n_points,)."""
+    samples: int
+    """Of the FIDs that are fitted."""
     natural_hz: float
     """Natural width that the narrowest metabolite of the basis has got: lines may be narrower by as much."""
 
@@ -180,7 +182,7 @@ def problem_of(
     reduced = np.roll(np.fft.ifft(np.roll(spectra, first - bins[0], axis=-1), axis=-1), before, axis=-1)
     least = float(natural[~is_broad].min(initial=np.inf)) if not is_broad.all() else 0.0
     return Problem(
-        reduced, tuple(names), is_broad, step, before, f0_hz, bins - bins[0], ppm[bins], bins, least
+        reduced, tuple(names), is_broad, step, before, f0_hz, bins - bins[0], ppm[bins], bins, samples, least
     )
 
 
@@ -221,11 +223,15 @@ def evaluate(problem: Problem, theta: Real) -> State:
     return State(columns, fids, decay, series, turn)
 
 
-def slopes(problem: Problem, theta: Real, state: State, amplitudes: Real) -> Real:
-    """Return the derivatives of sum_k a_k column_k by each parameter; shape (v, n_parameters, n_points)."""
+def slopes(problem: Problem, theta: Real, state: State, amplitudes: Real, rough: bool = False) -> Real:
+    """Return the derivatives of sum_k a_k column_k by each parameter; shape (v, n_parameters, n_points).
+
+    `rough` ones are in single precision, which is enough for a search: where it ends is judged by its cost.
+    """
     at, t = problem.layout, problem.time_s
     line = state.decay * state.series
-    weighted = amplitudes[..., None] * state.fids
+    kind: type[np.complexfloating[Any, Any]] = np.complex64 if rough else np.complex128
+    weighted = np.multiply(amplitudes[..., None], state.fids, dtype=kind, casting="same_kind")
     kinds = [weighted[:, mask].sum(axis=1) for mask in (~problem.broad, problem.broad)]
     bare = (kinds[0] + kinds[1]) * state.decay
     whole = bare * state.series
@@ -243,18 +249,20 @@ def slopes(problem: Problem, theta: Real, state: State, amplitudes: Real) -> Rea
             *(bare[:, None] * terms).transpose(1, 0, 2),
         ],
         axis=1,
+        dtype=kind,
+        casting="same_kind",
     )
-    weighted *= (t * line)[:, None, :]
-    turn = state.turn[:, None, :]
+    weighted *= (t * line)[:, None, :].astype(kind)
+    turn = state.turn[:, None, :].astype(kind)
     total = turn * _spectra(problem, shared)
-    found = np.empty((len(theta), at.size, problem.ppm.size))
+    found = np.empty((len(theta), at.size, problem.ppm.size), total.real.dtype)
     found[:, at.phase0] = -total[:, 0].imag
     found[:, at.phase1] = -total[:, 0].imag * (problem.ppm - PIVOT_PPM)
     found[:, at.shift : at.own_shift.start] = total[:, 1:].real
     by_time = turn * _spectra(problem, weighted)
     np.multiply(by_time.imag, -2 * np.pi, out=found[:, at.own_shift])
     np.multiply(by_time.real, -np.pi, out=found[:, at.own_width])
-    return found
+    return np.asarray(found)
 
 
 def _spectra(problem: Problem, fids: Complex) -> Complex:

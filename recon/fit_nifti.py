@@ -1,9 +1,9 @@
 """Data, fit, baseline, residual and components as one NIfTI-MRS file.
 
-What is fitted are real spectra on a range of chemical shift. Each is stored as the FID whose Fourier transform,
-zero-filled to twice its length, has that real part on the range and nothing beside it: of a signal that starts at time
-zero, the real part of the spectrum tells the whole (Kramers and Kronig). The centre of the file is that of the fit's
-axis, so that NAA lies at 2.01 ppm in it whatever the scanner thought.
+What is fitted are real spectra on a range of chemical shift. Each is stored as an FID as long as what was fitted,
+whose Fourier transform, zero-filled to twice its length, has that real part on the range and nothing beside it: of a
+signal that starts at time zero, the real part of the spectrum tells the whole (Kramers and Kronig). The centre of the
+file is that of the fit's axis, so that NAA lies at 2.01 ppm in it whatever the scanner thought.
 """
 
 from pathlib import Path
@@ -41,12 +41,14 @@ def write_fit(found: FitResult, spectrum: Transients, path: Path, overwrite: boo
     Raises
     ------
     DataError
-        The fitted points are no bins of the spectrum zero-filled to twice its length.
+        The fitted points are no bins of the fitted samples, zero-filled to twice their number.
 
     """
     curves = {name: getattr(found, name) for name in PARTS} | dict(found.components)
+    samples = found.parameters.get("fitted_samples", spectrum.samples)
+    spectrum = spectrum.with_data(spectrum.data[..., :samples])
     bins, centre_ppm = _bins(found, spectrum)
-    fids = np.stack([_fid(values, bins, spectrum.samples) for values in curves.values()], axis=-1)
+    fids = np.stack([_fid(values, bins, samples) for values in curves.values()], axis=-1)
     one = spectrum.with_data(fids[..., 0], _record(found), reference_ppm=centre_ppm)
     header = header_extension(one, [])
     header.set_dim_info(0, "DIM_USER_0", info="curves of a fit", hdr=_named(list(curves)))

@@ -18,6 +18,7 @@ from pulsespec.recon.spline import Baseline
 
 Real = NDArray[np.float64]
 Bool = NDArray[np.bool_]
+Indices = NDArray[np.int64]
 
 MOST_STEPS = 60
 ENOUGH = 1e-2
@@ -26,6 +27,10 @@ _ENOUGH_RELATIVE = 1e-10
 _FIRST_DAMPING = 1e-2
 _LEAST_DAMPING = 1e-3
 _MOST_DAMPING = 1e8
+_HARDLY = 1e-4
+"""Between the bounds of a parameter that is not to move."""
+_LEAST_TOLD = 0.02
+"""Share of the prior precision, and decrease of chi square: where data tell less of a parameter it is left alone."""
 _OF_STATE = tuple(one.name for one in fields(State))
 _OF_SOLVED = ("gram", "curves", "amplitudes", "free", "cost")
 
@@ -47,7 +52,7 @@ class Task:
     lower: Real
     upper: Real
 
-    def part(self, at: NDArray[np.int64]) -> "Task":
+    def part(self, at: Indices) -> "Task":
         """Return the task of some of the spectra."""
         return replace(self, data=self.data[at], log_weight=self.log_weight[at], soft=self.soft[at])
 
@@ -82,7 +87,7 @@ class Found:
     solved: Solved
     converged: Bool
     """Shape (v,)."""
-    steps: NDArray[np.int64]
+    steps: Indices
     """Shape (v,)."""
 
 
@@ -116,21 +121,28 @@ def solve(task: Task, theta: Real, free: Bool | None = None, state: State | None
     return Solved(state, gram, curves, amplitudes, free, squares + fitted + prior)
 
 
-def derivatives(task: Task, theta: Real, solved: Solved) -> tuple[Real, Real, Real]:
+def derivatives(
+    task: Task, theta: Real, solved: Solved, moving: Indices | None = None
+) -> tuple[Real, Real, Real]:
     """Return products of slopes with themselves, with the columns and with the residual, baseline eliminated.
 
-    Shapes (v, p, p), (v, p, k) and (v, p); priors of the parameters are not in them.
+    Shapes (v, p, p), (v, p, k) and (v, p); priors of the parameters are not in them. Of the parameters `moving` alone
+    they are in single precision.
     """
-    slope = slopes(task.problem, theta, solved.state, solved.amplitudes)
-    curves = slope @ task.smooth.vectors
-    held = task.smooth.kept(task.log_weight)[:, None]
-    itself = slope @ slope.transpose(0, 2, 1) - (curves * held) @ curves.transpose(0, 2, 1)
-    crossed = slope @ solved.state.columns.transpose(0, 2, 1) - (curves * held) @ solved.curves.transpose(
-        0, 2, 1
-    )
+    slope = slopes(task.problem, theta, solved.state, solved.amplitudes, rough=moving is not None)
+    if moving is not None and moving.size < slope.shape[1]:
+        slope = slope[:, moving]
+    kind = slope.dtype
+    vectors, columns = task.smooth.vectors.astype(kind), solved.state.columns.astype(kind)
+    curves = slope @ vectors
+    kept = curves * task.smooth.kept(task.log_weight)[:, None].astype(kind)
+    itself = slope @ slope.transpose(0, 2, 1) - kept @ curves.transpose(0, 2, 1)
+    crossed = slope @ columns.transpose(0, 2, 1) - kept @ solved.curves.transpose(0, 2, 1).astype(kind)
     rest = task.data - np.einsum("vk,vkn->vn", solved.amplitudes, solved.state.columns)
-    against = slope @ rest[..., None] - (curves * held) @ (rest @ task.smooth.vectors)[..., None]
-    return itself, crossed, against[..., 0]
+    against = slope @ rest[..., None].astype(kind) - kept @ (rest @ task.smooth.vectors)[..., None].astype(
+        kind
+    )
+    return itself.astype(float), crossed.astype(float), against[..., 0].astype(float)
 
 
 def search(
@@ -162,11 +174,16 @@ def search(
     converged, steps = np.zeros(n, dtype=bool), np.zeros(n, dtype=np.int64)
     open_ = np.arange(n)
     here = solve(task, theta, state=state)
-    ended: list[tuple[NDArray[np.int64], Solved]] = []
-    for _ in range(most_steps):
+    ended: list[tuple[Indices, Solved]] = []
+    moving = np.flatnonzero(task.upper - task.lower > _HARDLY)
+    for number in range(most_steps):
         part = task.part(open_)
-        information, gradient = _projected(part, theta[open_], here)
-        step, expected = _step(part, theta[open_], information, gradient, damping[open_])
+        information, gradient = _projected(part, theta[open_], here, moving)
+        if number == 0:
+            move = _matter(task.precision[moving], information, gradient)
+            moving, gradient = moving[move], gradient[:, move]
+            information = information[:, move][:, :, move]
+        step, expected = _step(part, theta[open_], information, gradient, damping[open_], moving)
         least = np.maximum(enough, _ENOUGH_RELATIVE * np.abs(here.cost))
         trial = np.clip(theta[open_] + step, task.lower, task.upper)
         there = solve(part, trial, here.free)
@@ -188,7 +205,7 @@ def search(
     return Found(theta, _joined([*ended, (open_, here)]), converged, steps)
 
 
-def _joined(parts: Sequence[tuple[NDArray[np.int64], Solved]]) -> Solved:
+def _joined(parts: Sequence[tuple[Indices, Solved]]) -> Solved:
     """Return what was found of all spectra from that of some and their numbers."""
     order = np.argsort(np.concatenate([numbers for numbers, _ in parts]))
     found = [solved for _, solved in parts]
@@ -205,9 +222,16 @@ def _joined(parts: Sequence[tuple[NDArray[np.int64], Solved]]) -> Solved:
     )
 
 
-def _projected(task: Task, theta: Real, solved: Solved) -> tuple[Real, Real]:
-    """Return the information on the parameters and the descent, amplitudes eliminated; priors included."""
-    itself, crossed, against = derivatives(task, theta, solved)
+def _matter(precision: Real, information: Real, gradient: Real) -> Bool:
+    """Return which parameters a search has to move: data say nothing of the others that outweighs their priors."""
+    whole = np.diagonal(information, axis1=1, axis2=2)
+    told = np.any(whole - precision > _LEAST_TOLD * precision, axis=0)
+    return np.asarray(told | np.any(gradient**2 > _LEAST_TOLD * whole, axis=0))
+
+
+def _projected(task: Task, theta: Real, solved: Solved, moving: Indices) -> tuple[Real, Real]:
+    """Return the information on the moving parameters and the descent, amplitudes eliminated; priors included."""
+    itself, crossed, against = derivatives(task, theta, solved, moving)
     inside = solved.free[:, :, None] & solved.free[:, None, :]
     gram = np.where(inside, solved.gram, 0.0)
     diagonal = np.arange(gram.shape[1])
@@ -216,23 +240,28 @@ def _projected(task: Task, theta: Real, solved: Solved) -> tuple[Real, Real]:
     crossed = np.where(solved.free[:, None], crossed, 0.0)
     itself = itself - crossed @ np.linalg.solve(gram, crossed.transpose(0, 2, 1))
     diagonal = np.arange(itself.shape[1])
-    itself[:, diagonal, diagonal] += task.precision
-    return itself, against - task.precision * theta
+    itself[:, diagonal, diagonal] += task.precision[moving]
+    return itself, against - (task.precision * theta)[:, moving]
 
 
-def _step(task: Task, theta: Real, information: Real, gradient: Real, damping: Real) -> tuple[Real, Real]:
-    """Return a damped step and the decrease of chi square that a linear model expects of it."""
-    at_edge = ((theta <= task.lower) & (gradient < 0)) | ((theta >= task.upper) & (gradient > 0))
+def _step(
+    task: Task, theta: Real, information: Real, gradient: Real, damping: Real, moving: Indices
+) -> tuple[Real, Real]:
+    """Return a damped step of the moving parameters and the decrease of chi square that a linear model expects."""
+    here, low, high = theta[:, moving], task.lower[moving], task.upper[moving]
+    at_edge = ((here <= low) & (gradient < 0)) | ((here >= high) & (gradient > 0))
     size = np.sqrt(np.maximum(np.diagonal(information, axis1=1, axis2=2), 1e-12))
     scaled = information / size[:, :, None] / size[:, None, :]
     move = ~at_edge[:, :, None] & ~at_edge[:, None, :]
     scaled = np.where(move, scaled, 0.0)
-    diagonal = np.arange(theta.shape[1])
+    diagonal = np.arange(moving.size)
     scaled[:, diagonal, diagonal] = 1.0 + damping[:, None]
     down = np.where(at_edge, 0.0, gradient / size)
     step = np.linalg.solve(scaled, down[..., None])[..., 0]
     expected = np.einsum("vp,vp->v", step, down + damping[:, None] * step)
-    return step / size, expected
+    whole = np.zeros_like(theta)
+    whole[:, moving] = step / size
+    return whole, expected
 
 
 def _merged(here: Solved, there: Solved, better: Bool) -> Solved:

@@ -49,6 +49,8 @@ class FitSettings:
     simulated spectra to hold their truth at high SNR (`benchmarks/calibration.py`)."""
     phase1_sd_deg_per_ppm: float = 1.0
     """Prior standard deviation of the first-order phase."""
+    shorten: bool = True
+    """Whether the end of the FID, where its signal has gone, is left out: less work, and next to nothing is lost."""
     largest_shift_ppm: float = 0.3
     """Widest reference shift that is looked for."""
     ratio_priors: tuple[RatioPrior, ...] = field(default_factory=ratio_priors)

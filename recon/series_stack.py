@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsespec.recon import fit_known
-from pulsespec.recon.fit import BatchResult, FitSettings, fit_batch, noise_sd, problem_for
+from pulsespec.recon.fit import BatchResult, FitSettings, fit_batch, problem_for
 from pulsespec.recon.fit_model import Layout, Problem
+from pulsespec.recon.fit_noise import noise_sd
 from pulsespec.recon.fit_search import Task
 from pulsespec.recon.series_schema import Linked, SeriesModel
 from pulsespec.recon.series_search import Part, Sharing

@@ -10,6 +10,7 @@ from scipy.optimize import nnls
 from pulsespec.errors import DataError, InputError, MismatchError
 from pulsespec.recon.fit import FitSettings, fit, fit_batch
 from pulsespec.recon.fit_model import PIVOT_PPM, evaluate, problem_of, slopes
+from pulsespec.recon.fit_noise import samples_to_fit
 from pulsespec.recon.guard_basis import compare
 from pulsespec.recon.nonnegative import solve_nonnegative
 from pulsespec.recon.quantify import QuantifySettings, quantify, water_amplitude
@@ -401,3 +402,19 @@ def test_the_table_survives_the_disk(basis, tmp_path):
     assert [row["metabolite"] for row in back] == [row["metabolite"] for row in rows]
     assert back[0]["amplitude"] == pytest.approx(rows[0]["amplitude"], rel=1e-5)
     assert np.isnan(back[0]["concentration_mM"])
+
+
+def test_the_end_of_an_fid_without_signal_is_left_out_and_changes_nothing(basis):
+    data = spectrum(basis, np.random.default_rng(5), 1.0)
+    short, whole = (fit(data, basis, FitSettings(shorten=flag)) for flag in (True, False))
+    assert whole.parameters["fitted_samples"] == SAMPLES
+    assert short.parameters["fitted_samples"] < 0.9 * SAMPLES
+    sd = np.sqrt(np.diag(whole.covariance))
+    assert np.all(np.abs(short.amplitudes - whole.amplitudes) < 0.3 * sd)
+    np.testing.assert_allclose(np.sqrt(np.diag(short.covariance)), sd, rtol=0.05)
+
+
+def test_an_fid_that_has_not_decayed_is_fitted_whole(basis):
+    data = spectrum(basis)
+    still = data.with_data(data.data * np.exp(np.pi * 4.0 * T + (np.pi * 3.0 * T) ** 2 / (4 * np.log(2))))
+    assert samples_to_fit(problem(basis), still.data[None], DWELL) == SAMPLES

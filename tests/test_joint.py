@@ -26,7 +26,7 @@ F0, DWELL, SAMPLES, TO_HZ = 123.25e6, 4e-4, 1024, 123.25
 T = np.arange(SAMPLES) * DWELL
 ROWS = {"NAA": [(2.01, 3.0), (2.6, 0.8)], "Cr": [(3.03, 3.0), (3.92, 2.0)], "Ins": [(3.52, 2.0), (3.61, 2.0)]}
 TRUTH = np.array([10.0, 8.0, 6.0])
-FIT = FitSettings(stiffness=0.8, ratio_priors=())
+FIT = FitSettings(stiffness=0.8, ratio_priors=(), shorten=False)
 
 
 @pytest.fixture(scope="module")
