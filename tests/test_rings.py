@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pypulseq
 import pytest
+from scipy.special import j1
 
 from pulsespec.errors import ProtocolError, SequenceError
 from pulsespec.protocols import change, load_protocol
@@ -101,6 +102,48 @@ def test_every_ring_leaves_the_spins_alike(tmp_path):
     # 2 x 4 cycles over 10 mm along x; the file has six digits of each amplitude.
     np.testing.assert_allclose(areas, np.broadcast_to(areas[0], (8, 3)), atol=2e-2)
     assert areas[0][0] == pytest.approx(800.0, abs=1.0)
+
+
+def test_after_a_spin_echo_and_with_water_rings_are_the_same(tmp_path):
+    image = {"matrix": [6, 6, 3], "fov_mm": [60.0, 60.0, 45.0], "water_flip_deg": 20.0}
+    size = {"voxel_mm": [60.0, 60.0, 30.0], "inversion": None, "points": 64}
+    chosen = change(
+        load_protocol("epsi-3t-te17.6-whole-brain"),
+        size | {"encoding": image, "train": {"kind": "rings"}, "water_suppression": None, "dummies": 0},
+    )
+    found = read_trajectory(written(tmp_path, chosen))
+    echoes, water = np.flatnonzero(found.labels["REF"] == 0), np.flatnonzero(found.labels["REF"] == 1)
+    assert echoes.size == water.size == 4 * 3
+    for one, other in zip(echoes, water, strict=True):
+        k = found.k_per_m(one)
+        np.testing.assert_allclose(k, found.k_per_m(other), atol=2e-4 * 50)
+        np.testing.assert_allclose(np.hypot(k[:, 0], k[:, 1]), found.labels["LIN"][one] / 0.06, atol=0.05)
+    begun = found.times_s(echoes[1])
+    assert begun[0] - (begun[1] - begun[0]) / 2 == pytest.approx(17.6e-3, abs=2e-6)
+
+
+def test_a_point_is_seen_where_it_is(tmp_path):
+    """What is at r has the phase +2 pi k . r; a ring counts for its area, the centre for a disc of half a spacing."""
+    path = written(tmp_path, protocol(encoding=images(16)[0], voxel_mm=(160.0, 160.0, 15.0)))
+    found = read_trajectory(path)
+    samples, place = int(definition(path, "TurnSamples")), np.array([0.03, -0.05])
+    x = (np.arange(16) - 8) * 0.01
+    image = np.zeros((16, 16), complex)
+    for readout in range(len(found.kinds)):
+        k = found.k_per_m(readout)[:samples, :2]
+        weight = max(found.labels["LIN"][readout], 0.125) / samples
+        signal = weight * np.exp(2j * np.pi * k @ place)
+        image += np.exp(-2j * np.pi * np.outer(x, k[:, 0])) @ (
+            signal[:, None] * np.exp(-2j * np.pi * np.outer(k[:, 1], x))
+        )
+    at = np.unravel_index(np.abs(image).argmax(), image.shape)
+    assert (x[at[0]], x[at[1]]) == pytest.approx(tuple(place))
+    assert abs(np.angle(image[at])) < 1e-3
+    # The rings stand for a disc that reaches half a spacing beyond the last: its point-spread function is a jinc.
+    away = np.hypot(*np.meshgrid(x - place[0], x - place[1], indexing="ij"))
+    turns = 2 * np.pi * 8.5 / 0.16 * np.maximum(away, 1e-9)
+    near = away < 0.08
+    np.testing.assert_allclose(image[near] / image[at], (2 * j1(turns) / turns)[near], atol=0.02)
 
 
 def test_all_rings_share_their_shapes(tmp_path):
