@@ -32,13 +32,24 @@ def water_phase(water: Transients) -> Real:
 def _phase(water: Transients) -> tuple[Real, int]:
     """Return the phase, and how many samples of it were measured."""
     fid = np.asarray(water.data.reshape(-1, water.samples).mean(axis=0), dtype=np.complex128)
+    return phase_of_fid(fid, water.dwell_s, water.source or "water reference")
+
+
+def phase_of_fid(fid: NDArray[np.complex128], dwell_s: float, name: str) -> tuple[Real, int]:
+    """Return the phase of one water FID as `water_phase` has it, and how many samples of it were measured.
+
+    Raises
+    ------
+    DataError
+        There is too little signal, or the phase cannot be followed; `name` is said.
+
+    """
     size = np.abs(fid)
     noise = float(np.std(fid[-max(16, fid.size // 10) :]))
-    window = max(5, round(_SMOOTHING_S / water.dwell_s) // 2 * 2 + 1)
+    window = max(5, round(_SMOOTHING_S / dwell_s) // 2 * 2 + 1)
     level = np.convolve(np.pad(size, window // 2, mode="edge"), np.ones(window) / window, mode="valid")
     lost = np.flatnonzero(level < _TRUSTED_OVER_NOISE * noise)
     end = int(lost[0]) if lost.size else fid.size
-    name = water.source or "water reference"
     if end < _SHORTEST:
         raise DataError(f"{name}: no water signal above the noise to correct with")
     offset = float(np.angle(np.vdot(fid[: end - 1], fid[1:end])))

@@ -4,6 +4,7 @@ Headers of all acquisitions are read first, samples one by one into their place.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,19 @@ def read_mrd(path: Path, played: Played | None = None, name: str = "the sequence
         sequence.
 
     """
+    stream, header, heads = _open(path)
+    if played is not None:
+        return sort_by_sequence(stream, played, name)
+    return _sorted(stream, header, heads)
+
+
+def mrd_stream(path: Path) -> AdcStream:
+    """Return all readouts of an ISMRMRD file as they came; `DataError` where it is damaged."""
+    return _open(path)[0]
+
+
+def _open(path: Path) -> tuple[AdcStream, Any, NDArray[Any]]:
+    """Return the readouts that count, the header and the heads of their acquisitions."""
     found, words = attempt(lambda: _load(path))
     if found is None:
         raise DataError(f"{path}: damaged ISMRMRD file ({words})")
@@ -87,13 +101,11 @@ def read_mrd(path: Path, played: Played | None = None, name: str = "the sequence
     stream = AdcStream(
         path,
         np.stack([coils, samples], axis=1).astype(np.int64),
-        lambda rows: _fetch(path, group, kept, coils, pre, post, rows),
+        partial(_fetch, path, group, kept, coils, pre, post),
         _facts(path, header, heads[~is_noise]),
         is_noise,
     )
-    if played is not None:
-        return sort_by_sequence(stream, played, name)
-    return _sorted(stream, header, heads)
+    return stream, header, heads
 
 
 def _load(path: Path) -> tuple[str, Any, NDArray[Any]]:

@@ -50,7 +50,7 @@ def sort_by_sequence(stream: AdcStream, played: Played, name: str) -> Scan:
         The readouts are not those of the sequence, in number or in length, or the sequence encodes space.
 
     """
-    rows = _matched(stream, played.readouts, name)
+    rows = matched(stream, played.readouts, name)
     noise = np.array([bool(readout.labels.get("NOISE")) for readout in played.readouts])
     left = np.array([any(readout.labels.get(key) for key in _LEFT_OUT) for readout in played.readouts])
     water = np.array([readout.is_water_reference for readout in played.readouts])
@@ -60,7 +60,7 @@ def sort_by_sequence(stream: AdcStream, played: Played, name: str) -> Scan:
     ]
     if not any(kinds):
         raise DataError(f"{stream.path}: {name} has no readout but noise and navigators")
-    stream = _with_noise(stream, rows[noise])
+    stream = with_noise(stream, rows[noise])
     record = Record(SORTED, _words(played, kinds, noise, left, name))
     parts = [
         None if kind is None else gather(stream, rows[kind.indices], **_facts(stream, kind, played, record))
@@ -69,8 +69,8 @@ def sort_by_sequence(stream: AdcStream, played: Played, name: str) -> Scan:
     return Scan(*(None if part is None else check_voxel(part, played, name) for part in parts))
 
 
-def _matched(stream: AdcStream, readouts: Sequence[LabelledReadout], name: str) -> Indices:
-    """Return the number in the stream of each readout of the sequence."""
+def matched(stream: AdcStream, readouts: Sequence[LabelledReadout], name: str) -> Indices:
+    """Return the number in the stream of each readout of the sequence; `DataError` where they are not the same."""
     own = np.flatnonzero(~stream.is_noise)
     rows = own if len(own) == len(readouts) else np.arange(len(stream))
     if len(rows) != len(readouts):
@@ -123,7 +123,8 @@ def _in_order(readouts: Sequence[LabelledReadout], group: Sequence[int]) -> list
     return sorted(group, key=lambda m: tuple(readouts[m].labels.get(key, 0) for key in _IN_TIME))
 
 
-def _with_noise(stream: AdcStream, rows: Indices) -> AdcStream:
+def with_noise(stream: AdcStream, rows: Indices) -> AdcStream:
+    """Return the stream with further readouts taken for noise."""
     is_noise = stream.is_noise.copy()
     is_noise[rows] = True
     return AdcStream(

@@ -55,13 +55,7 @@ def read_twix(path: Path, played: Played | None = None, name: str = "the sequenc
         The file is damaged, truncated, not single-voxel data, or has another number of ADCs than the `.seq`.
 
     """
-    try:
-        found = read_measurements(path)
-    except DataError:
-        raise
-    except Exception as error:  # whatever a parser of damaged text raises
-        raise DataError(f"{path}: damaged or truncated twix file ({type(error).__name__})") from error
-    measurement, stream = _stream(path, found)
+    measurement, stream = _open(path)
     if played is not None:
         return sort_by_sequence(stream, played, name)
     if "pulseq" in stream.facts["sequence"].lower():
@@ -70,6 +64,21 @@ def read_twix(path: Path, played: Played | None = None, name: str = "the sequenc
             "pass the .seq that was played (--seq)"
         )
     return sort_by_counters(stream, measurement)
+
+
+def twix_stream(path: Path) -> AdcStream:
+    """Return all readouts of the measurement in a twix file as they came; `DataError` where it is damaged."""
+    return _open(path)[1]
+
+
+def _open(path: Path) -> tuple[Measurement, AdcStream]:
+    try:
+        found = read_measurements(path)
+    except DataError:
+        raise
+    except Exception as error:  # whatever a parser of damaged text raises
+        raise DataError(f"{path}: damaged or truncated twix file ({type(error).__name__})") from error
+    return _stream(path, found)
 
 
 def _stream(path: Path, measurements: Sequence[Measurement]) -> tuple[Measurement, AdcStream]:

@@ -1,0 +1,98 @@
+"""Raw image data beside the `.seq` that was played: which readout is which, streamed and never held as a whole."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsespec.errors import DataError
+from pulsespec.recon.image_plan import Encodes, ImagePlan, Indices, plan_image
+from pulsespec.recon.mrd import is_mrd, mrd_stream
+from pulsespec.recon.noise import CoilNoise, scanned_noise
+from pulsespec.recon.sorting import matched, with_noise
+from pulsespec.recon.stream import AdcStream
+from pulsespec.recon.twix import is_twix, twix_stream
+from pulsespec.simulator.timeline import Played
+from pulsespec.simulator.trajectory import Trajectory
+
+Samples = NDArray[np.complex64]
+
+
+@dataclass(frozen=True)
+class Source:
+    """All readouts of an image, and what the sequence says of them."""
+
+    stream: AdcStream
+    rows: Indices
+    """Number in the stream of each readout of the sequence."""
+    played: Played
+    plan: ImagePlan
+    name: str
+    """Of the `.seq`, for messages."""
+
+    @property
+    def coils(self) -> int:
+        """Receive coils, the same in all readouts."""
+        return int(self.stream.shapes[self.rows[0], 0])
+
+
+def image_stream(path: Path) -> AdcStream:
+    """Return all readouts of a raw file, ISMRMRD or Siemens twix; `DataError` where it is neither."""
+    if is_mrd(path):
+        return mrd_stream(path)
+    if is_twix(path):
+        return twix_stream(path)
+    raise DataError(f"{path}: expected raw data of an image as ISMRMRD or Siemens twix")
+
+
+def source_of(stream: AdcStream, played: Played, trajectory: Trajectory, name: str) -> Source:
+    """Return readouts and plan of an image.
+
+    Raises
+    ------
+    DataError
+        The readouts are not those of the sequence, in number or length, or differ in coils.
+    SequenceError
+        The sequence makes no image that is known here.
+
+    """
+    rows = matched(stream, played.readouts, name)
+    noise = np.array([bool(readout.labels.get("NOISE")) for readout in played.readouts])
+    coils = np.unique(stream.shapes[rows, 0])
+    if coils.size > 1:
+        raise DataError(f"{stream.path}: readouts differ in coils: {coils.tolist()}, expected one number")
+    plan = plan_image(played, trajectory, name)
+    return Source(with_noise(stream, rows[noise]), rows, played, plan, name)
+
+
+def noise_of(source: Source) -> CoilNoise | None:
+    """Return the noise of the coils in the sense of the scanner, or `None` without a noise scan."""
+    samples = source.stream.noise(source.coils)
+    return None if samples is None else scanned_noise(np.conj(samples), source.coils)
+
+
+def shots(source: Source, encodes: Encodes, numbers: Sequence[int] | Indices) -> Iterator[Samples]:
+    """Yield the samples of encodes as the scanner has them, averages averaged; (n_interleaves, n_coils, n_samples).
+
+    Raises
+    ------
+    DataError
+        A readout has values that are not finite.
+
+    """
+    for number in numbers:
+        readouts = encodes.readouts[int(number)]
+        averages, interleaves = readouts.shape
+        total: Samples | None = None
+        fetched = source.stream.fetch([int(row) for row in source.rows[readouts].ravel()])
+        for count, shot in enumerate(fetched):
+            if total is None:
+                total = np.zeros((interleaves, *shot.shape), np.complex64)
+            total[count % interleaves] += shot
+        assert total is not None
+        total *= np.float32(1 / averages)
+        if not np.isfinite(total.view(np.float32)).all():
+            raise DataError(f"{source.stream.path}: has values that are not finite numbers: damaged")
+        yield total
