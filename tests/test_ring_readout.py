@@ -1,6 +1,7 @@
 """Concentric rings: k of every sample of written files in closed form, what each ring leaves behind, and refusals."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pypulseq
@@ -9,6 +10,8 @@ from scipy.special import j1
 
 from pulsespec.errors import ProtocolError, SequenceError
 from pulsespec.protocols import change, load_protocol
+from pulsespec.recon.image_nonuniform import ImageGrid, fold, point_spread, reconstruct_samples
+from pulsespec.recon.rings import ring_areas
 from pulsespec.sequences import build, check, load_scanner, write_sequence
 from pulsespec.simulator import simulate
 from pulsespec.simulator.trajectory import read_trajectory
@@ -122,28 +125,54 @@ def test_after_a_spin_echo_and_with_water_rings_are_the_same(tmp_path):
     assert begun[0] - (begun[1] - begun[0]) / 2 == pytest.approx(17.6e-3, abs=2e-6)
 
 
-def test_a_point_is_seen_where_it_is(tmp_path):
-    """What is at r has the phase +2 pi k . r; a ring counts for its area, the centre for a disc of half a spacing."""
-    path = written(tmp_path, protocol(encoding=images(16)[0], voxel_mm=(160.0, 160.0, 15.0)))
-    found = read_trajectory(path)
-    samples, place = int(definition(path, "TurnSamples")), np.array([0.03, -0.05])
-    x = (np.arange(16) - 8) * 0.01
-    image = np.zeros((16, 16), complex)
-    for readout in range(len(found.kinds)):
-        k = found.k_per_m(readout)[:samples, :2]
-        weight = max(found.labels["LIN"][readout], 0.125) / samples
-        signal = weight * np.exp(2j * np.pi * k @ place)
-        image += np.exp(-2j * np.pi * np.outer(x, k[:, 0])) @ (
-            signal[:, None] * np.exp(-2j * np.pi * np.outer(k[:, 1], x))
-        )
-    at = np.unravel_index(np.abs(image).argmax(), image.shape)
-    assert (x[at[0]], x[at[1]]) == pytest.approx(tuple(place))
-    assert abs(np.angle(image[at])) < 1e-3
-    # The rings stand for a disc that reaches half a spacing beyond the last: its point-spread function is a jinc.
-    away = np.hypot(*np.meshgrid(x - place[0], x - place[1], indexing="ij"))
-    turns = 2 * np.pi * 8.5 / 0.16 * np.maximum(away, 1e-9)
-    near = away < 0.08
-    np.testing.assert_allclose(image[near] / image[at], (2 * j1(turns) / turns)[near], atol=0.02)
+def weighed(space):
+    """Return positions that count for the area between the rings beside theirs."""
+    ring = np.round(np.hypot(space.k_per_m[:, 0], space.k_per_m[:, 1]) * 0.16)
+    return replace(space, weights=ring_areas(ring / 0.16))
+
+
+@pytest.mark.parametrize("name", ["fid-mrsi-3t-rings", "fid-mrsi-7t-rings"])
+def test_what_is_built_can_be_reconstructed(tmp_path, name):
+    """Two points with two shifts off the centre come out where they are, at their frequency, full size."""
+    axes = ((0.8, 0.6, 0.0), (-0.6, 0.8, 0.0), (0.0, 0.0, 1.0))
+    image = {"encoding": images(16)[0], "voxel_mm": (160.0, 160.0, 15.0), "orientation": axes}
+    found = read_trajectory(written(tmp_path, protocol(name, **image)))
+    k = [found.k_per_m(readout) @ np.array(axes).T for readout in range(len(found.kinds))]
+    times = [found.times_s(readout) for readout in range(len(found.kinds))]
+    points = {(0.03, -0.05, 0.0): 150.0, (-0.04, 0.01, 0.0): -330.0}
+    data = [
+        sum(np.exp(2j * np.pi * (one @ place + hz * (t - 1.3e-3))) for place, hz in points.items())[None]
+        for one, t in zip(k, times, strict=True)
+    ]
+    space, fids = fold(k, times, data)
+    grid = ImageGrid(np.array([-0.005, -0.005, 0.0]), np.array([0.01, 0.01, 0.015]), (16, 16, 1))
+    made = reconstruct_samples(fids, weighed(space), grid)[:, :, 0, 0]
+    assert space.dwell_s == pytest.approx(1 / load_protocol(name).spectral_width_hz)
+    spectra = np.fft.fft(made * np.exp(-6 * np.arange(made.shape[-1]) / made.shape[-1]), 1024)
+    frequency = np.fft.fftfreq(1024, space.dwell_s)
+    sizes = []
+    for (x, y, _), hz in points.items():
+        spectrum = spectra[round(x / 0.01) + 8, round(y / 0.01) + 8]
+        peak = np.abs(spectrum).argmax()
+        assert frequency[peak] == pytest.approx(hz, abs=2 / (64 * space.dwell_s) / 2)
+        map_ = np.abs(spectra[..., peak])
+        assert np.unravel_index(map_.argmax(), map_.shape) == (round(x / 0.01) + 8, round(y / 0.01) + 8)
+        sizes.append(made[round(x / 0.01) + 8, round(y / 0.01) + 8, 20])
+    # The rings stand for a disc that reaches half a spacing beyond the last; the other point adds its side lobes.
+    np.testing.assert_allclose(np.abs(sizes), np.pi * 8.5**2 / 16**2, rtol=0.02)
+
+
+def test_the_point_spread_function_is_that_of_a_disc(tmp_path):
+    found = read_trajectory(
+        written(tmp_path, protocol(encoding=images(16)[0], voxel_mm=(160.0, 160.0, 15.0)))
+    )
+    readouts = range(len(found.kinds))
+    times = [found.times_s(readout) for readout in readouts]
+    space, _ = fold([found.k_per_m(r) for r in readouts], times, [np.ones((1, t.size)) for t in times])
+    away = np.linspace(1e-6, 0.08, 40)
+    offsets = np.stack([0.8 * away, -0.6 * away, 0 * away], axis=1)
+    turns = 2 * np.pi * 8.5 / 0.16 * away
+    np.testing.assert_allclose(point_spread(weighed(space), offsets), 2 * j1(turns) / turns, atol=0.01)
 
 
 def test_all_rings_share_their_shapes(tmp_path):
