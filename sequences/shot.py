@@ -203,7 +203,8 @@ class _Maker:
         encoding = self.protocol.encoding
         if encoding is None or encoding.water_flip_deg is None:
             return None
-        return pulse_acquire.water(self.protocol, self.scanner, self.frame, encoding.water_flip_deg)
+        orders = self.design.orders
+        return pulse_acquire.water(self.protocol, self.scanner, self.frame, encoding.water_flip_deg, orders)
 
     def _acquire(self, design: Design, kind: Kind, step: Cycle, place: Place) -> list[list[Any]]:
         """Return localisation, readout and, where images are made, the spoiler after it."""
