@@ -43,12 +43,11 @@ def image_geometry(source: Source, matrix: tuple[int, int, int]) -> tuple[Geomet
 
 
 def affine(grid: Grid, to_ras: Floats, matrix: tuple[int, int, int]) -> Floats:
-    """Return the affine from indices of voxels to millimetres, the middle of the box in the middle of the grid."""
+    """Return the affine from indices of voxels to millimetres, the middle of the box in voxel n // 2."""
     size_mm = grid.fov_m * 1e3 / np.array(matrix)
     found = np.eye(4)
     found[:3, :3] = to_ras @ grid.axes * size_mm
-    middle = (np.array(matrix) - 1) / 2
-    found[:3, 3] = to_ras @ grid.centre_m * 1e3 - found[:3, :3] @ middle
+    found[:3, 3] = to_ras @ grid.centre_m * 1e3 - found[:3, :3] @ (np.array(matrix) // 2)
     return found
 
 

@@ -37,9 +37,12 @@ class Grid:
     """From the isocentre, in gradient coordinates; shape (3,)."""
 
     def positions_m(self, axis: int, points: int | None = None) -> Floats:
-        """Return the centres of voxels along an edge, from the middle of the box; shape (points,)."""
+        """Return the centres of voxels along an edge, from the middle of the box; shape (points,).
+
+        Voxel n // 2 lies in the middle, as a discrete Fourier transform with k = 0 at n // 2 has it.
+        """
         points = points or self.matrix[axis]
-        return np.asarray((np.arange(points) - (points - 1) / 2) * self.fov_m[axis] / points)
+        return np.asarray((np.arange(points) - points // 2) * self.fov_m[axis] / points)
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ class Encodes:
     points: int
     te_s: float
     """From the excitation to the first point of the time axis."""
+    precession_s: float
+    """For how long an offset of the field has turned the signal by then: 0 at an echo of pulses."""
     is_water: bool
 
 
@@ -198,6 +203,7 @@ def _encodes(
         dwell_s,
         interleaves * len(combs[0].index),
         float(trajectory.starts_s[first] + middle_s),
+        float(trajectory.evolution_s[first] + middle_s),
         water,
     )
 

@@ -1,8 +1,9 @@
 """Raw image data beside the `.seq` that was played: which readout is which, streamed and never held as a whole."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +59,7 @@ def source_of(stream: AdcStream, played: Played, trajectory: Trajectory, name: s
         The sequence makes no image that is known here.
 
     """
+    stream = joined(stream, played)
     rows = matched(stream, played.readouts, name)
     noise = np.array([bool(readout.labels.get("NOISE")) for readout in played.readouts])
     coils = np.unique(stream.shapes[rows, 0])
@@ -65,6 +67,54 @@ def source_of(stream: AdcStream, played: Played, trajectory: Trajectory, name: s
         raise DataError(f"{stream.path}: readouts differ in coils: {coils.tolist()}, expected one number")
     plan = plan_image(played, trajectory, name)
     return Source(with_noise(stream, rows[noise]), rows, played, plan, name)
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """Readouts of which each is several acquisitions of a file, one after another."""
+
+    fetch: Callable[[Sequence[int]], Iterator[NDArray[Any]]]
+    parts: tuple[tuple[int, ...], ...]
+
+    def __call__(self, rows: Sequence[int]) -> Iterator[NDArray[Any]]:
+        found = self.fetch([part for row in rows for part in self.parts[row]])
+        for row in rows:
+            pieces = [next(found) for _ in self.parts[row]]
+            yield pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)
+
+
+def joined(stream: AdcStream, played: Played) -> AdcStream:
+    """Return a stream with one readout an ADC event where the file has cut long ones into consecutive acquisitions.
+
+    ISMRMRD counts at most 65535 samples of an acquisition. Where lengths do not add up to those of the sequence, the
+    stream is returned as it is.
+    """
+    own = np.flatnonzero(~stream.is_noise)
+    if len(own) <= len(played.readouts):
+        return stream
+    parts: list[tuple[int, ...]] = [(int(row),) for row in np.flatnonzero(stream.is_noise)]
+    flags = [True] * len(parts)
+    at = 0
+    for readout in played.readouts:
+        taken: list[int] = []
+        length = 0
+        while length < readout.samples and at < len(own):
+            taken.append(int(own[at]))
+            length += int(stream.shapes[own[at], 1])
+            at += 1
+        if length != readout.samples:
+            return stream
+        parts.append(tuple(taken))
+        flags.append(False)
+    if at != len(own):
+        return stream
+    shapes = [(stream.shapes[rows[0], 0], int(stream.shapes[list(rows), 1].sum())) for rows in parts]
+    return replace(
+        stream,
+        shapes=np.array(shapes, np.int64),
+        fetch=_Joined(stream.fetch, tuple(parts)),
+        is_noise=np.array(flags),
+    )
 
 
 def noise_of(source: Source) -> CoilNoise | None:

@@ -40,7 +40,7 @@ from pulsespec.recon.noise import CoilNoise
 from pulsespec.recon.sequence_header import sequence_facts
 from pulsespec.recon.sorting import facts_of
 from pulsespec.recon.transients import Geometry, Record, Scan, Transients
-from pulsespec.simulator.timeline import read_played
+from pulsespec.simulator.timeline import Played, read_played
 from pulsespec.simulator.trajectory import read_trajectory
 
 Samples = NDArray[np.complex64]
@@ -103,7 +103,11 @@ def reconstruct(
     stream = image_stream(raw)
     played = read_played(sequence, float(stream.facts["f0_hz"]))
     source = source_of(stream, played, read_trajectory(sequence), sequence.name)
-    scan = reconstruct_source(source, settings, jobs=jobs, say=say)
+    return known_sequence(reconstruct_source(source, settings, jobs=jobs, say=say), sequence, played)
+
+
+def known_sequence(scan: Scan, sequence: Path, played: Played) -> Scan:
+    """Return images that say which `.seq` was played, for a basis to be held against."""
     facts = sequence_facts(sequence, played)
     parts = (scan.metabolite, scan.water)
     return Scan(*(None if p is None else replace(p, header={**p.header, **facts}) for p in parts))
@@ -129,9 +133,9 @@ def reconstruct_source(
         images.append(None if kind is None else _image(common, kind, weights))
     scan = Scan(*images)
     done = with_field(scan, source, common.settings, jobs)
-    for part in (done.metabolite, done.water):
-        for record in part.records[len(common.records) + 1 :] if part is not None else ():
-            say(record.details)
+    parts = [part for part in (done.metabolite, done.water) if part is not None]
+    for words in dict.fromkeys(r.details for part in parts for r in part.records if r not in common.records):
+        say(words)
     return done
 
 
@@ -260,7 +264,8 @@ def _transients(
     source, facts = common.source, common.source.stream.facts
     played, f0_hz = source.played, float(facts["f0_hz"])
     known = facts_of(played, encodes.is_water, f0_hz, facts.get("te_s"), facts.get("tr_s"))
-    header = dict(facts.get("header", {})) | {"water_suppressed": not encodes.is_water}
+    suppressed = not encodes.is_water
+    header = dict(facts.get("header", {})) | {"water_suppressed": suppressed, "WaterSuppressed": suppressed}
     place, placed = image_geometry(source, common.matrix)
     if encodes.is_water:
         known["te_s"] = encodes.te_s
@@ -348,7 +353,8 @@ def _corrected(
     fids = swap_sense(part.data).astype(np.complex64, copy=False)
     aligned(fids, field, part.dwell_s)
     # The weights of the coils have made water real at its first sample: with the phase that the field made until then.
-    turned_back(fids, field, precession_s(source, part is water) - precession_s(source, True))
+    kinds = {kind.is_water: kind.precession_s for kind in source.plan.kinds}
+    turned_back(fids, field, kinds[part is water] - kinds[True])
     values, where = phases
     if where.any():
         fids[where] *= np.exp(-1j * values).astype(np.complex64)
@@ -370,16 +376,6 @@ def _corrected(
         {"voxels": int(where.sum())},
     )
     return part.with_data(swap_sense(fids, in_place=True), record, *([eddy] if where.any() else []))
-
-
-def precession_s(source: Source, water: bool) -> float:
-    """Return how long the field has turned the signal by the first sample: not at all at an echo of pulses."""
-    plan = source.plan
-    encodes = plan.water if water else plan.metabolite
-    key = "WaterPathway" if water and "WaterPathway" in source.played.definitions else "Pathway"
-    if encodes is None or source.played.numbers(key).size > 1:
-        return 0.0
-    return encodes.te_s
 
 
 def b0_map(scan: Scan) -> tuple[NDArray[np.float64], Geometry] | None:

@@ -97,11 +97,8 @@ def adjoint(
     count = len(matrix)
     k = np.reshape(k_per_m, (-1, count))
     single = samples.dtype == np.complex64
-    # Voxel m of finufft lies at m - n // 2; ours at m - (n - 1) / 2: for even n half a voxel on.
-    shift = np.array([0.5 if n % 2 == 0 else 0.0 for n in matrix]) * fov_m / np.array(matrix)
-    turned = weights * np.exp(-2j * np.pi * (k @ shift))
     leading = samples.shape[:-1]
-    values = np.ascontiguousarray((samples * turned).reshape(-1, samples.shape[-1]))
+    values = np.ascontiguousarray((samples * weights).reshape(-1, samples.shape[-1]))
     values = values.astype(np.complex64 if single else np.complex128)
     step = 2 * np.pi * np.asarray(fov_m) / np.array(matrix)
     points = [_wrapped(k[:, axis] * step[axis], single) for axis in range(count)]

@@ -1,5 +1,7 @@
 """Longitudinal magnetisation at the start of a shot that is repeated: saturation by TR."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from pulsespec.simulator.engine import Plan
@@ -29,6 +31,73 @@ def longitudinal(plan: Plan, shift_hz: float, times: Relaxation, tr_s: float | N
         return 1.0
     ends = [_after(plan, shift_hz, times, tr_s, mz) for mz in (0.0, 1.0)]
     return ends[0] / (1.0 - (ends[1] - ends[0]))
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """All pulses of a repetition in which two kinds of shots follow each other."""
+
+    plans: tuple[Plan, Plan]
+    pulses: tuple[tuple[int, int], ...]
+    """Number of the plan and of the pulse in it, in the order in which they are played."""
+    times_s: tuple[float, ...]
+    """Middle of each pulse, from the first excitation."""
+    tr_s: float
+
+
+def cycle_of(first: Plan, second: Plan, gap_s: float, tr_s: float | None) -> Cycle | None:
+    """Return the cycle of two shots in one repetition, the excitations `gap_s` apart; `None` without a TR."""
+    if tr_s is None:
+        return None
+    rows = [
+        (at + number * gap_s, number, index)
+        for number, plan in enumerate((first, second))
+        for index, at in enumerate(_middles_s(plan))
+    ]
+    rows.sort()
+    return Cycle(
+        (first, second),
+        tuple((number, index) for _, number, index in rows),
+        tuple(at for at, _, _ in rows),
+        tr_s,
+    )
+
+
+def start_of(
+    plan: Plan, cycle: Cycle | None, shift_hz: float, times: Relaxation, tr_s: float | None
+) -> float:
+    """Return Mz over equilibrium before the first pulse of a shot, in the steady state of all that is repeated.
+
+    As `longitudinal`, but with the pulses of both kinds of shots where there is a cycle.
+    """
+    if cycle is None or np.isinf(times.t1_s):
+        return longitudinal(plan, shift_hz, times, tr_s)
+    number = 0 if plan is cycle.plans[0] else 1
+    first = cycle.pulses.index((number, 0))
+    order = [*range(first, len(cycle.pulses)), *range(first)]
+    shares = [_share(cycle.plans[cycle.pulses[k][0]], cycle.pulses[k][1], shift_hz) for k in order]
+    at = [cycle.times_s[k] + (cycle.tr_s if k < first else 0.0) for k in order]
+    waits = np.diff([*at, at[0] + cycle.tr_s])
+    ends = []
+    for mz in (0.0, 1.0):
+        for share, wait in zip(shares, waits, strict=True):
+            mz = _recovered(mz * share, float(wait), times)
+        ends.append(mz)
+    before = ends[0] / (1.0 - (ends[1] - ends[0]))
+    half_s = cycle.plans[number].shot.pulses[0].rf.duration_s / 2
+    kept = times.kept(0, half_s)
+    return (before - 1 + kept) / kept
+
+
+def _middles_s(plan: Plan) -> list[float]:
+    """Return the middle of each pulse of a shot from that of its excitation."""
+    pulses, found, now = plan.shot.pulses, [], 0.0
+    for pulse in pulses:
+        found.append(now + pulse.rf.duration_s / 2)
+        now += pulse.rf.duration_s + pulse.delay_s
+    orders = plan.selection.kept[0].orders
+    excitation = next(k for k, order in enumerate(orders) if order)
+    return [at - found[excitation] for at in found]
 
 
 def _after(plan: Plan, shift_hz: float, times: Relaxation, tr_s: float, mz: float) -> float:

@@ -51,6 +51,11 @@ class Trajectory:
     trains: tuple[Train, ...]
     labels: dict[str, NDArray[np.int64]]
     """Labels of each readout; 0 where the file sets none; (n_readouts,) each."""
+    begins_s: Floats
+    """From the start of the file to the start of that block; (n_readouts,)."""
+    evolution_s: Floats
+    """Time at the start of that block for which an offset of the field has turned the phase, along the wanted
+    pathway: that since the excitation, less twice what a spin echo refocuses; 0 at an echo; (n_readouts,)."""
 
     def k_per_m(self, readout: int) -> Floats:
         """Return k of every sample of a readout along x, y, z of the gradients; (n_samples, 3)."""
@@ -59,6 +64,10 @@ class Trajectory:
     def times_s(self, readout: int) -> Floats:
         """Return the time of every sample from the centre of the excitation; (n_samples,)."""
         return np.asarray(self.starts_s[readout] + self.trains[self.kinds[readout]].times_s)
+
+    def field_times_s(self, readout: int) -> Floats:
+        """Return the time for which an offset of the field has turned the phase of every sample; (n_samples,)."""
+        return np.asarray(self.evolution_s[readout] + self.trains[self.kinds[readout]].times_s)
 
 
 @dataclass(frozen=True)
@@ -80,8 +89,11 @@ def echoes(train: Train, direction: Floats) -> tuple[Echo, ...]:
     )
 
 
-def read_trajectory(path: Path) -> Trajectory:
+def read_trajectory(path: Path, delays_s: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Trajectory:
     """Return where every sample of a `.seq` (Pulseq 1.4 or 1.5) lies in k-space.
+
+    With `delays_s` the gradients along x, y, z of a readout's block come later than the file says (as those of a
+    scanner do), while its samples do not.
 
     The wanted pathway is the definition `Pathway` (`WaterPathway` for readouts with the flag `REF`, where the
     file has it): the order after each of the last pulses before a readout. Without it, the last excitation before
@@ -109,7 +121,7 @@ def read_trajectory(path: Path) -> Trajectory:
     labels = _labels(sequence, len(readouts))
     at_start, pulses = blocks.moments()
     times = [time for _, time, _ in pulses]
-    offsets, starts, kinds = [], [], []
+    offsets, starts, kinds, begins, evolution = [], [], [], [], []
     trains: dict[tuple[int, ...], tuple[int, int]] = {}
     for number, index in enumerate(readouts):
         last = int(np.searchsorted(times, blocks.starts[index] + 1e-12))
@@ -125,6 +137,8 @@ def read_trajectory(path: Path) -> Trajectory:
         offsets.append(-np.asarray(wanted) @ moments)
         first = next(k for k, order in enumerate(wanted) if order)
         starts.append(blocks.starts[index] - used[first][1])
+        begins.append(blocks.starts[index])
+        evolution.append(-np.asarray(wanted) @ np.diff([*(at for _, at, _ in used), blocks.starts[index]]))
         key = blocks.ids[index][1:5]
         trains.setdefault(key, (len(trains), index))
         kinds.append(trains[key][0])
@@ -132,8 +146,10 @@ def read_trajectory(path: Path) -> Trajectory:
         np.array(offsets),
         np.array(starts),
         np.array(kinds),
-        tuple(blocks.train(index) for _, index in trains.values()),
+        tuple(blocks.train(index, delays_s) for _, index in trains.values()),
         labels,
+        np.array(begins),
+        np.array(evolution),
     )
 
 
@@ -232,13 +248,15 @@ class _Blocks:
             )
         return self._areas[key]
 
-    def train(self, index: int) -> Train:
-        """Return the samples of the readout of a block."""
+    def train(self, index: int, delays_s: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Train:
+        """Return the samples of the readout of a block, its gradients delayed."""
         block = self.block(index)
         adc = block.adc
         times_s = np.asarray(
             float(adc.delay) + (np.arange(int(adc.num_samples)) + 0.5) * float(adc.dwell), np.float64
         )
         gradients = [corners(getattr(block, name)) for name in _AXES]
-        k = np.stack([moment_until(t, g, times_s) for t, g in gradients], axis=1)
-        return Train(k, times_s, np.stack([gradient_at(t, g, times_s) for t, g in gradients], axis=1))
+        late = [times_s - delay_s for delay_s in delays_s]
+        k = [moment_until(t, g, at) for (t, g), at in zip(gradients, late, strict=True)]
+        strength = [gradient_at(t, g, at) for (t, g), at in zip(gradients, late, strict=True)]
+        return Train(np.stack(k, axis=1), times_s, np.stack(strength, axis=1))

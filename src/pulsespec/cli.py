@@ -19,6 +19,7 @@ from pulsespec import (
     basis_cli,
     commands,
     expect_cli,
+    imaging_verbs,
     lcmodel_cli,
     quantify_cli,
     series_cli,
@@ -368,7 +369,12 @@ def recon(
     session: Annotated[str | None, typer.Option("--session", help="BIDS label of the session.")] = None,
     sequence: SequenceFile = None,
     conjugate: Conjugate = False,
-    coils: Annotated[str, typer.Option(help="Combine coils by gls, svd or 'first points'.")] = "gls",
+    coils: Annotated[
+        str | None,
+        typer.Option(
+            help="Combine coils by gls (default), svd or 'first points'; of images by walsh or svd."
+        ),
+    ] = None,
     align: Annotated[str, typer.Option(help="Align by auto, all, singlets, water, plain or none.")] = "auto",
     average: Annotated[
         str, typer.Option(help="Average by auto, mean, 'inverse variance' or signal.")
@@ -385,7 +391,17 @@ def recon(
     truncate: Annotated[int | None, typer.Option(help="Keep this many samples.")] = None,
     lorentz_hz: Annotated[float, typer.Option(help="Broaden lines by this width.")] = 0.0,
     gauss_hz: Annotated[float, typer.Option(help="Broaden lines by this width.")] = 0.0,
-    zero_fill: Annotated[int | None, typer.Option(help="Fill with zeros to this many samples.")] = None,
+    zero_fill: Annotated[
+        str | None,
+        typer.Option(help="Fill with zeros to this many samples; of images to voxels such as 64x64x18."),
+    ] = None,
+    filter_name: Annotated[
+        str, typer.Option("--filter", help="Images: none, hamming, hann, cosine or gaussian over k-space.")
+    ] = "none",
+    echo_mode: Annotated[
+        str, typer.Option(help="Images: average, interlaced, even or odd echoes of a bipolar train.")
+    ] = "average",
+    jobs: Jobs = 1,
     keep_identifiers: KeepIdentifiers = False,
     dwell_s: DwellS = None,
     f0_mhz: DataF0Mhz = None,
@@ -394,13 +410,29 @@ def recon(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Process raw data to one spectrum and say how good it is."""
+    """Process raw data to one spectrum and say how good it is; where the .seq encodes space, to images."""
     from pulsespec.recon.pipeline import ReconSettings
 
     console = Console(as_json, quiet)
     with console.progress() as notify:
+        chosen = None
+        if sequence is not None and output is not None:
+            chosen = imaging_verbs.image_source(raws, sequence, notify)
+        if chosen is not None and sequence is not None and output is not None:
+            made = imaging_verbs.recon_image(
+                chosen,
+                sequence,
+                output,
+                imaging_verbs.settings_of(filter_name, echo_mode, coils, zero_fill, no_eddy),
+                jobs=jobs,
+                overwrite=overwrite,
+                dry_run=dry_run,
+                notify=notify,
+            )
+            console.result(made, f"{'would write' if dry_run else 'wrote'} {made['output']}")
+            return
         settings = ReconSettings(
-            coil_combination=coils,
+            coil_combination=coils or "gls",
             alignment=align != "none",
             alignment_method="auto" if align == "none" else align,
             averaging=average,
@@ -412,7 +444,7 @@ def recon(
             truncation_points=truncate,
             lorentz_hz=lorentz_hz,
             gauss_hz=gauss_hz,
-            zero_filling_points=zero_fill,
+            zero_filling_points=imaging_verbs.points_of(zero_fill),
         )
         made = analysis.recon(
             raws,

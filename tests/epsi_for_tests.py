@@ -182,3 +182,34 @@ def world_mm(position_m):
 def index_of(geometry, position_m):
     """Return the fractional index of a place."""
     return (np.linalg.inv(geometry.affine) @ [*world_mm(position_m), 1.0])[:3]
+
+
+def write_mrd(stream, path, f0_hz=123.25e6):
+    """Write a stream as ISMRMRD, one acquisition a readout, as the virtual scanner does."""
+    import ismrmrd
+
+    xsd = ismrmrd.xsd
+    dataset = ismrmrd.Dataset(str(path), "dataset", create_if_needed=True)
+    size = xsd.matrixSizeType(x=1, y=1, z=1)
+    space = xsd.encodingSpaceType(matrixSize=size, fieldOfView_mm=xsd.fieldOfViewMm(x=1.0, y=1.0, z=1.0))
+    header = xsd.ismrmrdHeader(
+        experimentalConditions=xsd.experimentalConditionsType(H1resonanceFrequency_Hz=round(f0_hz)),
+        acquisitionSystemInformation=xsd.acquisitionSystemInformationType(systemVendor="pulsespec"),
+        encoding=[
+            xsd.encodingType(
+                encodedSpace=space,
+                reconSpace=space,
+                encodingLimits=xsd.encodingLimitsType(),
+                trajectory=xsd.trajectoryType.OTHER,
+            )
+        ],
+    )
+    for number, shot in enumerate(stream.fetch(range(len(stream)))):
+        made = ismrmrd.Acquisition.from_array(shot)
+        made.sample_time_us = 2.5
+        if stream.is_noise[number]:
+            made.set_flag(ismrmrd.ACQ_IS_NOISE_MEASUREMENT)
+        dataset.append_acquisition(made)
+    dataset.write_xml_header(str(header.toXML("utf-8")).encode())
+    dataset.close()
+    return path

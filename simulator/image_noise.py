@@ -1,0 +1,137 @@
+"""How much noise a reconstructed voxel has, and which noise of a sample gives it the wanted ratio."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsespec.simulator.grid import on_coarse
+from pulsespec.simulator.image_setup import ImageSetup
+from pulsespec.simulator.image_signal import rendered
+from pulsespec.simulator.trajectory import echoes
+
+Real = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+
+_ZERO_FILLING = 8
+_PEAK_PPM = (1.85, 2.15)
+_WHITE = 0.7
+"""Least share of white matter of the voxels that the ratio is that of."""
+
+
+@dataclass(frozen=True)
+class Readout:
+    """The FID that the echoes of a voxel make, and how much noise of a sample is in it."""
+
+    points: int
+    dwell_s: float
+    variance: float
+    """Of a point of the FID of a voxel, for noise of variance 1 in each sample of one coil."""
+
+
+def readout_of(setup: ImageSetup) -> Readout:
+    """Return what reconstruction without filter makes of the readouts of metabolite shots.
+
+    A voxel is the sum over samples with weights that are the same for all of k-space (those of a train in proportion
+    to the gradient), 1 in sum for each echo and 1 / N for each of the N phase encodes of the full matrix. Echoes of
+    both polarities, and averages, make one FID together; interleaves follow each other in time.
+    """
+    played, trajectory = setup.played, setup.trajectory
+    shots = np.flatnonzero(~setup.is_water)
+    train = trajectory.trains[trajectory.kinds[shots[0]]]
+    direction = setup.grid.axes[:, 0]
+    labels = {name: trajectory.labels[name][shots] for name in ("LIN", "PAR", "PHS", "SEG", "AVG")}
+    encodes = len(np.unique(np.stack([labels[name] for name in ("LIN", "PAR", "PHS")]), axis=1).T)
+    averages = np.unique(labels["AVG"]).size
+    nx, ny, nz = setup.grid.shape
+    if not np.ptp(train.k_per_m @ direction):
+        whole = nx * ny * nz
+        first = played.readouts[int(shots[0])]
+        return Readout(first.samples, first.dwell_s, encodes / whole**2 / averages)
+    strength = train.gradient_hz_per_m @ direction
+    found = echoes(train, direction)
+    signs = {echo.direction for echo in found}
+    used = (
+        [echo for echo in found if echo.direction == found[0].direction] if len(signs) == 1 else list(found)
+    )
+    if len(signs) == 2:  # flying back is no echo
+        longest = max(echo.samples.stop - echo.samples.start for echo in found)
+        used = [echo for echo in found if echo.samples.stop - echo.samples.start > 0.7 * longest]
+    weights = np.abs(strength[used[0].samples])
+    inside = np.abs(_k_in_echo(setup, int(shots[0]), used[0].samples)) <= 0.5 / setup.grid.spacing_m[0] + 1e-6
+    weights = weights * inside
+    alone = float((weights**2).sum() / weights.sum() ** 2)
+    polarities = len({echo.direction for echo in used})
+    interleaves = np.unique(labels["SEG"]).size
+    starts = train.times_s[[echo.samples.start for echo in used]]
+    period_s = float((starts[-1] - starts[0]) / max(len(used) - 1, 1)) * polarities
+    points = len(used) // polarities * interleaves
+    variance = alone / polarities * encodes / (ny * nz) ** 2 / averages
+    return Readout(points, period_s / interleaves, variance)
+
+
+def _k_in_echo(setup: ImageSetup, readout: int, samples: slice) -> Real:
+    return np.asarray((setup.trajectory.k_per_m(readout) @ setup.grid.axes[:, 0])[samples])
+
+
+def reference_height(setup: ImageSetup, readout: Readout) -> float:
+    """Return the height of NAA of a voxel full of white matter in the middle of the slab, in its spectrum."""
+    times_s = np.asarray(np.arange(readout.points) * readout.dwell_s, float)
+    lines = setup.response.reference
+    fid = rendered(lines, times_s, 0.0)
+    if setup.slab is not None:
+        row = setup.slab.nearest(np.array([np.average(lines.frequency_hz, weights=np.abs(lines.amplitude))]))[
+            0
+        ]
+        fid = fid * np.abs(setup.slab.values[row]).max()
+    gauss = float(np.median(setup.head.gauss_hz))
+    later = setup.trajectory.evolution_s - setup.trajectory.starts_s + setup.first_s[0]
+    at = times_s + float(later[np.flatnonzero(~setup.is_water)[0]])
+    fid = fid * np.exp(-((np.pi * gauss * at) ** 2) / (4 * np.log(2)))
+    spectrum = np.abs(np.fft.fft(fid, _ZERO_FILLING * fid.size))
+    ppm = (
+        setup.timeline.reference_ppm
+        + np.fft.fftfreq(spectrum.size, readout.dwell_s) / setup.timeline.f0_hz * 1e6
+    )
+    folded = (ppm >= _PEAK_PPM[0]) & (ppm <= _PEAK_PPM[1])
+    return float(spectrum[folded].max(initial=0.0))
+
+
+def gain_map(setup: ImageSetup, coils: NDArray[np.complexfloating], covariance: Real) -> Real:
+    """Return the square of the SNR over that of a coil of sensitivity 1 and noise 1, on the acquisition's grid.
+
+    s^H C^-1 s (Roemer et al. 1990, doi:10.1002/mrm.1910160203) of the mean sensitivity s of each voxel.
+    """
+    fine = setup.head.grid
+    means = np.stack(
+        [
+            on_coarse(np.real(one), fine, setup.grid) + 1j * on_coarse(np.imag(one), fine, setup.grid)
+            for one in coils
+        ]
+    )
+    flat = means.reshape(len(means), -1)
+    gains = np.einsum("cv,cv->v", flat.conj(), np.linalg.solve(covariance, flat)).real
+    return np.asarray(gains.reshape(setup.grid.shape))
+
+
+def white_matter(setup: ImageSetup) -> NDArray[np.bool_]:
+    """Return the voxels of white matter within the slab that the ratio is defined by; those with most if none."""
+    share = on_coarse(setup.head.shares["white-matter"], setup.head.grid, setup.grid)
+    if setup.slab is not None:
+        places = setup.grid.along(2) + float(setup.grid.centre_m @ setup.grid.axes[:, 2])
+        size = np.abs(setup.slab.at(places, setup.grid.spacing_m[2])).mean(axis=0)
+        share = share * (size > 0.9 * size.max())
+    return np.asarray(share > min(_WHITE, 0.9 * share.max()))
+
+
+def noise_variance(setup: ImageSetup, snr: float, gains: Real) -> float:
+    """Return the variance of one sample of a coil whose noise has shape 1.
+
+    Of a FID of N points, each with the variance v, the real spectrum has the standard deviation sqrt(N v / 2).
+    """
+    if np.isinf(snr):
+        return 0.0
+    readout = readout_of(setup)
+    gain = float(np.median(gains[white_matter(setup)]))
+    wanted = (reference_height(setup, readout) / snr) ** 2 / (readout.points / 2)
+    return wanted * gain / readout.variance

@@ -1,0 +1,56 @@
+"""Small imaging sequences and heads, and their signal as a plain sum over points."""
+
+import numpy as np
+
+from pulsespec.protocols import load_protocol
+from pulsespec.sequences import build, load_scanner, write_sequence
+from pulsespec.simulator.head_settings import HeadSettings
+
+COARSE = {"fine_mm": (12.0, 12.0, 12.0), "fold_mm": 60.0}
+"""Settings of a head that few points make."""
+
+
+def written(folder, name, matrix, fov_mm, points=32, **changes):
+    """Write a small image of a shipped protocol; return its path."""
+    protocol = load_protocol(name)
+    encoding = protocol.encoding.model_copy(
+        update={"matrix": matrix, "fov_mm": fov_mm} | changes.pop("encoding", {})
+    )
+    updates = {"encoding": encoding, "points": points, "dummies": 0, "water_dummies": 0} | changes
+    path = folder / f"{name}.seq"
+    write_sequence(build(protocol.model_copy(update=updates), load_scanner("siemens-prisma")), path)
+    return path
+
+
+def small_head(**changes):
+    return HeadSettings(**(COARSE | changes))
+
+
+def plain_sum(show, shot, sample, coil):
+    """Return one sample of one coil before what befalls its shot: every tissue of every point on its own."""
+    setup, trajectory, head = show.setup, show.trajectory, show.setup.head
+    water = bool(setup.is_water[shot])
+    lines = setup.response.water if water else setup.response.metabolite
+    slab = setup.water_slab if water else setup.slab
+    axes, grid = setup.grid.axes, head.grid
+    k = trajectory.k_per_m(shot)[sample] @ axes
+    t = trajectory.times_s(shot)[sample] - setup.first_s[int(water)]
+    field_s = trajectory.field_times_s(shot)[sample]
+    x, y, z = (grid.along(axis) for axis in range(3))
+    total = 0j
+    for k_z, height in enumerate(z):
+        plane = np.zeros(grid.shape[:2], complex)
+        for name in head.tissues:
+            one = lines[name]
+            local = np.ones(one.frequency_hz.size)
+            if slab is not None:
+                rows = slab.at(np.array([height + setup.grid.centre_m @ axes[:, 2]]), grid.spacing_m[2])[:, 0]
+                local = rows[slab.nearest(one.frequency_hz)]
+            decay = -np.pi * one.lorentz_hz * t - (np.pi * one.gauss_hz * t) ** 2 / (4 * np.log(2))
+            signal = np.sum(one.amplitude * local * np.exp(2j * np.pi * one.frequency_hz * t + decay))
+            plane += head.shares[name][:, :, k_z] * signal
+        line = (np.pi * head.gauss_hz[:, :, k_z] * field_s) ** 2 / (4 * np.log(2))
+        plane *= np.exp(2j * np.pi * head.field_hz[:, :, k_z] * field_s - line)
+        wave = np.exp(2j * np.pi * (k[0] * x[:, None] + k[1] * y + k[2] * height))
+        total += np.sum(plane * wave * show.sensitivities[coil][:, :, k_z])
+    return total * np.prod(grid.spacing_m / setup.grid.spacing_m)
