@@ -117,6 +117,13 @@ def reconstruct_source(
     source: Source, settings: ImageSettings | None = None, *, jobs: int = 1, say: Say = lambda _: None
 ) -> Scan:
     """Return the images of raw data that are opened already, as `reconstruct` does."""
+    from pulsespec.recon.ring_sequence import (
+        RingSource,
+        images_of_source,
+    )  # which builds on what builds on this file
+
+    if isinstance(source, RingSource):
+        return images_of_source(source, settings, say)
     common = prepared(source, settings or ImageSettings(), jobs)
     plan = source.plan
     for record in common.records:
