@@ -60,7 +60,9 @@ def test_pathways_add_up_to_what_the_bloch_equation_gives(tmp_path, name):
     np.testing.assert_allclose(total, seen, atol=5e-3)
 
 
-SLABS = [name for name in list_protocols() if name.endswith("-whole-brain") and "-te" in name]
+SLABS = [
+    name for name in list_protocols() if name.endswith("-whole-brain") and ("-te" in name or "fid" in name)
+]
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ EPSI = [
     "epsi-3t-2d-flyback",
     "press-epsi-3t",
     "epsi-7t-whole-brain",
+    "epsi-7t-fid-whole-brain",
 ]
 
 
