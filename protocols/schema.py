@@ -89,6 +89,8 @@ class Pulses(_Section):
 
     excitation: SlicePulse = SelectivePulse(time_bandwidth=8.0, transition=0.45)
     refocusing: SlicePulse = SelectivePulse(time_bandwidth=5.0, transition=0.45)
+    refocusing_slab: Annotated[float, Field(ge=1, le=4)] | None = None
+    """Thickness of the slab that is refocused over that of the excitation; spin echo only."""
     adiabatic: Adiabatic | None = None
     hard_us: Positive | None = None
     """Length of a block pulse without a gradient, in place of the excitation; pulse-acquire only."""
@@ -218,6 +220,7 @@ USED_BY: dict[str, tuple[str, ...]] = {
     "editing": ("mega-press", "mega-semi-laser"),
     "pulses.adiabatic": ("semi-laser", "mega-semi-laser"),
     "pulses.hard_us": ("pulse-acquire",),
+    "pulses.refocusing_slab": ("spin-echo",),
     "flip_deg": ("pulse-acquire",),
 }
 """Sequences that a key belongs to, where it is not all of them."""

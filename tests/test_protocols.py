@@ -87,6 +87,11 @@ def test_protocols_are_frozen():
             ["suppression.pulse_us", "mean 'pulse_ms'"],
         ),
         ('scheme = "vapor"', 'flips_deg = [90.0]\nscheme = "vapor"', ["flips_deg has 1", "delays_ms 8"]),
+        (
+            "[pulses]",
+            "[pulses]\nrefocusing_slab = 1.6",
+            ["pulses.refocusing_slab belongs to spin-echo, not to press"],
+        ),
         ("te_ms = 30.0", "te_ms = 30.0 30.0", ["not valid TOML"]),
     ],
 )
