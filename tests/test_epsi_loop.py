@@ -6,8 +6,9 @@ import images_for_tests as images
 import numpy as np
 import pytest
 
+from pulsespec.recon.image_alignment import b0_map
 from pulsespec.recon.image_read import source_of
-from pulsespec.recon.image_recon import b0_map, reconstruct_source
+from pulsespec.recon.image_recon import reconstruct_source
 from pulsespec.recon.stream import AdcStream
 from pulsespec.simulator.image_faults import ImageFaults
 from pulsespec.simulator.image_maps import concentrations, slab_profile, through_point_spread, truth_maps
