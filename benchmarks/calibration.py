@@ -96,8 +96,7 @@ def measure(stage: Stage, basis: Basis, settings: FitSettings, task: Task) -> Fo
     found = fit_batch(data, basis, settings)
     of = sums(stage.names)
     ours = np.array([[float(name in parts) for name in stage.names] for parts in of.values()])
-    theirs = np.array([[float(name in parts) for name in found.names] for parts in of.values()])
-    variance = np.einsum("nk,vkl,nl->vn", theirs, found.covariance, theirs)
+    estimate, sd = zip(*(found.combine(dict.fromkeys(parts, 1.0)) for parts in of.values()), strict=True)
     true_mm = np.array([one.concentrations_mm for one in made]) @ ours.T
     usual_mm = np.array([amount.mm for amount in scene.amounts[: len(stage.names)]]) @ ours.T
     counts = true_mm > LEAST_MM if task.above else np.broadcast_to(usual_mm >= LEAST_MM, true_mm.shape)
@@ -105,8 +104,8 @@ def measure(stage: Stage, basis: Basis, settings: FitSettings, task: Task) -> Fo
         tuple(of),
         true_mm,
         np.array([one.amplitudes for one in made]) @ ours.T,
-        found.amplitudes @ theirs.T,
-        np.sqrt(np.maximum(variance, 0.0)),
+        np.stack(estimate, axis=1),
+        np.stack(sd, axis=1),
         found.converged.astype(float),
         counts.astype(float),
     )

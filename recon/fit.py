@@ -5,7 +5,7 @@ Amplitudes (non-negative) and baseline are solved linearly inside a search over 
 stiff the baseline is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -19,10 +19,11 @@ from pulsespec.executor import map_blocks
 from pulsespec.recon import fit_known
 from pulsespec.recon.anchors import anchored
 from pulsespec.recon.fit_baseline import choose_log_weight
-from pulsespec.recon.fit_model import Problem, named, problem_of
+from pulsespec.recon.fit_model import Problem, named, problem_of, slopes
+from pulsespec.recon.fit_multiplets import considered
 from pulsespec.recon.fit_noise import noise_sd, samples_to_fit
 from pulsespec.recon.fit_result import FitResult
-from pulsespec.recon.fit_search import ENOUGH, Found, Solved, Task, derivatives, search, solve
+from pulsespec.recon.fit_search import ENOUGH, Found, Solved, Task, search, solve
 from pulsespec.recon.fit_settings import SUMS, FitSettings
 from pulsespec.recon.fit_start import find_start
 from pulsespec.recon.fit_words import judged
@@ -62,6 +63,8 @@ class BatchResult:
     """In units of the basis; shape (v, k)."""
     covariance: Real
     """Of the amplitudes, all else marginalised; shape (v, k, k)."""
+    beyond: Real
+    """What multiplets that are not where the basis has them add to it; shape (v, k, k)."""
     theta: Real
     """Nonlinear parameters, see `fit_model.Layout`, after `shift_hz` and `phase` are undone; shape (v, p)."""
     shift_hz: Real
@@ -112,8 +115,16 @@ class BatchResult:
             bool(self.converged[index]),
             ended if self.converged[index] else f"stopped after {self.steps[index]} steps",
             settings=self.settings,
+            beyond=self.beyond[index],
         )
         return judged(found)
+
+    def combine(self, weights: Mapping[str, float]) -> tuple[Real, Real]:
+        """Return weighted sums of amplitudes and their standard deviations, as `FitResult.combine`; shapes (v,)."""
+        w = np.array([weights.get(name, 0.0) for name in self.names])
+        value = self.amplitudes @ w
+        variance = np.einsum("k,vkl,l->v", w, self.covariance + self.beyond, w)
+        return value, np.sqrt(np.maximum(variance, 0.0) + (self.settings.line_sd * value) ** 2)
 
     def _parameters(self, index: int) -> dict[str, Any]:
         found = named(self.problem, self.theta[index])
@@ -193,7 +204,7 @@ def fit_batch(
     problem = problem_for(shorter, basis, settings)
     settings = replace(settings, ratio_priors=anchored(settings.ratio_priors, problem.names))
     one_block = partial(_fit_block, problem, spectra.dwell_s, settings)
-    blocks = map_blocks(one_block, _blocks(fids[:, :needed]), jobs)
+    blocks = map_blocks(one_block, _blocks(fids[:, :needed]), jobs, name=f"fits of {_BLOCK} spectra")
     arrays = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     return BatchResult(problem, settings, **arrays, left_out=left_out)
 
@@ -277,7 +288,7 @@ def _fit_block(problem: Problem, dwell_s: float, settings: FitSettings, fids: Co
     task, found = _first(problem, data / noise[:, None], width, settings)
     best = _best_attempt(of, found.solved.cost, len(fids))
     task, found, unit = _second(task.part(best), found.theta[best], settings)
-    return _fields(task, found, noise[best], unit) | {"shift_hz": shift[best], "phase": phase[best]}
+    return _fields(task, found, noise[best], unit, settings) | {"shift_hz": shift[best], "phase": phase[best]}
 
 
 def _first(problem: Problem, data: Real, width: Real, settings: FitSettings) -> tuple[Task, Found]:
@@ -352,13 +363,14 @@ def _rounded(task: Task, theta: Real) -> Real:
     return theta
 
 
-def _fields(task: Task, found: Found, noise: Real, unit: Real) -> dict[str, Any]:
+def _fields(task: Task, found: Found, noise: Real, unit: Real, settings: FitSettings) -> dict[str, Any]:
     """Return amplitudes and what else is said of the fits, in units of the data."""
     spread, size = _spread(task, found.solved), noise * unit
-    covariance = _covariance(task, found, np.maximum(spread, 1.0))
+    covariance, beyond = _covariance(task, found, np.maximum(spread, 1.0), settings)
     return {
         "amplitudes": found.solved.amplitudes * size[:, None],
         "covariance": covariance * size[:, None, None] ** 2,
+        "beyond": beyond * size[:, None, None] ** 2,
         "theta": found.theta,
         "log_weight": task.log_weight,
         "data": task.data * size[:, None],
@@ -369,21 +381,27 @@ def _fields(task: Task, found: Found, noise: Real, unit: Real) -> dict[str, Any]
     }
 
 
-def _covariance(task: Task, found: Found, spread: Real) -> Real:
-    """Return the covariance of the amplitudes from the Fisher information of the whole model."""
-    solved: Solved = found.solved
-    itself, crossed, _ = derivatives(task, found.theta, solved)
-    k, p = solved.amplitudes.shape[1], found.theta.shape[1]
-    information = np.empty((len(found.theta), k + p, k + p))
-    information[:, :k, :k] = solved.gram - task.soft
-    information[:, k:, k:] = itself
-    information[:, k:, :k] = crossed
-    information[:, :k, k:] = crossed.transpose(0, 2, 1)
+def _covariance(task: Task, found: Found, spread: Real, settings: FitSettings) -> tuple[Real, Real]:
+    """Return the covariance of the amplitudes: by Fisher information of the whole model, and of what it has not.
+
+    Both of shape (v, k, k); see `fit_multiplets` for the second.
+    """
+    solved, theta, problem = found.solved, found.theta, task.problem
+    rows = np.concatenate(
+        [solved.state.columns, slopes(problem, theta, solved.state, solved.amplitudes)], axis=1
+    )
+    curves = rows @ task.smooth.vectors
+    held = task.smooth.kept(task.log_weight)[:, None]
+    information = rows @ rows.transpose(0, 2, 1) - (curves * held) @ curves.transpose(0, 2, 1)
     information /= spread[:, None, None] ** 2
+    k = solved.amplitudes.shape[1]
     information[:, :k, :k] += task.soft
-    diagonal = np.arange(k, k + p)
+    diagonal = np.arange(k, rows.shape[1])
     information[:, diagonal, diagonal] += task.precision
     scale = np.sqrt(np.maximum(np.diagonal(information, axis1=1, axis2=2), 1e-300))
     information /= scale[:, :, None] * scale[:, None, :]
     inverse = np.linalg.pinv(information, rcond=1e-12, hermitian=True)
-    return np.asarray((inverse / (scale[:, :, None] * scale[:, None, :]))[:, :k, :k])
+    gain = (inverse / (scale[:, :, None] * scale[:, None, :]))[:, :k]
+    sd_hz = settings.multiplet_sd_ppm * problem.f0_hz * 1e-6
+    beyond = considered(task, theta, solved, rows, gain / spread[:, None, None] ** 2, sd_hz)
+    return gain[:, :, :k], beyond

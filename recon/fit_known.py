@@ -33,13 +33,15 @@ def precision(problem: Problem, settings: FitSettings) -> Real:
     at = problem.layout
     found = np.zeros(at.size)
     found[at.phase1] = _of(np.deg2rad(settings.phase1_sd_deg_per_ppm))
-    unknown = 1.0 if problem.natural_hz > 0 else _UNKNOWN_T2
+    unknown = 1.0 if problem.least_natural_hz > 0 else _UNKNOWN_T2
     found[at.width.start] = _of(unknown * settings.lorentz_sd_hz)
     found[at.width.stop - 1] = _of(settings.broad_width_sd_hz)
     found[at.hermite] = _of(settings.lineshape_sd)
     shift = settings.shift_sd_ppm * problem.f0_hz * 1e-6
     found[at.own_shift] = np.where(problem.broad, _of(_BROAD_SHIFT * shift), _of(shift))
-    found[at.own_width] = np.where(problem.broad, _of(settings.broad_width_sd_hz), _of(settings.width_sd_hz))
+    own = np.hypot(settings.width_sd_hz, settings.t2_relative_sd * problem.natural_hz)
+    own = np.where(problem.broad, settings.broad_width_sd_hz, own)
+    found[at.own_width] = [_of(float(sd)) for sd in own]
     if problem.broad.all():
         found[at.width.start] = _FIXED
     return found
@@ -60,7 +62,7 @@ def bounds(problem: Problem, settings: FitSettings) -> tuple[Real, Real]:
     low[at.shift] = -high[at.shift]
     high[at.gauss], low[at.gauss] = _WIDEST_HZ, 0.1
     high[at.width], low[at.width] = _WIDEST_HZ, 0.0
-    low[at.width.start] = -problem.natural_hz
+    low[at.width.start] = -problem.least_natural_hz
     return low, high
 
 

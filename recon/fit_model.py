@@ -58,8 +58,13 @@ class Problem:
     """The fitted points among those of the zero-filled, shifted spectrum; shape (n_points,)."""
     samples: int
     """Of the FIDs that are fitted."""
-    natural_hz: float
-    """Natural width that the narrowest metabolite of the basis has got: lines may be narrower by as much."""
+    natural_hz: Real
+    """Lorentzian widths that the components have got because of their T2; shape (n_components,)."""
+
+    @property
+    def least_natural_hz(self) -> float:
+        """Natural width of the narrowest metabolite: lines may be narrower than the basis by as much."""
+        return float(self.natural_hz[~self.broad].min(initial=np.inf)) if not self.broad.all() else 0.0
 
     @property
     def time_s(self) -> Real:
@@ -180,9 +185,18 @@ def problem_of(
     before = min(n_band // 4, math.ceil(_BEFORE_S / step))
     # Zero frequency is the first fitted point, so that those of a transform begin with it.
     reduced = np.roll(np.fft.ifft(np.roll(spectra, first - bins[0], axis=-1), axis=-1), before, axis=-1)
-    least = float(natural[~is_broad].min(initial=np.inf)) if not is_broad.all() else 0.0
     return Problem(
-        reduced, tuple(names), is_broad, step, before, f0_hz, bins - bins[0], ppm[bins], bins, samples, least
+        reduced,
+        tuple(names),
+        is_broad,
+        step,
+        before,
+        f0_hz,
+        bins - bins[0],
+        ppm[bins],
+        bins,
+        samples,
+        natural,
     )
 
 
@@ -208,12 +222,8 @@ def _band(ppm: Real, low: float, high: float) -> tuple[Real, int, int]:
 def evaluate(problem: Problem, theta: Real) -> State:
     """Return the model at parameters of shape (v, n_parameters)."""
     at, t = problem.layout, problem.time_s
-    moved = theta[:, at.shift, None] + theta[:, at.own_shift]
-    kind = np.where(problem.broad, at.width.stop - 1, at.width.start)
-    widths = theta[:, kind] + theta[:, at.own_width]
     sigma = _sigma(theta[:, at.gauss])
-    exponents = np.asarray((2j * moved - widths) * np.pi * problem.dwell_s)
-    fids = _powers(exponents, t.size, problem.before)
+    fids = _powers(_exponents(problem, theta), t.size, problem.before)
     fids *= problem.basis
     decay = np.exp(-0.5 * (sigma[:, None] * t) ** 2)
     series = 1 + np.einsum("vj,vjm->vm", theta[:, at.hermite], _terms(sigma, t))
@@ -221,6 +231,32 @@ def evaluate(problem: Problem, theta: Real) -> State:
     turn = turn * _later(problem)
     columns = (turn[:, None, :] * _spectra(problem, fids * (decay * series)[:, None, :])).real
     return State(columns, fids, decay, series, turn)
+
+
+def _exponents(problem: Problem, theta: Real) -> Complex:
+    """Return what shift and width of each component add to the logarithm of a sample after the next; shape (v, k)."""
+    at = problem.layout
+    moved = theta[:, at.shift, None] + theta[:, at.own_shift]
+    kind = np.where(problem.broad, at.width.stop - 1, at.width.start)
+    widths = theta[:, kind] + theta[:, at.own_width]
+    return np.asarray((2j * moved - widths) * np.pi * problem.dwell_s)
+
+
+def shift_slopes(problem: Problem, theta: Real, state: State, pieces: Complex, of: NDArray[np.int64]) -> Real:
+    """Return the derivative of parts of components by the shift of each alone, per Hz; shape (v, n, n_points).
+
+    Parameters
+    ----------
+    problem, theta, state
+        The model and its parameters.
+    pieces, of
+        Parts in the form of `problem.basis`, shape (n, n_band), and the component that each belongs to, (n,).
+
+    """
+    t = problem.time_s
+    fids = pieces * _powers(_exponents(problem, theta)[:, of], t.size, problem.before)
+    fids *= (2j * np.pi * t * state.decay * state.series)[:, None, :]
+    return np.asarray((state.turn[:, None, :] * _spectra(problem, fids)).real)
 
 
 def slopes(problem: Problem, theta: Real, state: State, amplitudes: Real, rough: bool = False) -> Real:

@@ -1,5 +1,6 @@
 """What fits found."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,8 @@ class FitResult:
     message: str
     warnings: tuple[str, ...] = ()
     settings: FitSettings = field(default_factory=FitSettings)
+    beyond: Real | None = None
+    """What multiplets that are not where the basis has them add to the covariance; shape (n, n)."""
 
     @property
     def residual(self) -> Real:
@@ -44,16 +47,27 @@ class FitResult:
     def combine(self, weights: Mapping[str, float]) -> tuple[float, float]:
         """Return value and standard deviation of a weighted sum of amplitudes.
 
-        The standard deviation has in it what lines unlike the model's cost (`FitSettings.line_sd`), which all
-        amplitudes have in common, so that it leaves their ratios alone.
+        The standard deviation has in it what the model has no parameters for: multiplets elsewhere (`beyond`), and
+        lines unlike the model's (`FitSettings.line_sd`), whose cost all amplitudes have in common, so that it leaves
+        their ratios alone.
         """
-        value, bound = self.bounded(weights)
-        return value, float(np.hypot(bound, self.settings.line_sd * value))
+        w = self._row(weights)
+        value = float(w @ self.amplitudes)
+        variance = float(w @ self.whole_covariance @ w)
+        return value, math.sqrt(max(variance, 0.0) + (self.settings.line_sd * value) ** 2)
 
     def bounded(self, weights: Mapping[str, float]) -> tuple[float, float]:
         """Return value and Cramer-Rao bound of a weighted sum of amplitudes."""
-        w = np.array([weights.get(name, 0.0) for name in self.names])
-        return float(w @ self.amplitudes), float(np.sqrt(max(w @ self.covariance @ w, 0.0)))
+        w = self._row(weights)
+        return float(w @ self.amplitudes), math.sqrt(max(float(w @ self.covariance @ w), 0.0))
+
+    @property
+    def whole_covariance(self) -> Real:
+        """Covariance of the amplitudes with what the model has no parameters for; shape (n, n)."""
+        return self.covariance if self.beyond is None else self.covariance + self.beyond
+
+    def _row(self, weights: Mapping[str, float]) -> Real:
+        return np.array([weights.get(name, 0.0) for name in self.names], dtype=np.float64)
 
     @property
     def correlation(self) -> Real:

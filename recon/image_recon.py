@@ -327,6 +327,7 @@ def _record(common: Common, encodes: Encodes, spread: PointSpread) -> Record:
         "effective_volume_m3": spread.volume_m3,
         "encodes": len(encodes.readouts),
         "filter": settings.filter,
+        "matrix": grid.matrix,
         "echo_mode": settings.echo_mode,
     }
     return Record("Spatial Fourier transform", details, figures)

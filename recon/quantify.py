@@ -122,7 +122,7 @@ def _concentrations(
     ):
         value, sd = scaled(
             found.amplitudes,
-            found.covariance,
+            found.whole_covariance,
             factor / scale.unit,
             effects,
             weights(parts, found.names),
@@ -142,7 +142,7 @@ def _ratios(
         n = len(found.names)
         value, sd = scaled(
             found.amplitudes,
-            found.covariance,
+            found.whole_covariance,
             np.full(n, 1 / scale.unit),
             np.zeros((0, n)),
             weights(parts, found.names),

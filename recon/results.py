@@ -56,7 +56,8 @@ def fit_facts(found: FitResult) -> dict[str, Any]:
     """Return everything that a fit found but its curves: amplitudes and how they hang together, parameters, words.
 
     Covariance and correlation are of the amplitudes in the order of `components`, with baseline, shifts and
-    lineshape free; the correlation with an amplitude that has no variance is given as 0.
+    lineshape free; `covariance_beyond` is what multiplets elsewhere than in the basis add to it. The
+    correlation with an amplitude that has no variance is given as 0.
     """
     sd = np.sqrt(np.clip(np.diag(found.covariance), 0, None))
     both = np.outer(sd, sd)
@@ -72,5 +73,6 @@ def fit_facts(found: FitResult) -> dict[str, Any]:
         "components": list(found.names),
         "amplitudes": found.amplitudes,
         "covariance": found.covariance,
+        "covariance_beyond": found.whole_covariance - found.covariance,
         "correlation": correlation,
     }

@@ -26,6 +26,7 @@ _ENTRY = 152
 _DMA_LENGTH = 0x1FFFFFF
 _LARGEST_HEADER = 1 << 28
 _VB_HEADER, _VD_HEADER, _VD_CHANNEL = 128, 192, 32
+_ICE = 128
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Mdh:
     """Sample of the echo's top; half the samples in imaging."""
     time_ms: float
     """Time of day."""
+    ice: tuple[int, ...] = ()
+    """What the sequence tells its own reconstruction (IceProgramPara), 24 whole numbers; VD and later."""
 
     def __getitem__(self, counter: str) -> int:
         return self.counters[COUNTERS.index(counter)]
@@ -201,4 +204,5 @@ def _mdh(raw: bytes, position: int, is_vd: bool) -> Mdh:
     (flags,) = struct.unpack_from("<Q", raw, 20 + shift)
     samples, coils, *counters = struct.unpack_from("<16H", raw, 28 + shift)
     (centre,) = struct.unpack_from("<H", raw, 64 + shift)
-    return Mdh(position, flags, samples, coils, tuple(counters), centre, ticks * 2.5)
+    ice = struct.unpack_from("<24h", raw, _ICE) if is_vd else ()
+    return Mdh(position, flags, samples, coils, tuple(counters), centre, ticks * 2.5, ice)

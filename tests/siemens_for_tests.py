@@ -33,6 +33,8 @@ class Shot:
     flags: int = 0
     counters: dict = field(default_factory=dict)
     centre: int = 0
+    ice: tuple = ()
+    ticks: int | None = None
 
 
 def ascconv(protocol, is_xa):
@@ -50,7 +52,10 @@ def ascconv(protocol, is_xa):
 def header(protocol, is_xa=False):
     """The header of a measurement: its length, number of parts, then name, length and text of each."""
     text = ascconv(protocol, is_xa).encode()
-    dicom = b'<XProtocol>\n{\n<ParamString."tPatientPosition"> { "HFS" }\n<ParamString."PatientName"> { "Doe" }\n}\n'
+    dicom = (
+        b'<XProtocol>\n{\n<ParamString."tPatientPosition"> { "HFS" }\n<ParamDouble."flReadoutOSFactor"> '
+        b'{ <Precision> 6 2.0 }\n<ParamString."PatientName"> { "Doe" }\n}\n'
+    )
     parts = b"".join(
         name + b"\0" + struct.pack("<I", len(body)) + body
         for name, body in ((b"Config", b"<XProtocol>\n"), (b"Dicom", dicom), (b"MeasYaps", text))
@@ -77,9 +82,11 @@ def vd_readout(shot, number):
     coils, samples = shot.data.shape
     counters = [shot.counters.get(name, 0) for name in COUNTERS]
     length = 192 + coils * (32 + 8 * samples)
-    head = struct.pack("<IiIII", length, 1, number, number * 4, 0) + b"\0" * 20
+    ticks = number * 4 if shot.ticks is None else shot.ticks
+    head = struct.pack("<IiIII", length, 1, number, ticks, 0) + b"\0" * 20
     head += struct.pack("<Q", shot.flags) + struct.pack("<16H", samples, coils, *counters)
     head += struct.pack("<HHHH", 0, 0, shot.centre, 0)
+    head += b"\0" * (128 - len(head)) + struct.pack("<24h", *shot.ice, *[0] * (24 - len(shot.ice)))
     head += b"\0" * (192 - len(head))
     lines = (
         struct.pack("<I", 32 + 8 * samples) + b"\0" * 28 + line.astype("<c8").tobytes() for line in shot.data

@@ -10,6 +10,7 @@ from scipy.optimize import nnls
 from pulsespec.errors import DataError, InputError, MismatchError
 from pulsespec.recon.fit import FitSettings, fit, fit_batch
 from pulsespec.recon.fit_model import PIVOT_PPM, evaluate, problem_of, slopes
+from pulsespec.recon.fit_multiplets import multiplets
 from pulsespec.recon.fit_noise import samples_to_fit
 from pulsespec.recon.guard_basis import compare
 from pulsespec.recon.nonnegative import solve_nonnegative
@@ -257,7 +258,9 @@ def test_intervals_hold_the_truth_as_often_as_they_say(basis):
 
 def test_lines_unlike_the_model_cost_amplitudes_but_not_their_ratios(basis):
     data = spectrum(basis, np.random.default_rng(3), 0.5)
-    with_line, without = (fit(data, basis, FitSettings(line_sd=sd)) for sd in (0.04, 0.0))
+    with_line, without = (
+        fit(data, basis, FitSettings(line_sd=sd, multiplet_sd_ppm=0.0)) for sd in (0.04, 0.0)
+    )
     (value, sd), (_, bound) = (one.combine({"NAA": 1.0}) for one in (with_line, without))
     assert sd == pytest.approx(np.hypot(bound, 0.04 * value), rel=1e-6)
     assert with_line.bounded({"NAA": 1.0})[1] == pytest.approx(bound, rel=1e-6)
@@ -418,3 +421,40 @@ def test_an_fid_that_has_not_decayed_is_fitted_whole(basis):
     data = spectrum(basis)
     still = data.with_data(data.data * np.exp(np.pi * 4.0 * T + (np.pi * 3.0 * T) ** 2 / (4 * np.log(2))))
     assert samples_to_fit(problem(basis), still.data[None], DWELL) == SAMPLES
+
+
+def test_multiplets_are_cut_in_their_gaps(basis):
+    pieces, of = multiplets(problem(basis))
+    names = np.array(basis.names)[of]
+    assert sorted(names) == ["Cr", "Cr", "NAA", "NAA"]  # lines of less than a tenth, and 0.2 ppm apart, stay
+    for k in np.unique(of):
+        np.testing.assert_allclose(pieces[of == k].sum(axis=0), problem(basis).basis[k], atol=1e-9)
+
+
+def test_covariance_knows_what_a_multiplet_elsewhere_does(basis):
+    """Creatine's methylene moves by itself, and phosphocreatine takes from creatine what `beyond` says."""
+    sd_ppm = 0.0008
+    settings = FitSettings(
+        metabolite_priors=False, t2_widths=False, ratio_priors=(), stiffness=0.8, multiplet_sd_ppm=sd_ppm
+    )
+    hz, amplitude = (
+        F0 * 1e-6 * (np.array([[3.03, 3.91], [3.03, 3.93]]) - 4.65),
+        np.array([3.0 + 0j, 2.0 + 0j]),
+    )
+
+    def with_cr(first, second):
+        moved = hz[0] + np.array([first, second]) * sd_ppm * F0 * 1e-6
+        only = {"NAA": basis.lines["NAA"], "Cr": Lines(moved, amplitude), "PCr": Lines(hz[1], amplitude)}
+        return replace(basis, lines=only)
+
+    def fitted(first, second):
+        data = spectrum(with_cr(first, second), np.random.default_rng(0), 0.02, amounts=amounts)
+        return fit(data, with_cr(0, 0), settings)
+
+    amounts = {"NAA": 10.0, "Cr": 8.0, "PCr": 6.0}
+    found = fitted(0, 0)
+    changes = [fitted(*step).amplitudes - found.amplitudes for step in ((1, 0), (0, 1))]
+    # Phosphocreatine's multiplets do as much in the other direction, scaled by its amount.
+    wanted = np.sum([one**2 for one in changes], axis=0) * (1 + (6 / 8) ** 2)
+    np.testing.assert_allclose(np.diag(found.beyond)[1:], wanted[1:], rtol=0.2)
+    assert found.beyond[1, 1] > 4 * found.covariance[1, 1]

@@ -128,11 +128,10 @@ def test_the_folder_of_a_fit_is_complete(tmp_path, data, pulsespec):
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     rows = {row["metabolite"]: row for row in read_table(tmp_path / "out" / "concentrations.tsv")}
     names, covariance = result["fit"]["components"], np.array(result["fit"]["covariance"])
+    whole = covariance + np.array(result["fit"]["covariance_beyond"])
     for number, name in enumerate(names):
         line = result["fit_settings"]["line_sd"] * rows[name]["amplitude"]
-        assert np.hypot(np.sqrt(covariance[number, number]), line) == pytest.approx(
-            rows[name]["sd"], rel=1e-4
-        )
+        assert np.hypot(np.sqrt(whole[number, number]), line) == pytest.approx(rows[name]["sd"], rel=1e-4)
     assert covariance.shape == np.shape(result["fit"]["correlation"]) == (len(names), len(names))
     assert result["fit"]["message"]
     assert set(result["program"]["with"]) == {"python", "numpy", "scipy"}

@@ -21,6 +21,7 @@ from pulsespec import (
     expect_cli,
     imaging_verbs,
     lcmodel_cli,
+    map_cli,
     quantify_cli,
     series_cli,
 )
@@ -42,6 +43,12 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print results and errors o
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the inputs and write nothing.")]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Processes to use.")]
+ClusterName = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster", help="Scheduler of dask (tcp://host:8786), slurm, or a TOML file of SLURM options."
+    ),
+]
 ScannerName = Annotated[str | None, typer.Option("--scanner", help="A name of `pulsespec scanners`.")]
 FieldT = Annotated[float | None, typer.Option("--field", help="Field in tesla.")]
 F0Mhz = Annotated[float | None, typer.Option("--f0-mhz", help="Exact Larmor frequency in MHz.")]
@@ -303,6 +310,7 @@ def simulate(
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     jobs: Jobs = 1,
+    cluster: ClusterName = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -318,7 +326,7 @@ def simulate(
         arrays=arrays,
         cached=not no_cache,
     )
-    with console.progress() as notify:
+    with console.work(output, cluster, dry_run) as notify:
         made = commands.simulate(
             source,
             output,
@@ -391,6 +399,12 @@ def recon(
     filter_name: Annotated[
         str, typer.Option("--filter", help="Images: none, hamming, hann, cosine or gaussian over k-space.")
     ] = "none",
+    keep_lipid: Annotated[
+        bool, typer.Option("--keep-lipid", help="Images: leave scalp lipid in the brain.")
+    ] = False,
+    brain_mask: Annotated[
+        Path | None, typer.Option("--brain-mask", help="Images: NIfTI mask of the brain, else it is found.")
+    ] = None,
     echo_mode: Annotated[
         str, typer.Option(help="Images: average, interlaced, even or odd echoes of a bipolar train.")
     ] = "average",
@@ -400,6 +414,7 @@ def recon(
     f0_mhz: DataF0Mhz = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
+    cluster: ClusterName = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -407,16 +422,31 @@ def recon(
     from pulsespec.recon.pipeline import ReconSettings
 
     console = Console(as_json, quiet)
-    with console.progress() as notify:
+    with console.work(output or bids, cluster, dry_run) as notify:
         chosen = None
+        rings = sequence is None and output is not None and imaging_verbs.is_rings(raws)
         if sequence is not None and output is not None:
             chosen = imaging_verbs.image_source(raws, sequence, notify)
+        if rings and output is not None:
+            made = imaging_verbs.recon_rings(
+                raws[0],
+                output,
+                imaging_verbs.settings_of(filter_name, echo_mode, coils, zero_fill, no_eddy),
+                cleaning=imaging_verbs.cleaning_of(keep_water, keep_lipid, brain_mask),
+                jobs=jobs,
+                overwrite=overwrite,
+                dry_run=dry_run,
+                notify=notify,
+            )
+            console.result(made, f"{'would write' if dry_run else 'wrote'} {made['output']}")
+            return
         if chosen is not None and sequence is not None and output is not None:
             made = imaging_verbs.recon_image(
                 chosen,
                 sequence,
                 output,
                 imaging_verbs.settings_of(filter_name, echo_mode, coils, zero_fill, no_eddy),
+                cleaning=imaging_verbs.cleaning_of(keep_water, keep_lipid, brain_mask),
                 jobs=jobs,
                 overwrite=overwrite,
                 dry_run=dry_run,
@@ -481,15 +511,23 @@ def fit(
     spurious: Spurious = None,
     posterior: PosteriorDraws = 0,
     phantom: IsPhantom = False,
+    mask: map_cli.Mask = None,
+    block_voxels: map_cli.BlockVoxels = None,
+    lesion: map_cli.LesionMask = None,
+    contralateral: map_cli.Contralateral = None,
+    midplane: map_cli.Midplane = None,
+    keep_lipid: map_cli.KeepLipid = False,
+    jobs: Jobs = 1,
     conjugate: Conjugate = False,
     dwell_s: DwellS = None,
     f0_mhz: DataF0Mhz = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
+    cluster: ClusterName = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fit one processed spectrum."""
+    """Fit one processed spectrum, or all voxels of an image."""
     assumptions = quantify_cli.settings_of(
         gm=gm,
         wm=wm,
@@ -507,7 +545,7 @@ def fit(
         no_relaxation=no_relaxation,
     )
     console = Console(as_json, quiet)
-    with console.progress() as notify:
+    with console.work(output, cluster, dry_run) as notify:
         made = analysis.fit(
             spectrum,
             basis,
@@ -522,6 +560,7 @@ def fit(
             f0_mhz=f0_mhz,
             overwrite=overwrite,
             dry_run=dry_run,
+            image=map_cli.options_of(mask, block_voxels, jobs, lesion, contralateral, midplane, keep_lipid),
             notify=notify,
         )
     _show(console, made, dry_run)
@@ -555,6 +594,12 @@ def run(
     spurious: Spurious = None,
     posterior: PosteriorDraws = 0,
     phantom: IsPhantom = False,
+    mask: map_cli.Mask = None,
+    block_voxels: map_cli.BlockVoxels = None,
+    lesion: map_cli.LesionMask = None,
+    contralateral: map_cli.Contralateral = None,
+    midplane: map_cli.Midplane = None,
+    keep_lipid: map_cli.KeepLipid = False,
     conjugate: Conjugate = False,
     keep_identifiers: KeepIdentifiers = False,
     gaba_model: GabaModel = "soft",
@@ -563,10 +608,11 @@ def run(
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     jobs: Jobs = 1,
+    cluster: ClusterName = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Go from raw data to concentrations and a report."""
+    """Go from raw data to concentrations and a report; where the .seq encodes space, to maps."""
     assumptions = quantify_cli.settings_of(
         gm=gm,
         wm=wm,
@@ -584,7 +630,7 @@ def run(
         no_relaxation=no_relaxation,
     )
     console = Console(as_json, quiet)
-    with console.progress() as notify:
+    with console.work(output, cluster, dry_run) as notify:
         made = analysis.run(
             raws,
             output,
@@ -605,6 +651,7 @@ def run(
             phantom=phantom,
             keep_identifiers=keep_identifiers,
             gaba_model=gaba_model,
+            image=map_cli.options_of(mask, block_voxels, jobs, lesion, contralateral, midplane, keep_lipid),
             notify=notify,
         )
     _show(console, made, dry_run)
@@ -620,13 +667,14 @@ def _show(console: Console, made: dict[str, Any], dry_run: bool) -> None:
         return
     console.table(made["concentrations"], made)
     report = Path(made["output"]) / "report.html"
-    if not console.as_json and report.is_file():  # several voxels have none
+    if not console.as_json and report.is_file():
         console.result(None, f"report: {report}")
     if not made.get("converged", True):
         raise typer.Exit(_REFUSED)
 
 
 app.command()(series_cli.series)
+app.command()(map_cli.regions)
 app.command()(expect_cli.expect)
 app.command()(expect_cli.tissues)
 

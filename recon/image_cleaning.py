@@ -1,0 +1,115 @@
+"""Cleaning of reconstructed images: masks, residual water, scalp lipid."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from pulsespec.errors import InputError
+from pulsespec.recon.image_masks import Mask, Masks, masks_of, read_mask
+from pulsespec.recon.image_water import remove_image_water
+from pulsespec.recon.lipid_operator import LipidOperator
+from pulsespec.recon.lipid_removal import BAND_PPM, LipidLimits, TradeOff, remove_scalp_lipid
+from pulsespec.recon.transients import Scan
+
+
+@dataclass(frozen=True)
+class CleaningSettings:
+    """Which steps are taken, and how."""
+
+    water_removal: bool = True
+    """Subtract residual water."""
+    water_half_width_ppm: float = 0.4
+    """Half the width of the window about 4.65 ppm in which signal counts as water."""
+    water_components: int = 24
+    """Exponentials that stand for all but water in a voxel."""
+    lipid_removal: bool = True
+    """Remove scalp lipid from the brain by the L2 method."""
+    lipid_survival: float = 0.95
+    """Share of NAA, creatine and choline that the lipid removal must leave."""
+    lipid_goal: float = 0.02
+    """Peak of scalp lipid over that of NAA that may be left, in 95 % of the brain's voxels."""
+    lipid_by_place: bool = True
+    """Subtract first what the point-spread function carried in from the scalp, where it is known."""
+    lipid_band_ppm: tuple[float, float] | None = BAND_PPM
+    """Where scalp lipid is recognised; `None`: everywhere, the method as published."""
+    lipid_weight: float | None = None
+    """Weight of the penalty in place of the one that is chosen (beta times the largest eigenvalue)."""
+    brain_mask: Path | None = None
+    """NIfTI mask of the brain in the scanner's coordinates, in place of the one that is found."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers, before anything is read."""
+        for name, low, high in (
+            ("lipid_survival", 0.0, 1.0),
+            ("lipid_goal", 0.0, float("inf")),
+            ("water_half_width_ppm", 0.05, 2.0),
+            ("water_components", 1, 512),
+            ("lipid_weight", 0.0, float("inf")),
+        ):
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise InputError(f"{name}: got {value}, expected {low:g} to {high:g}")
+
+
+@dataclass(frozen=True)
+class CleanImages:
+    """Images that are clean, and what was found on the way."""
+
+    scan: Scan
+    masks: Masks
+    operator: LipidOperator | None
+    """What took the scalp's lipid away: `lipid_operator.survival` passes any signal through it."""
+    trade_off: TradeOff | None
+    """The choice of its weight."""
+    lipid_voxels: Mask
+    """Where it was applied: elsewhere in the brain a lesion's own lipid is all there; shape (x, y, z)."""
+
+
+def clean_images(
+    scan: Scan, settings: CleaningSettings | None = None, brain: Mask | None = None, jobs: int = 1
+) -> CleanImages:
+    """Return images without residual water and, in the brain, without scalp lipid; water stays as it is.
+
+    Parameters
+    ----------
+    scan
+        Metabolite images and their water reference on one grid, dims ("x", "y", "z", "t").
+    settings
+        Which steps, and how.
+    brain
+        Mask of the brain on the grid, in place of what the settings name; shape (x, y, z).
+    jobs
+        Processes that blocks of voxels are spread over.
+
+    Raises
+    ------
+    InputError
+        There are no metabolite images, or neither water nor a mask of the brain.
+    MismatchError
+        Grids differ, or the mask lies elsewhere.
+
+    """
+    settings = settings or CleaningSettings()
+    data = scan.metabolite
+    if data is None:
+        raise InputError("cleaning: the scan has no metabolite images")
+    if brain is None and settings.brain_mask is not None:
+        brain = read_mask(settings.brain_mask, data)
+    masks = masks_of(data, scan.water, brain)
+    data = replace(data, records=(*data.records, masks.record))
+    if settings.water_removal:
+        data = remove_image_water(
+            data, masks.head, settings.water_half_width_ppm, settings.water_components, jobs
+        )
+    if not settings.lipid_removal:
+        return CleanImages(replace(scan, metabolite=data), masks, None, None, np.zeros_like(masks.brain))
+    limits = LipidLimits(
+        settings.lipid_survival,
+        settings.lipid_goal,
+        settings.lipid_band_ppm,
+        settings.lipid_weight,
+        settings.lipid_by_place,
+    )
+    done = remove_scalp_lipid(data, masks, limits, jobs)
+    return CleanImages(replace(scan, metabolite=done.data), masks, done.operator, done.curve, done.voxels)
