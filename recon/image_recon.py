@@ -33,7 +33,7 @@ from pulsespec.recon.image_echoes import (
 from pulsespec.recon.image_fourier import Fourier, combined, fourier, plane_blocks
 from pulsespec.recon.image_place import image_geometry
 from pulsespec.recon.image_plan import Encodes, Indices
-from pulsespec.recon.image_polarity import find_polarity
+from pulsespec.recon.image_polarity import ECHOES, find_polarity
 from pulsespec.recon.image_psf import PointSpread, point_spread
 from pulsespec.recon.image_read import Source, image_stream, noise_of, shots, source_of
 from pulsespec.recon.image_settings import ImageSettings
@@ -172,7 +172,9 @@ def prepared(source: Source, settings: ImageSettings, jobs: int = 1) -> Common:
             words = "not corrected: there is no water reference with the train of the metabolites"
             records.append(Record("Odd and even echoes", words))
         else:
-            raws = list(shots(source, water, middle(water, _CENTRE)))
+            end = max(int(comb.index[:ECHOES].max()) for comb in water.combs) + 1
+            chosen = middle(water, _CENTRE)
+            raws = [raw[..., :end].copy() for raw in shots(source, water, chosen)]
             polarity, record = find_polarity(raws, water, source.plan.grid)
             records.append(record)
     return Common(source, settings, matrix, _whitener(noise), polarity, tuple(records), jobs)
