@@ -19,8 +19,8 @@ from pulsespec.executor import map_blocks
 from pulsespec.recon import fit_known
 from pulsespec.recon.anchors import anchored
 from pulsespec.recon.fit_baseline import choose_log_weight
+from pulsespec.recon.fit_beyond import considered_multiplets, considered_widths
 from pulsespec.recon.fit_model import Problem, named, problem_of, slopes
-from pulsespec.recon.fit_multiplets import considered
 from pulsespec.recon.fit_noise import noise_sd, samples_to_fit
 from pulsespec.recon.fit_result import FitResult
 from pulsespec.recon.fit_search import ENOUGH, Found, Solved, Task, search, solve
@@ -64,7 +64,7 @@ class BatchResult:
     covariance: Real
     """Of the amplitudes, all else marginalised; shape (v, k, k)."""
     beyond: Real
-    """What multiplets that are not where the basis has them add to it; shape (v, k, k)."""
+    """What places of multiplets and T2 unlike the basis' add to it; shape (v, k, k)."""
     theta: Real
     """Nonlinear parameters, see `fit_model.Layout`, after `shift_hz` and `phase` are undone; shape (v, p)."""
     shift_hz: Real
@@ -384,7 +384,7 @@ def _fields(task: Task, found: Found, noise: Real, unit: Real, settings: FitSett
 def _covariance(task: Task, found: Found, spread: Real, settings: FitSettings) -> tuple[Real, Real]:
     """Return the covariance of the amplitudes: by Fisher information of the whole model, and of what it has not.
 
-    Both of shape (v, k, k); see `fit_multiplets` for the second.
+    Both of shape (v, k, k); see `fit_beyond` for the second.
     """
     solved, theta, problem = found.solved, found.theta, task.problem
     rows = np.concatenate(
@@ -403,5 +403,5 @@ def _covariance(task: Task, found: Found, spread: Real, settings: FitSettings) -
     inverse = np.linalg.pinv(information, rcond=1e-12, hermitian=True)
     gain = (inverse / (scale[:, :, None] * scale[:, None, :]))[:, :k]
     sd_hz = settings.multiplet_sd_ppm * problem.f0_hz * 1e-6
-    beyond = considered(task, theta, solved, rows, gain / spread[:, None, None] ** 2, sd_hz)
-    return gain[:, :, :k], beyond
+    beyond = considered_multiplets(task, theta, solved, rows, gain / spread[:, None, None] ** 2, sd_hz)
+    return gain[:, :, :k], beyond + considered_widths(task, gain, settings.t2_relative_sd)

@@ -21,12 +21,16 @@ Bool = NDArray[np.bool_]
 Indices = NDArray[np.int64]
 
 MOST_STEPS = 60
+_ROUGH_STEPS = 15
+"""Steps in single precision, after which a search that has not ended goes on in double precision."""
 ENOUGH = 1e-2
 """Of chi square: where no step is expected to lower it by more, parameters stand within a tenth of their errors."""
 _ENOUGH_RELATIVE = 1e-10
 _FIRST_DAMPING = 1e-2
 _LEAST_DAMPING = 1e-3
 _MOST_DAMPING = 1e8
+_STUCK = 0.1
+"""Of `ENOUGH`: a step that gains less, though ten times `ENOUGH` were expected, has met an amplitude's edge at zero."""
 _HARDLY = 1e-4
 """Between the bounds of a parameter that is not to move."""
 _LEAST_TOLD = 0.02
@@ -122,14 +126,14 @@ def solve(task: Task, theta: Real, free: Bool | None = None, state: State | None
 
 
 def derivatives(
-    task: Task, theta: Real, solved: Solved, moving: Indices | None = None
+    task: Task, theta: Real, solved: Solved, moving: Indices | None = None, rough: bool = False
 ) -> tuple[Real, Real, Real]:
     """Return products of slopes with themselves, with the columns and with the residual, baseline eliminated.
 
     Shapes (v, p, p), (v, p, k) and (v, p); priors of the parameters are not in them. Of the parameters `moving` alone
-    they are in single precision.
+    where they are given; `rough` ones in single precision.
     """
-    slope = slopes(task.problem, theta, solved.state, solved.amplitudes, rough=moving is not None)
+    slope = slopes(task.problem, theta, solved.state, solved.amplitudes, rough)
     if moving is not None and moving.size < slope.shape[1]:
         slope = slope[:, moving]
     kind = slope.dtype
@@ -178,7 +182,7 @@ def search(
     moving = np.flatnonzero(task.upper - task.lower > _HARDLY)
     for number in range(most_steps):
         part = task.part(open_)
-        information, gradient = _projected(part, theta[open_], here, moving)
+        information, gradient = _projected(part, theta[open_], here, moving, number < _ROUGH_STEPS)
         if number == 0:
             move = _matter(task.precision[moving], information, gradient)
             moving, gradient = moving[move], gradient[:, move]
@@ -194,7 +198,8 @@ def search(
         ratio = gain / np.maximum(expected, 1e-300)
         damping[open_] *= np.where(better, np.where(ratio > 0.5, 0.2, 1.0), 8.0)
         damping[open_] = np.maximum(damping[open_], _LEAST_DAMPING)
-        converged[open_] = (expected < least) & (damping[open_] <= 1)
+        stuck = better & (gain < _STUCK * least) & (expected < least / _STUCK)
+        converged[open_] = ((expected < least) | stuck) & (damping[open_] <= 1)
         done = converged[open_] | (damping[open_] > _MOST_DAMPING)
         here = _merged(here, there, better)
         if done.any():
@@ -229,9 +234,9 @@ def _matter(precision: Real, information: Real, gradient: Real) -> Bool:
     return np.asarray(told | np.any(gradient**2 > _LEAST_TOLD * whole, axis=0))
 
 
-def _projected(task: Task, theta: Real, solved: Solved, moving: Indices) -> tuple[Real, Real]:
+def _projected(task: Task, theta: Real, solved: Solved, moving: Indices, rough: bool) -> tuple[Real, Real]:
     """Return the information on the moving parameters and the descent, amplitudes eliminated; priors included."""
-    itself, crossed, against = derivatives(task, theta, solved, moving)
+    itself, crossed, against = derivatives(task, theta, solved, moving, rough)
     inside = solved.free[:, :, None] & solved.free[:, None, :]
     gram = np.where(inside, solved.gram, 0.0)
     diagonal = np.arange(gram.shape[1])

@@ -20,7 +20,7 @@ DELAY_US, PHASE_DEG = 3.0, 12.0
 
 @pytest.fixture(scope="module")
 def show(tmp_path_factory):
-    plain = {"inversion": None, "water_suppression": None}
+    plain = {"inversion": None, "water_suppression": None, "position_mm": (3.0, 8.0, -4.0)}
     path = images.written(
         tmp_path_factory.mktemp("loop"),
         "epsi-3t-whole-brain",
