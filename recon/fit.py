@@ -206,7 +206,7 @@ def fit_batch(
     problem = problem_for(shorter, basis, settings)
     settings = replace(settings, ratio_priors=anchored(settings.ratio_priors, problem.names))
     one_block = partial(_fit_block, problem, spectra.dwell_s, settings)
-    blocks = map_blocks(one_block, _blocks(fids[:, :needed]), jobs)
+    blocks = map_blocks(one_block, _blocks(fids[:, :needed]), jobs, name=f"fits of {_BLOCK} spectra")
     arrays = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     return BatchResult(problem, settings, **arrays, left_out=left_out)
 

@@ -30,6 +30,9 @@ _TREND = 5
 _LIKE, _FAR_BETTER = 0.6, 0.4
 """Share of the spectrum that a better place must explain, and of what it may leave of the rest here."""
 
+_LEAST_SIZE = 0.5
+"""Height of what lies on one side of the centre over the other that makes it worth a comparison."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -65,11 +68,16 @@ def find_place(data: Transients, basis: Any) -> Place:
     grid = np.arange(_WINDOW_PPM[0] - _FARTHEST_PPM, _WINDOW_PPM[1] + _FARTHEST_PPM, _GRID_PPM)
     fids = np.array([basis.fid(name, data.samples, data.dwell_s) for name in names])
     patterns = _magnitudes(fids, data, basis.reference_ppm, grid)
+    fids = np.array([data.data, swap_sense(data.data)])
+    seen = _magnitudes(fids, data, data.reference_ppm, grid)
+    size = [float(np.ptp(one)) for one in seen]
     found: list[tuple[float, float, bool]] = []
     for mirrored in (False, True):
-        fid = swap_sense(data.data) if mirrored else data.data
-        seen = _magnitudes(fid[None], data, data.reference_ppm, grid)[0]
-        found += [(*one, mirrored) for one in _likenesses(seen, patterns)]
+        # Where nothing is but tails of lines, tails of the basis are like them.
+        share = 1.0 if size[mirrored] > _LEAST_SIZE * size[not mirrored] else 0.0
+        found += [
+            (share * like, shift, mirrored) for like, shift in _likenesses(seen[int(mirrored)], patterns)
+        ]
     here = max(like for like, shift, mirrored in found if not mirrored and abs(shift) < _NEAR_PPM)
     like, shift, mirrored = max(one for one in found if one[2] or abs(one[1]) >= _NEAR_PPM)
     return Place(here, like, shift, mirrored)

@@ -56,7 +56,8 @@ def check_sense(data: Transients, conjugate: bool = False) -> Transients:
     Parameters
     ----------
     data
-        Metabolite data of protons; others, and differences of editing conditions, are returned as they are.
+        Metabolite data of protons; others, and differences of editing conditions, are returned as they are. Images are
+        too: the phases of their voxels differ, so that single ones are judged, where they are fitted.
     conjugate
         The user says that the data are conjugated.
 
@@ -68,7 +69,8 @@ def check_sense(data: Transients, conjugate: bool = False) -> Transients:
     """
     if conjugate:
         return data.with_data(swap_sense(data.data), Record("Conjugation", "asked for by --conjugate"))
-    if data.nucleus != "1H" or is_difference(data.header):
+    image = any(data.size(name) > 1 for name in ("x", "y", "z"))
+    if data.nucleus != "1H" or is_difference(data.header) or image:
         return data
     sense = judge(data)
     if not sense.is_mirrored:

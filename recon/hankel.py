@@ -13,6 +13,7 @@ Complex = NDArray[np.complex128]
 
 _LONGEST = 1024
 _SPARE = 8
+_FASTEST_PER_S = 300.0
 _PASSES = 4
 
 
@@ -83,3 +84,30 @@ def _shift(left: Complex) -> Complex:
     room = np.maximum(1 - np.sum(np.abs(last) ** 2, axis=1), 1e-12)
     turned = np.einsum("bk,bkj->bj", last.conj(), product)
     return np.asarray(product + last[:, :, None] * turned[:, None, :] / room[:, None, None])
+
+
+def continued_backwards(fids: Complex, dwell_s: float, points: int, components: int = 24) -> Complex:
+    """Return FIDs whose first samples are predicted from the rest, as `first_points.repair_first_points` does.
+
+    Parameters
+    ----------
+    fids
+        Shape (n_fids, samples).
+    dwell_s
+        Time between samples.
+    points
+        How many samples are replaced.
+    components
+        Exponentials that the rest is modelled by; those that decay faster than 300 / s are not continued.
+
+    """
+    rest = fids[:, points:]
+    rates = batch_decay_rates(rest, dwell_s, components)
+    at = (np.arange(fids.shape[1]) - points) * dwell_s
+    slow = -rates.real < _FASTEST_PER_S
+    waves = np.exp(np.where(slow, rates, 0.0)[:, :, None] * at) * slow[:, :, None]
+    seen = waves[:, :, points:]
+    amplitudes = np.einsum("bks,bs->bk", np.linalg.pinv(seen.swapaxes(1, 2)), rest)
+    made = fids.copy()
+    made[:, :points] = np.einsum("bk,bks->bs", amplitudes, waves[:, :, :points])
+    return made

@@ -3,11 +3,13 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from pulsespec.errors import InputError
 from pulsespec.recon.image_masks import Mask, Masks, masks_of, read_mask
 from pulsespec.recon.image_water import remove_image_water
 from pulsespec.recon.lipid_operator import LipidOperator
-from pulsespec.recon.lipid_removal import BAND_PPM, TradeOff, remove_scalp_lipid
+from pulsespec.recon.lipid_removal import BAND_PPM, LipidLimits, TradeOff, remove_scalp_lipid
 from pulsespec.recon.transients import Scan
 
 
@@ -25,8 +27,10 @@ class CleaningSettings:
     """Remove scalp lipid from the brain by the L2 method."""
     lipid_survival: float = 0.95
     """Share of NAA, creatine and choline that the lipid removal must leave."""
-    lipid_goal: float = 0.01
+    lipid_goal: float = 0.02
     """Peak of scalp lipid over that of NAA that may be left, in 95 % of the brain's voxels."""
+    lipid_by_place: bool = True
+    """Subtract first what the point-spread function carried in from the scalp, where it is known."""
     lipid_band_ppm: tuple[float, float] | None = BAND_PPM
     """Where scalp lipid is recognised; `None`: everywhere, the method as published."""
     lipid_weight: float | None = None
@@ -58,6 +62,8 @@ class CleanImages:
     """What took the scalp's lipid away: `lipid_operator.survival` passes any signal through it."""
     trade_off: TradeOff | None
     """The choice of its weight."""
+    lipid_voxels: Mask
+    """Where it was applied: elsewhere in the brain a lesion's own lipid is all there; shape (x, y, z)."""
 
 
 def clean_images(
@@ -96,14 +102,14 @@ def clean_images(
         data = remove_image_water(
             data, masks.head, settings.water_half_width_ppm, settings.water_components, jobs
         )
-    operator, curve = None, None
-    if settings.lipid_removal:
-        data, operator, curve = remove_scalp_lipid(
-            data,
-            masks,
-            settings.lipid_survival,
-            settings.lipid_goal,
-            settings.lipid_band_ppm,
-            settings.lipid_weight,
-        )
-    return CleanImages(replace(scan, metabolite=data), masks, operator, curve)
+    if not settings.lipid_removal:
+        return CleanImages(replace(scan, metabolite=data), masks, None, None, np.zeros_like(masks.brain))
+    limits = LipidLimits(
+        settings.lipid_survival,
+        settings.lipid_goal,
+        settings.lipid_band_ppm,
+        settings.lipid_weight,
+        settings.lipid_by_place,
+    )
+    done = remove_scalp_lipid(data, masks, limits, jobs)
+    return CleanImages(replace(scan, metabolite=done.data), masks, done.operator, done.curve, done.voxels)

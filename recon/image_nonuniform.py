@@ -2,8 +2,10 @@
 
 A readout that runs through the same part of k-space again and again samples each position once a turn: position j at
 t_j + n dwell. Its spectrum is brought to the common time t = 0 by the phase exp(-i 2 pi f t_j) at each frequency f,
-exact at a line's centre, as for echo-planar trains; then each spectral point is an image by itself, the weighted sum
-of its samples times exp(-i 2 pi k . r), by a non-uniform FFT (FINUFFT: Barnett et al. 2019, doi:10.1137/18M120885X).
+exact at a line's centre, as for echo-planar trains. What a position would have had before its own first sample is not
+known: as many of the first points as the longest t_j spans wrap round from the end of the FID. Then each spectral
+point is an image by itself, the weighted sum of its samples times exp(-i 2 pi k . r), by a non-uniform FFT (FINUFFT:
+Barnett et al. 2019, doi:10.1137/18M120885X).
 
 All here is in the sense of the scanner: the signal is exp(+i 2 pi f t) exp(+i 2 pi k . r).
 """

@@ -32,6 +32,9 @@ class Source:
     plan: ImagePlan
     name: str
     """Of the `.seq`, for messages."""
+    trajectory: Trajectory
+    frequency_hz: NDArray[np.float64] | None = None
+    """Offset of each readout that is taken away, as drift; positive is a higher frequency; shape (n_readouts,)."""
 
     @property
     def coils(self) -> int:
@@ -70,7 +73,7 @@ def source_of(stream: AdcStream, played: Played, trajectory: Trajectory, name: s
     if coils.size > 1:
         raise DataError(f"{stream.path}: readouts differ in coils: {coils.tolist()}, expected one number")
     plan = plan_image(played, trajectory, name)
-    return Source(with_noise(stream, rows[noise]), rows, played, plan, name)
+    return Source(with_noise(stream, rows[noise]), rows, played, plan, name, trajectory)
 
 
 @dataclass(frozen=True)
@@ -144,9 +147,18 @@ def shots(source: Source, encodes: Encodes, numbers: Sequence[int] | Indices) ->
         for count, shot in enumerate(fetched):
             if total is None:
                 total = np.zeros((interleaves, *shot.shape), np.complex64)
+            if source.frequency_hz is not None:
+                shot = shot * _turn(source, int(readouts.ravel()[count]))
             total[count % interleaves] += shot
         assert total is not None
         total *= np.float32(1 / averages)
         if not np.isfinite(total.view(np.float32)).all():
             raise DataError(f"{source.stream.path}: has values that are not finite numbers: damaged")
         yield total
+
+
+def _turn(source: Source, readout: int) -> Samples:
+    """Return what takes the offset of a readout away from its samples; shape (n_samples,)."""
+    assert source.frequency_hz is not None
+    turns = float(source.frequency_hz[readout]) * source.trajectory.field_times_s(readout)
+    return np.asarray(np.exp(-2j * np.pi * turns), np.complex64)

@@ -22,6 +22,8 @@ class ImageSettings:
     """Voxels along x, y, z that are made, not fewer than were encoded."""
     whitening: bool = True
     """Whiten the coils by the noise scan, where there is one."""
+    drift_correction: bool = True
+    """Take a linear drift of frequency away, where water is read in every repetition."""
     polarity_correction: bool = True
     """Correct delay and phase of odd and even echoes from water."""
     untilt: bool = True

@@ -43,6 +43,14 @@ class WaterBand:
     """Exponentials that stand for all else."""
 
 
+def water_band(data: Transients, half_width_ppm: float = 0.4, components: int = 24) -> WaterBand:
+    """Return where water of 4.65 ppm lies in data."""
+    scale = data.f0_hz * 1e-6
+    halves = (*(w for w in _WIDTHS_PPM if w < half_width_ppm), half_width_ppm)
+    centre = float(ppm_to_hz(4.65, data.f0_hz, data.reference_ppm))
+    return WaterBand(data.dwell_s, centre, tuple(half * scale for half in halves), components)
+
+
 def without_water(fids: NDArray[np.complexfloating], how: WaterBand) -> Complex:
     """Return FIDs without residual water; shape (n_fids, samples).
 
@@ -131,10 +139,7 @@ def remove_image_water(
 
     """
     require_images(data, "water removal")
-    scale = data.f0_hz * 1e-6
-    halves = (*(w for w in _WIDTHS_PPM if w < half_width_ppm), half_width_ppm)
-    centre = float(ppm_to_hz(4.65, data.f0_hz, data.reference_ppm))
-    how = WaterBand(data.dwell_s, centre, tuple(half * scale for half in halves), components)
+    how = water_band(data, half_width_ppm, components)
     fids = data.data[where]
     blocks = [fids[first : first + BLOCK] for first in range(0, len(fids), BLOCK)]
     cleaned = np.array(data.data)

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsespec.conventions import ppm_axis, ppm_to_hz, to_spectrum
-from pulsespec.recon.image_masks import LIPID_PPM, Masks
+from pulsespec.recon.image_masks import LIPID_PPM, Mask, Masks
 from pulsespec.recon.lipid_operator import LipidOperator, lipid_operator, survival
+from pulsespec.recon.lipid_spatial import k_weights, lipid_from_scalp
 from pulsespec.recon.transients import Record, Transients
 
 Complex = NDArray[np.complex128]
@@ -28,6 +29,7 @@ _GUARDED = ("NAA", "Cr", "Cho")
 _OFFSETS_HZ = (-5.0, 0.0, 5.0)
 _NAA_PPM = (1.9, 2.15)
 _QUANTILE = 0.95
+_MOST, _SURELY = 0.8, 0.9
 BAND_PPM = (0.3, 1.7)
 """Where scalp lipid is recognised: methyl and methylene, clear of NAA."""
 WEIGHTS: tuple[float, ...] = tuple(float(w) for w in np.logspace(-1, 8, 37))
@@ -64,7 +66,7 @@ def trade_off(
     data: Transients,
     masks: Masks,
     least_survival: float = 0.95,
-    goal: float = 0.01,
+    goal: float = 0.02,
     band_ppm: tuple[float, float] | None = BAND_PPM,
     width_hz: float = 8.0,
 ) -> tuple[LipidOperator, TradeOff]:
@@ -142,33 +144,98 @@ def _between(data: Transients, window_ppm: tuple[float, float]) -> NDArray[np.bo
     return np.asarray((ppm > window_ppm[0]) & (ppm < window_ppm[1]))
 
 
-def remove_scalp_lipid(
-    data: Transients,
-    masks: Masks,
-    least_survival: float = 0.95,
-    goal: float = 0.01,
-    band_ppm: tuple[float, float] | None = BAND_PPM,
-    weight: float | None = None,
-) -> tuple[Transients, LipidOperator | None, TradeOff | None]:
-    """Return images whose brain has no scalp lipid, with the operator and the curve that its weight is from.
+@dataclass(frozen=True)
+class LipidLimits:
+    """What lipid removal must leave and may leave."""
 
-    Voxels outside the brain stay as they are. Without a scalp nothing is removed. A `weight` that is given is used as
-    it is.
+    least_survival: float = 0.95
+    """Share of NAA, creatine and choline that must be left."""
+    goal: float = 0.02
+    """Peak of scalp lipid over that of NAA that may be left in 95 % of the voxels."""
+    band_ppm: tuple[float, float] | None = BAND_PPM
+    """Where scalp lipid is recognised; `None`: everywhere, the method as published."""
+    weight: float | None = None
+    """Weight of the L2 penalty in place of the one that is chosen."""
+    by_place: bool = True
+    """Subtract first what the point-spread function carried in from the scalp, where it is known."""
+
+
+@dataclass(frozen=True)
+class LipidRemoval:
+    """Images without scalp lipid, and how they came about."""
+
+    data: Transients
+    operator: LipidOperator | None
+    """Of the L2 penalty, with its weight; `None` without a scalp."""
+    curve: TradeOff | None
+    voxels: Mask
+    """Where the L2 penalty was applied: elsewhere a lesion's own lipid is all there; shape (x, y, z)."""
+
+
+def remove_scalp_lipid(
+    data: Transients, masks: Masks, limits: LipidLimits | None = None, jobs: int = 1
+) -> LipidRemoval:
+    """Remove scalp lipid from the brain; voxels outside it stay as they are.
+
+    Where the record of the images says what weights k-space had, what the point-spread function carried in from the
+    scalp is subtracted first (`lipid_spatial`). The L2 penalty is then applied only to voxels in which more than the
+    goal may be left: by how much was carried in, times the share of it that is left in the voxels that had most.
     """
+    limits = limits or LipidLimits()
     if not masks.scalp.any():
         record = Record("Lipid removal", "none: no scalp lipid was found")
-        return data.with_data(data.data, record), None, None
-    operator, curve = trade_off(data, masks, least_survival, goal, band_ppm)
-    if weight is not None:
-        operator = operator.with_weight(weight)
+        return LipidRemoval(data.with_data(data.data, record), None, None, np.zeros_like(masks.brain))
+    weights = k_weights(data) if limits.by_place else None
+    carried = None
+    if weights is not None:
+        plain = lipid_operator(np.asarray(data.data[masks.scalp], np.complex128), 0.0)
+        carried = lipid_from_scalp(data, weights, masks.head, masks.brain, plain, jobs)
+        nearer = np.array(data.data)
+        nearer[masks.brain] -= carried
+        data = data.with_data(nearer)
+    operator, curve = trade_off(data, masks, limits.least_survival, limits.goal, limits.band_ppm)
+    if limits.weight is not None:
+        operator = operator.with_weight(limits.weight)
+    voxels = masks.brain
+    if carried is not None:
+        voxels, words = _where_more_is_left(data, masks, operator, carried, limits.goal)
+        data = data.with_data(data.data, Record("Lipid removal", words))
     cleaned = np.array(data.data)
-    brain = cleaned[masks.brain]
-    cleaned[masks.brain] = operator.apply(brain)
-    return (
-        data.with_data(cleaned, _record(data, operator, curve, weight, masks, brain, cleaned[masks.brain])),
-        operator,
-        curve,
+    before = cleaned[voxels]
+    cleaned[voxels] = operator.apply(before)
+    record = _record(data, operator, curve, limits.weight, masks, voxels, (before, cleaned[voxels]))
+    return LipidRemoval(data.with_data(cleaned, record), operator, curve, voxels)
+
+
+def _peaks(data: Transients, fids: NDArray[np.complexfloating], window_ppm: tuple[float, float]) -> Real:
+    """Return the largest point of each spectrum between two shifts; (n,)."""
+    return np.asarray(
+        np.abs(to_spectrum(fids))[:, _between(data, window_ppm)].max(axis=1, initial=0.0), np.float64
     )
+
+
+def _where_more_is_left(
+    data: Transients,
+    masks: Masks,
+    operator: LipidOperator,
+    carried: NDArray[np.complexfloating],
+    goal: float,
+) -> tuple[Mask, str]:
+    """Return the voxels of the brain in which scalp lipid may be left beyond the goal, and words on it."""
+    brain = np.asarray(data.data[masks.brain], np.complex128)
+    naa = max(float(np.median(_peaks(data, operator.apply(brain), _NAA_PPM))), 1e-300)
+    came = _peaks(data, carried, LIPID_PPM) / naa
+    left = _peaks(data, operator.removed(brain), LIPID_PPM) / naa
+    most = came >= np.quantile(came, _MOST)
+    share = min(1.0, float(np.quantile(left[most] / np.maximum(came[most], 1e-300), _SURELY)))
+    voxels = np.zeros_like(masks.brain)
+    voxels[masks.brain] = came * share > goal
+    words = (
+        f"what the point-spread function carried in from the scalp: {np.median(came):.3g} of NAA in the median voxel "
+        f"of the brain, {np.quantile(came, 0.95):.3g} in 95 %; subtracted, up to {share:.2f} of it is left; "
+        f"{int(voxels.sum())} of {came.size} voxels need more than that"
+    )
+    return voxels, words
 
 
 def _record(
@@ -177,8 +244,8 @@ def _record(
     curve: TradeOff,
     weight: float | None,
     masks: Masks,
-    before: NDArray[np.complexfloating],
-    after: NDArray[np.complexfloating],
+    voxels: Mask,
+    parts: tuple[NDArray[np.complexfloating], NDArray[np.complexfloating]],
 ) -> Record:
     why = "given" if weight is not None else curve.why
     left = {
@@ -186,15 +253,13 @@ def _record(
         for name in PATTERNS
     }
     inside = _between(data, LIPID_PPM)
-    sizes = [
-        float(np.median(np.linalg.norm(to_spectrum(part)[:, inside], axis=1))) for part in (before, after)
-    ]
+    sizes = [float(np.linalg.norm(to_spectrum(part)[:, inside])) for part in parts]
     words = ", ".join(f"{name} {share:.3f}" for name, share in left.items())
     details = (
-        f"L2 penalty of {int(masks.scalp.sum())} scalp voxels (doi:10.1002/jmri.24365), weight {operator.weight:.3g} "
-        f"({why}); share that is left of {words}; signal of brain voxels at {LIPID_PPM[0]:g} to {LIPID_PPM[1]:g} ppm "
-        f"{sizes[1] / max(sizes[0], 1e-300):.3f} of what it was (median)"
+        f"L2 penalty of {int(masks.scalp.sum())} scalp voxels (doi:10.1002/jmri.24365) in {int(voxels.sum())} of "
+        f"{int(masks.brain.sum())} voxels of the brain, weight {operator.weight:.3g} ({why}); there is left of "
+        f"{words}; signal at {LIPID_PPM[0]:g} to {LIPID_PPM[1]:g} ppm {sizes[1] / max(sizes[0], 1e-300):.3f} of before"
     )
-    figures = {"survival": left, "band_before": sizes[0], "band_after": sizes[1], "weights": curve.weights}
+    figures = {"survival": left, "voxels": voxels, "weights": curve.weights, "weight": operator.weight}
     figures |= {f"survival_{name}": values for name, values in curve.survival.items()}
-    return Record("Lipid removal", details, {**figures, "lipid_left": curve.lipid, "weight": operator.weight})
+    return Record("Lipid removal", details, {**figures, "lipid_left": curve.lipid})

@@ -1,6 +1,7 @@
 """Figures of merit of a spectrum: signal-to-noise ratio, linewidth, lipids, residual water."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -175,26 +176,48 @@ def _noise(spectrum: Real, ppm: Real) -> float:
     at hand). A band too narrow to reach beyond 9 ppm is measured where signals are weak and smooth, and the median of
     the pieces counts.
     """
-    inner = np.abs(np.linspace(-1, 1, spectrum.size)) < _INNER
-    empty = [spectrum[inner & (ppm > _EMPTY_PPM[1])], spectrum[inner & (ppm < _EMPTY_PPM[0])]]
+    regions, length, pooled = noise_regions(ppm)
+    found = np.array(noise_pieces([spectrum[region] for region in regions], length))
+    if not found.size:
+        return float("nan")
+    if pooled:
+        return float(np.sqrt(found[:, 0].sum() / found[:, 1].sum())) + 1e-300
+    return float(np.sqrt(np.median(found[:, 0] / found[:, 1]))) + 1e-300
+
+
+def noise_regions(ppm: Real) -> tuple[list[NDArray[np.intp]], int, bool]:
+    """Return the points of a band to measure noise on, the length of pieces, and whether these are pooled.
+
+    Those that are not pooled have signal: the median of them counts.
+    """
+    inner = np.abs(np.linspace(-1, 1, ppm.size)) < _INNER
+
+    def beyond(limits: tuple[float, float]) -> list[NDArray[np.intp]]:
+        return [np.flatnonzero(inner & (ppm > limits[1])), np.flatnonzero(inner & (ppm < limits[0]))]
+
+    empty, weak = beyond(_EMPTY_PPM), beyond(_WEAK_PPM)
     if sum(part.size for part in empty) >= _LEAST_POINTS:
-        squares, freedom = np.sum(_pieces(empty, 64), axis=0)
-        return float(np.sqrt(squares / freedom)) + 1e-300
-    weak = [spectrum[inner & (ppm > _WEAK_PPM[1])], spectrum[inner & (ppm < _WEAK_PPM[0])]]
+        return empty, 64, True
     if sum(part.size for part in weak) < _LEAST_POINTS:
-        weak = [spectrum[: spectrum.size // 8], spectrum[-(spectrum.size // 8) :]]
-    found = np.array(_pieces(weak, 24))
-    return float(np.sqrt(np.median(found[:, 0] / found[:, 1]))) + 1e-300 if found.size else float("nan")
+        edge, every = ppm.size // 8, np.arange(ppm.size)
+        weak = [every[:edge], every[-edge:]]
+    return weak, 24, False
 
 
-def _pieces(parts: list[Real], length: int) -> list[tuple[float, int]]:
-    """Return the sum of squares about a parabola, and its degrees of freedom, of each piece of about `length`."""
+def noise_pieces(parts: list[Real], length: int) -> list[tuple[Any, int]]:
+    """Return the sum of squares about a parabola, and its degrees of freedom, of each piece of about `length`.
+
+    Parts have shape (..., n); sums have shape (...).
+    """
     found = []
-    for piece in (p for part in parts for p in np.array_split(part, max(1, part.size // length))):
-        if piece.size > 8:
-            at = np.linspace(-1, 1, piece.size)
-            rest = piece - np.polyval(np.polyfit(at, piece, 2), at)
-            found.append((float(np.sum(rest**2)), piece.size - 3))
+    for piece in (
+        p for part in parts for p in np.array_split(part, max(1, part.shape[-1] // length), axis=-1)
+    ):
+        size = piece.shape[-1]
+        if size > 8:
+            curves = np.linalg.qr(np.vander(np.linspace(-1, 1, size), 3))[0]
+            rest = piece - (piece @ curves) @ curves.T
+            found.append((np.sum(rest**2, axis=-1), size - 3))
     return found
 
 

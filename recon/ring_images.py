@@ -10,21 +10,23 @@ from numpy.typing import NDArray
 
 from pulsespec.conventions import swap_sense
 from pulsespec.recon.coils import whitening_record
+from pulsespec.recon.hankel import continued_backwards
 from pulsespec.recon.image_b0 import aligned, field_of, noise_of_image
 from pulsespec.recon.image_coils import coil_weights, weights_record
 from pulsespec.recon.image_nonuniform import ImageGrid, KSpace, reconstruct_samples, width_m
 from pulsespec.recon.image_regrid import filter_of
 from pulsespec.recon.image_settings import ImageSettings
 from pulsespec.recon.noise import CoilNoise, scanned_noise
-from pulsespec.recon.rings import rings_k_space
+from pulsespec.recon.rings import ring_areas, rings_k_space
 from pulsespec.recon.transients import Geometry, Record, Scan, Transients
 from pulsespec.recon.twix_rings import RingData, RingScan, read_rings
 
 Samples = NDArray[np.complex64]
 Say = Callable[[str], None]
 
-_REFERENCE_POINTS = slice(1, 9)
-"""Points of the FID that coils are weighed by; the first is disturbed by the start of the readout."""
+_REFERENCE_POINTS = slice(2, 10)
+"""Points of the FID that coils are weighed by, behind those that the correction in time cannot know."""
+_ROWS = 64
 
 
 def reconstruct_rings(path: Path, settings: ImageSettings | None = None, say: Say = lambda _: None) -> Scan:
@@ -119,6 +121,13 @@ def _image(common: _Common, data: RingData) -> Transients:
     fids = np.zeros((*common.grid.shape, data.fids.shape[-1]), np.complex64)
     for coil, image in enumerate(_coil_images(data, k, common.grid, common.noise)):
         fids += common.weights[..., coil, None] * image
+    wrapped = max(ring.interleaves for ring in data.rings)
+    for plane in fids:
+        for start in range(0, plane.shape[0], _ROWS):
+            rows = plane[start : start + _ROWS].reshape(-1, fids.shape[-1])
+            plane[start : start + _ROWS] = continued_backwards(
+                rows.astype(np.complex128), raw.dwell_s, wrapped
+            ).reshape(-1, *plane.shape[1:])
     facts = dict(raw.facts)
     header = facts.pop("header") | {"water_suppressed": data is raw.metabolite}
     whitening = () if common.noise is None else (whitening_record(common.noise),)
@@ -143,12 +152,18 @@ def _record(common: _Common, data: RingData, k: KSpace) -> Record:
     details = (
         f"{len(rings)} concentric rings of {radii.min():.2f} to {radii.max():.2f} cycles/m, {rings[0].points} "
         f"samples a turn, {interleaves} temporal interleaves, {data.fids.shape[-1]} points of "
-        f"{common.raw.dwell_s * 1e6:g} us; time along the ring corrected in the spectrum; weights by the area of each "
+        f"{common.raw.dwell_s * 1e6:g} us; time along the ring corrected in the spectrum, the first "
+        f"{max(ring.interleaves for ring in rings)} points then predicted from the rest; weights by the area of each "
         f"ring, filter {common.settings.filter}; {grid.shape[0]} x {grid.shape[1]} voxels; point-spread function "
         f"{widths[0]:.2f}, {widths[1]:.2f} mm wide at half maximum; assumed: rings turn from the read to the phase "
         "direction, k as the sequence states it, no gradient delay"
     )
-    figures = {"psf_fwhm_m": np.array([*np.multiply(widths, 1e-3), np.nan]), "radii_per_m": radii}
+    figures = {
+        "psf_fwhm_m": np.array([*np.multiply(widths, 1e-3), np.nan]),
+        "radii_per_m": radii,
+        "edge_per_m": float(np.sqrt(np.sum(ring_areas(radii)) / np.pi)),
+        "filter": common.settings.filter,
+    }
     return Record("Spatial Fourier transform", details, figures)
 
 

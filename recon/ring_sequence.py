@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsespec.errors import DataError, SequenceError
+from pulsespec.recon.image_alignment import with_field
 from pulsespec.recon.image_place import image_geometry
 from pulsespec.recon.image_plan import Grid, ImagePlan, grid_of
 from pulsespec.recon.image_read import Source, joined
@@ -27,7 +28,7 @@ _OFF_RING = 0.05
 """Largest distance of a sample from its ring, over the spacing of rings."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RingSource(Source):
     """Raw data of rings, sorted by what their `.seq` says; its plan has the box and no encodes."""
 
@@ -41,13 +42,23 @@ def plays_rings(played: Played) -> bool:
     return str(played.definitions.get("Readout", "")).strip() == "rings"
 
 
-def images_of_source(
-    source: RingSource, settings: ImageSettings | None = None, say: Say = lambda _: None
+def images_of_rings(
+    source: RingSource,
+    settings: ImageSettings | None = None,
+    *,
+    jobs: int = 1,
+    say: Say = lambda _: None,
+    clean: Callable[[Scan], Scan] | None = None,
 ) -> Scan:
-    """Return the images of rings as `ring_images.images_of` does; averages are averaged as they are."""
-    scan = images_of(source.scan, source.stream.path.name, settings, say)
+    """Return the images of rings as `ring_images.images_of` does; averages are averaged as they are.
+
+    Voxels are aligned as those of other images are, after `clean`.
+    """
+    settings = settings or ImageSettings()
+    scan = images_of(source.scan, source.stream.path.name, replace(settings, b0_alignment=False), say)
     parts = (scan.metabolite, scan.water)
-    return Scan(*(p and replace(p, records=(*source.records, *p.records)) for p in parts))
+    scan = Scan(*(p and replace(p, records=(*source.records, *p.records)) for p in parts))
+    return with_field(scan if clean is None else clean(scan), settings, jobs)
 
 
 def ring_source(stream: AdcStream, played: Played, trajectory: Trajectory, name: str) -> RingSource:
@@ -91,7 +102,7 @@ def ring_source(stream: AdcStream, played: Played, trajectory: Trajectory, name:
     if metabolite is None:
         raise SequenceError(f"{name}: has no readout of metabolites")
     plan = ImagePlan(grid, None, None, True)
-    place, records = image_geometry(Source(stream, rows, played, plan, name), (1, 1, 1))
+    place, records = image_geometry(Source(stream, rows, played, plan, name, trajectory), (1, 1, 1))
     facts = stream.facts
     f0_hz = float(facts["f0_hz"])
     known = {
@@ -110,7 +121,9 @@ def ring_source(stream: AdcStream, played: Played, trajectory: Trajectory, name:
         place,
         known,
     )
-    return RingSource(stream, rows, played, plan, name, scan, (*stream.records, *records))
+    return RingSource(
+        stream, rows, played, plan, name, trajectory, scan=scan, records=(*stream.records, *records)
+    )
 
 
 def _number(played: Played, key: str, name: str) -> int:

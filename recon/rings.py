@@ -1,8 +1,8 @@
 """Concentric rings: where they lie in k-space, when, and how much of it each sample stands for.
 
 Radii and first points are what the scanner says; a ring is run through from its first point at constant speed
-(concentric circles with spectral readout: Furuyama et al. 2012, doi:10.1002/mrm.23137, recalled; at 7 T with FID-MRSI:
-Hingerl et al. 2018, doi:10.1002/mrm.26987, and 2020, doi:10.1097/RLI.0000000000000626).
+(concentric circles with spectral readout: Furuyama et al. 2012, Magn Reson Med 67:1515, recalled; at 7 T with FID-MRSI:
+Hingerl et al. 2018, PMC5873433, and 2020, doi:10.1097/RLI.0000000000000626).
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ class Ring:
         return np.arange(self.points) / self.points * self.interleaves * dwell_s
 
 
-def ring_areas(radii_per_m: Sequence[float]) -> Real:
+def ring_areas(radii_per_m: Sequence[float] | Real) -> Real:
     """Return the area of k-space that each ring stands for, half-way to its neighbours; shape (n_rings,).
 
     The innermost reaches to the centre, the outermost as far outwards as inwards. Rings of one radius share.

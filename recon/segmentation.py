@@ -125,8 +125,8 @@ def read_segmentation(source: Source) -> Segmentation:
 
     """
     paths = [source.labels] if source.labels else [getattr(source, name) for name in TISSUES]
-    images = tuple(_open(path) for path in paths)
-    affines = [_affine(image, path) for image, path in zip(images, paths, strict=True)]
+    images = tuple(open_volume(path) for path in paths)
+    affines = [volume_affine(image, path) for image, path in zip(images, paths, strict=True)]
     for image, affine, path in zip(images, affines, paths, strict=True):
         if image.shape[:3] != images[0].shape[:3] or np.abs(affine - affines[0]).max() > _SAME_PLACE_MM:
             raise DataError(
@@ -141,7 +141,8 @@ def read_segmentation(source: Source) -> Segmentation:
     return Segmentation(images, affines[0], lookup, name, tuple(dict.fromkeys(notices)))
 
 
-def _open(path: Path) -> Any:
+def open_volume(path: Path) -> Any:
+    """Open one volume of real numbers, a NIfTI or MGH image; `InputError` or `DataError` where it is none."""
     if not path.is_file():
         raise InputError(f"{path}: there is no such file")
     image: Any
@@ -156,7 +157,8 @@ def _open(path: Path) -> Any:
     return image
 
 
-def _affine(image: Any, path: Path) -> NDArray[np.float64]:
+def volume_affine(image: Any, path: Path) -> NDArray[np.float64]:
+    """Return the affine of an image in mm, RAS+; `DataError` where it has no place in the scanner."""
     header = image.header
     if "qform_code" in header and not (int(header["qform_code"]) or int(header["sform_code"])):
         raise DataError(f"{path}: has neither qform nor sform: where it lies in the scanner is not known")

@@ -16,8 +16,11 @@ NOT_DETECTED = "not-detected"
 """At 95 % (one-sided) the amplitude cannot be told from zero; `upper_95` says what it may be at most."""
 SEE_SUM = "see-"
 """With a sum's name: the parts trade against each other, and only their sum is determined."""
-_ONE_SIDED = 1.645
+ONE_SIDED = 1.645
+"""Standard deviations above which an amplitude is seen."""
 _TRADE = -0.8
+SUM_OF = {part: total for total, of in SUMS.items() for part in of}
+"""The sum that a component is part of."""
 
 
 def flagged(
@@ -32,7 +35,7 @@ def flagged(
         if not found.converged:
             done.append(_emptied(row) | {"upper_95": float("nan"), "flag": ",".join([REFUSED, *everywhere])})
             continue
-        own = [NOT_DETECTED] if not value > _ONE_SIDED * sd else []
+        own = [NOT_DETECTED] if not value > ONE_SIDED * sd else []
         own += [SEE_SUM + sums[row["metabolite"]]] if row["metabolite"] in sums else []
         done.append(dict(row) | {"upper_95": upper_limit(value, sd), "flag": ",".join([*own, *everywhere])})
     return done

@@ -38,21 +38,17 @@ def water_scale(
     settings: QuantifySettings,
 ) -> Scale | str:
     """Return what amplitudes are multiplied by, or why there is nothing to scale with."""
-    if water is None:
-        return "no water reference: concentrations in mM are not given"
-    if basis.water is None and settings.basis_water is None:
-        return (
-            "the basis has no water of its own sequence: concentrations in mM are not given; where a proton that "
-            "is fully excited gives a signal of 1 in it, --basis-water 2 says so"
-        )
+    why = without_scale(water, basis, settings)
+    if why or water is None:
+        return why
     in_basis = settings.basis_water if basis.water is None else float(np.abs(basis.water.amplitude.sum()))
     assert in_basis is not None
     size, size_sd = water_amplitude(water)
     field_t = field_from_larmor(spectrum.f0_hz, spectrum.nucleus)
     broad = tuple(getattr(basis, "broad", ()))
     constants, words = constants_at(field_t, names, settings.constants, broad)
-    acquisition, more, relaxed = _acquisition(spectrum, water, basis, settings)
-    words = (*words, *more, *_assumptions(settings))
+    acquisition, more, relaxed = acquisition_of(spectrum, water, basis, settings)
+    words = (*words, *more, *assumptions(settings))
     fractions = np.array([settings.gm, settings.wm, settings.csf])
     found = factors(
         constants,
@@ -73,7 +69,19 @@ def water_scale(
     )
 
 
-def _assumptions(settings: QuantifySettings) -> tuple[str, ...]:
+def without_scale(water: Transients | None, basis: Any, settings: QuantifySettings) -> str:
+    """Return why there is nothing to scale with; empty where there is."""
+    if water is None:
+        return "no water reference: concentrations in mM are not given"
+    if basis.water is None and settings.basis_water is None:
+        return (
+            "the basis has no water of its own sequence: concentrations in mM are not given; where a proton that "
+            "is fully excited gives a signal of 1 in it, --basis-water 2 says so"
+        )
+    return ""
+
+
+def assumptions(settings: QuantifySettings) -> tuple[str, ...]:
     """Return a word on what nobody said of the voxel."""
     if settings.water_mm is not None:
         if settings.relaxation and settings.constants is None:
@@ -90,7 +98,7 @@ def _assumptions(settings: QuantifySettings) -> tuple[str, ...]:
     return ()
 
 
-def _acquisition(
+def acquisition_of(
     spectrum: Transients, water: Transients, basis: Any, settings: QuantifySettings
 ) -> tuple[Acquisition, tuple[str, ...], bool]:
     """Return the timings to correct with, a warning where one is not known, and whether the basis has relaxation."""

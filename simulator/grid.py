@@ -69,8 +69,8 @@ def acquisition_grid(played: Played, path: Path) -> Grid:
     matrix, fov = played.numbers("Matrix"), played.numbers("FOV")
     if matrix.size != 3 or fov.size != 3:
         raise SequenceError(
-            f"{path}: makes no images: its definitions Matrix and FOV have {matrix.size} and {fov.size} numbers, "
-            "expected three each"
+            f"{path}: makes no images (its definitions Matrix and FOV have {matrix.size} and {fov.size} numbers, "
+            "expected three each), and the phantom is a head: expected a tissue (--phantom grey-matter)"
         )
     shape = (int(matrix[0]), int(matrix[1]), int(matrix[2]))
     centre, axes = played.numbers("VoxelPosition"), played.numbers("VoxelOrientation")

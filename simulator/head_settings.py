@@ -38,7 +38,7 @@ class HeadSettings:
     """Distance of cortical folds, a pattern of ours that gives voxels the partial volumes of a cortex."""
     lesion: str = ""
     """Tissue of a spherical lesion: a name of `pulsespec.simulator.tissue_library`; empty for none."""
-    lesion_centre_mm: Point = (28.0, 12.0, 28.0)
+    lesion_centre_mm: Point = (28.0, -36.0, 4.0)
     lesion_radius_mm: Above0 = 16.0
     linewidth_hz: Least0 = 8.0
     """Width of NAA in white matter, full width at half maximum, T2 included, where the field is homogeneous over
@@ -46,7 +46,7 @@ class HeadSettings:
     hot_spot_hz: Least0 | None = None
     """Largest offset of the field in the brain over the sinus and ears, after shimming; what the susceptibility
     of air gives at the field of the sequence where `None`."""
-    shim_residue_hz: Least0 = 5.0
+    shim_residue_hz: Least0 = 8.0
     """Standard deviation over the brain of first- and second-order terms that shimming leaves."""
     shim_order: Annotated[int, Field(ge=0, le=2)] = 2
     """Order of the spherical harmonics that shimming takes out of the field of the air."""

@@ -29,11 +29,14 @@ from pulsespec.simulator.grid import RAS_FROM_GRADIENT
 from pulsespec.simulator.image_faults import ImageFaults
 from pulsespec.simulator.image_play import (
     ImagePerformance,
+    Task,
     befallen,
+    evolutions,
     image_noise_scan,
     make_signals,
     prepare_image,
     stage_of,
+    tasks_of,
 )
 from pulsespec.simulator.image_setup import ImageSetup
 from pulsespec.simulator.image_signal import Stage
@@ -45,7 +48,7 @@ Indices = NDArray[np.int64]
 
 LONGEST = 65535
 """Samples of the longest acquisition that ISMRMRD counts."""
-_BLOCK_BYTES = 1 << 30
+_BLOCK_BYTES = 1 << 31
 """Of the signals that one block leaves in the scratch folder."""
 _BYTES = 8
 _LPS_FROM_GRADIENT = np.diag([-1.0, -1.0, 1.0]) @ RAS_FROM_GRADIENT
@@ -103,8 +106,8 @@ def write_image(
 class _Block:
     """A run of shots, and the file that takes their signals one after another."""
 
-    show: ImagePerformance
     stage: Stage
+    tasks: tuple[Task, ...]
     shots: Indices
     path: Path
     places: Indices
@@ -129,7 +132,7 @@ def _make(block: _Block) -> Path:
                     ) * _BYTES
                     os.pwrite(file.fileno(), np.ascontiguousarray(run).data, at)
 
-        make_signals(block.show, block.stage, block.shots, put)
+        make_signals(block.stage, block.tasks, put)
     return block.path
 
 
@@ -157,11 +160,14 @@ def _signals(show: ImagePerformance, folder: Path, jobs: int) -> Iterator[tuple[
     """Yield the number of each shot and its signal before what befalls it; (n_coils, n_samples)."""
     trajectory, stage, coils = show.trajectory, stage_of(show), show.faults.coils
     samples = np.array([trajectory.trains[kind].times_s.size for kind in trajectory.kinds])
+    known = evolutions(show, stage)
     blocks = []
     for number, shots in enumerate(blocks_of(show)):
         sizes = samples[shots]
         places = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-        blocks.append(_Block(show, stage, shots, folder / f"block-{number}.raw", places, sizes))
+        blocks.append(
+            _Block(stage, tasks_of(show, known, shots), shots, folder / f"block-{number}.raw", places, sizes)
+        )
     for block, path in zip(blocks, iter_blocks(_make, blocks, jobs), strict=True):
         with path.open("rb") as file:
             for shot, size in zip(block.shots, block.sizes, strict=True):

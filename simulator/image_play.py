@@ -7,8 +7,8 @@
 `image_acquire` writes the same into an ISMRMRD file.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -191,7 +191,7 @@ def stage_of(show: ImagePerformance) -> Stage:
     return Stage(
         columns,
         np.ascontiguousarray(shares, np.float32),
-        packed(head.field_hz).astype(np.float32),
+        packed(np.where(anything, head.field_hz, 0)).astype(np.float32),
         packed(head.gauss_hz).astype(np.float32),
         packed(show.sensitivities).astype(np.complex64),
         (x, y, z),
@@ -275,20 +275,42 @@ Sink = Callable[[Indices, slice, Raw], None]
 """Takes the numbers of readouts, the run of samples, and the samples (n_readouts, n_coils, n)."""
 
 
-def make_signals(show: ImagePerformance, stage: Stage, shots: Indices, sink: Sink) -> None:
-    """Work out what coils receive in some shots, before what befalls each; equal ones once."""
+@dataclass(frozen=True)
+class Task:
+    """Readouts of one kind, equal ones worked out once."""
+
+    evolution: Evolution
+    encodes: Encodes
+    shots: Indices
+    """Their numbers; shape (n_shots,)."""
+    again: Indices
+    """Which of the encodes each has; shape (n_shots,)."""
+
+
+def tasks_of(show: ImagePerformance, known: Mapping[int, Evolution], shots: Indices) -> tuple[Task, ...]:
+    """Return what is to be worked out for some shots, given how each kind evolves."""
     kinds, of = kinds_of(show)
+    found = []
     for kind in kinds:
         mine = shots[of[shots] == kind.number]
-        if not mine.size:
-            continue
-        encodes = encodes_of(show, kind, mine)
-        _, first, again = np.unique(encodes.of, axis=0, return_index=True, return_inverse=True)
-        alone = Encodes(
-            encodes.train_per_m, encodes.x_per_m, encodes.y_per_m, encodes.z_per_m, encodes.of[first]
-        )
-        for part, samples in _gathered(encoded(stage, evolution_of(show, stage, kind), alone)):
-            sink(mine, part, samples[again.reshape(-1)])
+        if mine.size:
+            encodes = encodes_of(show, kind, mine)
+            _, first, again = np.unique(encodes.of, axis=0, return_index=True, return_inverse=True)
+            alone = replace(encodes, of=encodes.of[first])
+            found.append(Task(known[kind.number], alone, mine, again.reshape(-1)))
+    return tuple(found)
+
+
+def evolutions(show: ImagePerformance, stage: Stage) -> dict[int, Evolution]:
+    """Return how the tissues evolve in readouts of each kind."""
+    return {kind.number: evolution_of(show, stage, kind) for kind in kinds_of(show)[0]}
+
+
+def make_signals(stage: Stage, tasks: Sequence[Task], sink: Sink) -> None:
+    """Work out what coils receive, before what befalls each shot."""
+    for task in tasks:
+        for part, samples in _gathered(encoded(stage, task.evolution, task.encodes)):
+            sink(task.shots, part, samples[task.again])
 
 
 def _gathered(runs: Iterator[tuple[slice, Raw]]) -> Iterator[tuple[slice, Raw]]:
@@ -315,8 +337,10 @@ def befallen(show: ImagePerformance, shot: int, data: Raw) -> Raw:
         turn += faults.eddy_rad * (1 - np.exp(-(train.times_s - train.times_s[0]) / faults.eddy_time_s))
     if faults.echo_phase_deg:
         turn += np.deg2rad(faults.echo_phase_deg) / 2 * polarity(setup, train)
-    if faults.motion_mm:
-        turn += 2 * np.pi * (trajectory.k_per_m(shot) @ show.shots.moved_m[shot])
+    # The sums over the head count places from the middle of the box, gradients from the isocentre.
+    places = setup.grid.centre_m + (show.shots.moved_m[shot] if faults.motion_mm else 0.0)
+    if np.any(places):
+        turn += 2 * np.pi * (trajectory.k_per_m(shot) @ places)
     found: Raw = data * np.exp(1j * turn).astype(np.complex64)
     factor = noise_factor(show)
     if factor is not None:
@@ -351,5 +375,6 @@ def play_image(show: ImagePerformance) -> tuple[list[Raw], Raw | None]:
         for shot, row in zip(shots, samples, strict=True):
             data[shot][:, part] = row
 
-    make_signals(show, stage_of(show), np.arange(len(data)), put)
+    stage = stage_of(show)
+    make_signals(stage, tasks_of(show, evolutions(show, stage), np.arange(len(data))), put)
     return [befallen(show, shot, row) for shot, row in enumerate(data)], image_noise_scan(show)

@@ -13,18 +13,20 @@ from numpy.typing import NDArray
 
 from pulsespec.conventions import field_from_larmor
 from pulsespec.errors import SequenceError
-from pulsespec.simulator.basis import Lines
+from pulsespec.simulator.basis import Lines, render
 from pulsespec.simulator.engine import Made, Plan, simulate_system
 from pulsespec.simulator.equivalence import reduce_system
 from pulsespec.simulator.relaxation import NONE, Relaxation
 from pulsespec.simulator.simulate import WATER_PPM, Settings, plan_shots
 from pulsespec.simulator.spinsystem import Metabolite, load_metabolites
 from pulsespec.simulator.steady_state import Cycle, cycle_of, start_of
-from pulsespec.simulator.timeline import Shot, Timeline
+from pulsespec.simulator.timeline import Shot, Timeline, read_timeline
 from pulsespec.simulator.tissue import WATER, Tissue
 from pulsespec.simulator.tissue_lines import tissue_lines
-from pulsespec.simulator.trajectory import Trajectory
+from pulsespec.simulator.trajectory import Trajectory, read_trajectory
 
+_SHORT = (128, 1e-3)
+"""Samples and dwell time in s by which lines are compared."""
 FAT_LINES = "Fat"
 """Lines of adipose tissue."""
 _LEAST = 1e-7
@@ -105,6 +107,29 @@ def responses(
         shots.metabolite,
         shots.water,
     )
+
+
+def relaxation_shares(path: Path, tissue: Tissue) -> dict[str, float]:
+    """Return what T1 and T2 of a tissue leave of each metabolite and of water, through the whole repetition.
+
+    Inversions, suppression and the water pulse of the same repetition count, which exp(-TE / T2) (1 - exp(-TR / T1))
+    leaves out: what an image is quantified with. Of a metabolite it is the real share, in the least-squares sense, of
+    its lines without relaxation (0 where it is nulled, negative where T1 has turned it); `water` is that of the water
+    shots.
+    """
+    timeline, trajectory = read_timeline(path), read_trajectory(path)
+    shots = _shots(path, timeline, trajectory, 1e-3)
+    metabolites = load_metabolites(list(tissue.concentrations))
+    made: dict[tuple[str, int, int], Made] = {}
+    found = {}
+    for name, metabolite in metabolites.items():
+        whole = render(_metabolite(metabolite, shots, NONE, made), *_SHORT)
+        left = render(_metabolite(metabolite, shots, _times(tissue, name, shots, True), made), *_SHORT)
+        found[name] = float(np.vdot(whole, left).real / np.vdot(whole, whole).real)
+    if shots.water is not None:
+        kept, alone = (abs(_tissue_water(tissue, shots, way).amplitude[0]) for way in (True, False))
+        found[WATER] = float(kept / alone)
+    return found
 
 
 def _scaled(tissue: Tissue, macromolecules: float, lipid: float) -> Tissue:

@@ -15,13 +15,15 @@ from pulsespec.errors import SequenceError
 from pulsespec.simulator.engine import Plan
 from pulsespec.simulator.geometry import Axis
 from pulsespec.simulator.orders import before
-from pulsespec.simulator.timeline import Timeline
+from pulsespec.simulator.simulate import Settings, plan_shots
+from pulsespec.simulator.timeline import Timeline, read_timeline
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
 _STEP_PPM = 0.1
 """Distance of the frequencies at which the profile is worked out."""
+_RANGE_PPM = (0.5, 5.5)
 _POINTS = 800
 _BEYOND = 2.0
 """Extent that is looked at, over that which the pulses touch."""
@@ -65,6 +67,22 @@ class Slab:
             for row in self.values
         ]
         return np.asarray(np.mean(rows, axis=-1))
+
+
+def slabs_of_file(path: Path) -> tuple[Slab | None, Slab | None]:
+    """Return the profiles of metabolite and of water shots of a `.seq`: `None` without a slab, or without water shots.
+
+    A voxel at the height z has `values` times the amplitude that a `Basis` of the file has, which is the mean over the
+    slab: in its middle more, and not the same for metabolites and water.
+    """
+    timeline = read_timeline(path)
+    found: list[Slab | None] = []
+    for water in (False, True):
+        shots = timeline.select(water_reference=water)
+        plan = plan_shots(path, timeline, shots, Settings(tolerance=1e-3))[0] if shots else None
+        low, high = ((ppm - timeline.reference_ppm) * timeline.f0_hz * 1e-6 for ppm in _RANGE_PPM)
+        found.append(None if plan is None else slab_of(path, plan, timeline, low, high))
+    return found[0], found[1]
 
 
 def slab_of(path: Path, plan: Plan, timeline: Timeline, low_hz: float, high_hz: float) -> Slab | None:

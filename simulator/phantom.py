@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pulsespec.errors import InputError
+from pulsespec.simulator.head_settings import list_heads
 from pulsespec.simulator.tissue import BROAD, Tissue, used_sources
 from pulsespec.simulator.tissue_library import list_tissues, load_tissue
 
@@ -45,7 +46,10 @@ def load_phantom(name: str) -> Phantom:
     high: they have the size here that their T2 at 3 T leaves of them at a TE of 30 ms.
     """
     if name not in list_phantoms():
-        raise InputError(f"phantom {name!r}: expected one of {', '.join(list_phantoms())}")
+        raise InputError(
+            f"phantom {name!r}: expected one of {', '.join(list_phantoms())}, or for images a head: "
+            f"{', '.join(list_heads())}, a .toml file"
+        )
     tissue = load_tissue(name)
     sources = "; ".join(source.citation for source in used_sources(tissue).values())
     return Phantom(

@@ -127,7 +127,9 @@ def _check_sequence(
     path: Path, readouts: tuple[LabelledReadout, ...], definitions: Mapping[str, object]
 ) -> None:
     if "Matrix" in definitions:
-        raise SequenceError(f"{path}: makes images; the virtual scanner plays single voxels")
+        raise SequenceError(
+            f"{path}: makes images, and the phantom is one voxel: expected a head (--phantom brain)"
+        )
     if all(one.is_water_reference for one in readouts):
         raise SequenceError(f"{path}: {WATER_ALONE}")
     kinds = {(one.samples, one.dwell_s) for one in readouts}

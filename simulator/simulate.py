@@ -5,6 +5,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -220,10 +221,11 @@ def _found(
     }
     if len(readouts) > 1:
         raise SequenceError(f"{path}: shots of one kind have different readouts: {sorted(readouts)}")
-    blocks = [(planned, metabolite, timeline, settings) for metabolite in metabolites.values()]
+    one_block = partial(_simulate_block, planned, timeline, settings)
+    found = map_blocks(one_block, metabolites.values(), jobs, name="metabolites", label=lambda one: one.name)
     return _Found(
         planned,
-        dict(zip(metabolites, map_blocks(_simulate_block, blocks, jobs), strict=True)),
+        dict(zip(metabolites, found, strict=True)),
         _water(path, timeline, planned[0].plans, settings, profiles),
         _reference_phase(planned[0].plans, timeline),
         timeline,
@@ -266,9 +268,10 @@ def _normalised(rows: Distribution) -> Distribution:
     return tuple((value, weight / total) for value, weight in rows if weight)
 
 
-def _simulate_block(block: tuple[list[_Planned], Metabolite, Timeline, Settings]) -> dict[int, Lines]:
+def _simulate_block(
+    planned: list[_Planned], timeline: Timeline, settings: Settings, metabolite: Metabolite
+) -> dict[int, Lines]:
     """Return the lines of one metabolite in each condition, the mean over B1 and B0."""
-    planned, metabolite, timeline, settings = block
     times = relaxation_of(settings.relaxation, metabolite.name)
     parts: dict[int, list[Lines]] = {one.condition: [] for one in planned}
     for scale in dict.fromkeys(one.b1 for one in planned):

@@ -169,4 +169,5 @@ def training_blocks(
     if count < 1 or seed < 0 or block < 1:
         raise InputError(f"count {count}, seed {seed}, block {block}: expected at least 1, 0 and 1")
     spans = [(start, min(start + block, count)) for start in range(0, count, block)]
-    yield from iter_blocks(partial(render_block, scene, distributions, seed), spans, jobs)
+    one_block = partial(render_block, scene, distributions, seed)
+    yield from iter_blocks(one_block, spans, jobs, name=f"blocks of {block} spectra")

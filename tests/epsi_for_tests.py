@@ -74,6 +74,8 @@ class Made:
     seed: int = 1
     eddy: object = None
     """Function of time since the start of the readout to phase in rad, of all signal."""
+    drift_hz: float = 0.0
+    """Change of frequency from the start of the first readout to that of the last, linear and 0 in between."""
     f0_hz: float = 123.25e6
     facts: dict = field(default_factory=dict)
 
@@ -154,6 +156,10 @@ def played(path, points, made=None):
             signal = signal * np.exp(1j * made.phase_rad * back)
         if made.eddy is not None:
             signal = signal * np.exp(1j * made.eddy(times - times[0]))
+        if made.drift_hz:
+            begins = trajectory.begins_s
+            along = (begins[number] - begins[0]) / np.ptp(begins) - 0.5
+            signal = signal * np.exp(2j * np.pi * made.drift_hz * along * since)
         shot = coils @ signal
         shots.append((shot + noise(shot.shape[1]) if made.noise else shot).astype(np.complex64))
     shapes = np.array([shot.shape for shot in shots], np.int64)

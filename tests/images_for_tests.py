@@ -38,14 +38,14 @@ def plain_sum(show, shot, sample, coil):
     field_s = trajectory.field_times_s(shot)[sample]
     x, y, z = (grid.along(axis) for axis in range(3))
     total = 0j
+    profile = None if slab is None else slab.at(z + setup.grid.centre_m @ axes[:, 2], grid.spacing_m[2])
     for k_z, height in enumerate(z):
         plane = np.zeros(grid.shape[:2], complex)
         for name in head.tissues:
             one = lines[name]
             local = np.ones(one.frequency_hz.size)
             if slab is not None:
-                rows = slab.at(np.array([height + setup.grid.centre_m @ axes[:, 2]]), grid.spacing_m[2])[:, 0]
-                local = rows[slab.nearest(one.frequency_hz)]
+                local = profile[slab.nearest(one.frequency_hz), k_z]
             decay = -np.pi * one.lorentz_hz * t - (np.pi * one.gauss_hz * t) ** 2 / (4 * np.log(2))
             signal = np.sum(one.amplitude * local * np.exp(2j * np.pi * one.frequency_hz * t + decay))
             plane += head.shares[name][:, :, k_z] * signal
@@ -53,4 +53,6 @@ def plain_sum(show, shot, sample, coil):
         plane *= np.exp(2j * np.pi * head.field_hz[:, :, k_z] * field_s - line)
         wave = np.exp(2j * np.pi * (k[0] * x[:, None] + k[1] * y + k[2] * height))
         total += np.sum(plane * wave * show.sensitivities[coil][:, :, k_z])
+    # Places above are from the middle of the box, those of the gradients from the isocentre.
+    total *= np.exp(2j * np.pi * (trajectory.k_per_m(shot)[sample] @ setup.grid.centre_m))
     return total * np.prod(grid.spacing_m / setup.grid.spacing_m)

@@ -7,11 +7,12 @@ from dataclasses import replace
 import nibabel
 import numpy as np
 import pytest
-from epsi_for_tests import Made, Point, played, source, write_image_sequence, write_mrd
+from epsi_for_tests import Made, Point, opened, played, source, write_image_sequence, write_mrd
 
 from pulsespec.errors import DataError, InputError
 from pulsespec.recon.image_coils import coil_weights
 from pulsespec.recon.image_files import names_of
+from pulsespec.recon.image_read import source_of
 from pulsespec.recon.image_recon import prepared, reconstruct_source
 from pulsespec.recon.image_settings import ImageSettings
 from pulsespec.recon.nifti import read_nifti
@@ -78,6 +79,13 @@ def test_noise_does_not_lead_the_delay_astray(epsi):
     polarity = prepared(made, ImageSettings()).polarity
     assert polarity.delay_s == pytest.approx(1.5e-6, abs=1e-7)
     assert polarity.phase_rad == pytest.approx(0.1, abs=0.02)
+
+
+def test_a_point_has_a_phase_but_no_slope(epsi):
+    made = source(epsi, [Point((0.0, 0.0, 0.0), water=1.0)], Made(phase_rad=0.2))
+    polarity = prepared(made, ImageSettings()).polarity
+    assert polarity.delay_s == 0.0
+    assert polarity.phase_rad == pytest.approx(0.2, abs=5e-3)
 
 
 def test_averaging_echoes_that_do_not_agree_loses_signal(epsi):
@@ -194,6 +202,56 @@ def test_eddy_currents_go_with_the_phase_of_water(csi):
     assert likeness[0].min() > 0.999
     assert likeness[1].max() < 0.99
     assert figures(clean, "Eddy current correction")["voxels"] == 30
+
+
+def test_a_drift_of_the_frequency_is_found_and_taken_away(tmp_path):
+    path = write_image_sequence(tmp_path / "x.seq", matrix=(4, 6, 6), points=64)
+    box = source(path, [Point((0, 0, 0))]).plan.grid
+    rng = np.random.default_rng(2)
+    points = [
+        Point((x, y, z), HZ, 1.0, 0.08, 10.0 * rng.uniform(0.5, 1.5), 600.0 * x + 300.0 * y)
+        for x in box.positions_m(0)
+        for y in box.positions_m(1)
+        for z in box.positions_m(2)
+    ]
+    steady, drifting = (source(path, points, Made(drift_hz=hz, noise=0.1)) for hz in (0.0, 10.0))
+    how = ImageSettings(eddy_current_correction=False)
+    good = reconstruct_source(steady, how)
+    assert "not corrected" in figures_words(good.metabolite, "Frequency drift")
+    done = reconstruct_source(drifting, how)
+    left = reconstruct_source(drifting, replace(how, drift_correction=False))
+    assert figures(done.metabolite, "Frequency drift")["drift_hz"] == pytest.approx(10.0, abs=0.5)
+    for kind in ("metabolite", "water"):
+        truth, after, before = (getattr(scan, kind).data for scan in (good, done, left))
+        error = [np.linalg.norm(one - truth) / np.linalg.norm(truth) for one in (after, before)]
+        assert error[1] > 0.06
+        assert error[0] < 0.25 * error[1]
+
+
+def test_a_drift_is_not_looked_for_where_water_is_not_interleaved(csi):
+    scan = reconstruct_source(source(csi, full(csi)))
+    assert "not looked for" in figures_words(scan.metabolite, "Frequency drift")
+
+
+def test_long_readouts_that_a_file_holds_in_parts_are_put_together(epsi):
+    whole = played(epsi, full(epsi, 300.0), Made(noise=0.02))
+    trajectory, known, _ = opened(epsi)
+    shots = list(whole.fetch(range(len(whole))))
+    parts = [shots[0], *(part for shot in shots[1:] for part in np.split(shot, 4, axis=1))]
+    cut = replace(
+        whole,
+        shapes=np.array([part.shape for part in parts], np.int64),
+        fetch=lambda rows: (parts[row] for row in rows),
+        is_noise=np.arange(len(parts)) == 0,
+    )
+    expected, found = (
+        reconstruct_source(source_of(stream, known, trajectory, "x.seq")) for stream in (whole, cut)
+    )
+    np.testing.assert_array_equal(found.metabolite.data, expected.metabolite.data)
+    with pytest.raises(DataError, match="not played from"):
+        source_of(
+            replace(cut, shapes=cut.shapes[:-1], is_noise=cut.is_noise[:-1]), known, trajectory, "x.seq"
+        )
 
 
 def test_without_water_what_needs_it_is_left_out(tmp_path):

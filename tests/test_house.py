@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("protocols", "simulator", "sequences", "recon")
 FRONT_DOOR = (
     "analysis", "basis_cli", "basis_verbs", "cli", "commands", "console", "demo", "edited_verbs", "expect_cli",
-    "expect_verbs", "imaging_verbs", "lcmodel_cli", "lcmodel_verbs", "quantify_cli", "series_cli", "series_verbs",
-    "training_verbs", "voxel_verbs",
+    "expect_verbs", "head_verbs", "imaging_verbs", "lcmodel_cli", "lcmodel_verbs", "map_cli", "map_verbs",
+    "quantify_cli", "region_verbs", "series_cli", "series_verbs", "training_verbs",
 )  # fmt: skip
 """Modules of src/pulsespec that are the command line, which may import every room."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pulsespec
-from pulsespec import commands, edited_verbs, voxel_verbs
+from pulsespec import commands, edited_verbs, imaging_verbs, map_verbs
 from pulsespec.console import Notify, silent, to_json
 from pulsespec.errors import DataError, InputError, PulsespecError
 from pulsespec.files import atomic_directory, refuse_existing
@@ -15,6 +15,7 @@ from pulsespec.files import atomic_directory, refuse_existing
 if TYPE_CHECKING:
     from pulsespec.recon.fit import BatchResult
     from pulsespec.recon.formats import Known
+    from pulsespec.recon.image_read import Source
     from pulsespec.recon.pipeline import ReconSettings
     from pulsespec.recon.quantify import QuantifySettings
     from pulsespec.recon.transients import Scan, Transients
@@ -189,12 +190,15 @@ def fit(
     f0_mhz: float | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
+    image: "map_verbs.ImageOptions | None" = None,
     notify: Notify = silent,
 ) -> dict[str, Any]:
-    """Fit one processed spectrum with a basis set and write the results into the folder `output`."""
+    """Fit one processed spectrum, or an image, with a basis set and write the results into the folder `output`."""
     chosen = (spectrum, basis, water, conjugate, known(None, dwell_s, f0_mhz))
     if dry_run:
-        _in_the_voxel(assumptions, measured(opened(*chosen, notify)[0]))
+        checked = opened(*chosen, notify)[0]
+        if not map_verbs.is_image(checked):
+            _in_the_voxel(assumptions, measured(checked))
         inputs = [spectrum, *([water] if water else [])]
         return {"inputs": [str(path) for path in inputs], "basis": str(basis), "output": str(output)}
     with atomic_directory(output, overwrite) as folder:
@@ -210,12 +214,13 @@ def fit(
             "posterior": posterior,
             "phantom": phantom,
         }
-        if voxel_verbs.is_image(scan):
+        if map_verbs.is_image(scan):
             one_spectrum(scan)
-            _for_single_voxels({"--spurious": spurious, "--posterior": posterior, "--phantom": phantom})
-            return voxel_verbs.fit_voxels(scan, functions, folder, settings, notify, assumptions) | {
-                "output": str(output)
-            }
+            _for_single_voxels({"--spurious": spurious, "--posterior": posterior})
+            how = dataclasses.replace(image or map_verbs.ImageOptions(), phantom=phantom)
+            made = map_verbs.fit_voxels(scan, functions, folder, settings, notify, assumptions, how)
+            return made | {"output": str(output)}
+        _for_images(image)
         _in_the_voxel(assumptions, measured(scan))
         done = as_fitted(scan, notify)
         judged = _judged(scan, done, notify)
@@ -229,6 +234,12 @@ def _for_single_voxels(options: dict[str, Any]) -> None:
     given = [name for name, value in options.items() if value]
     if given:
         raise InputError(f"{', '.join(given)}: got spectra of several voxels, expected a single voxel")
+
+
+def _for_images(options: "map_verbs.ImageOptions | None") -> None:
+    """Raise where an option is given that single voxels do not have."""
+    if options is not None and (options.mask, options.block_voxels, options.lesion) != (None, None, None):
+        raise InputError("--mask, --block-voxels and --lesion: got a single voxel, expected an image")
 
 
 def opened(
@@ -268,6 +279,7 @@ def run(
     phantom: bool = False,
     keep_identifiers: bool = False,
     gaba_model: str = "soft",
+    image: "map_verbs.ImageOptions | None" = None,
     notify: Notify = silent,
 ) -> dict[str, Any]:
     """Go from raw data to concentrations and a report in the folder `output`.
@@ -283,6 +295,17 @@ def run(
     told = known(sequence, dwell_s, f0_mhz, keep_identifiers)
     for raw in raws:
         commands.require_data(raw)
+    encoded = imaging_verbs.image_source(raws, sequence, notify)
+    if encoded is not None and sequence is not None:
+        _for_single_voxels({"--spurious": spurious, "--posterior": posterior})
+        how = dataclasses.replace(image or map_verbs.ImageOptions(), phantom=phantom)
+        facts = {"inputs": [path.name for path in raws], "--seq": str(sequence)}
+        if dry_run:
+            return {"inputs": [str(path) for path in raws], "output": str(output)}
+        with atomic_directory(output, overwrite) as folder:
+            made = _run_image(encoded, sequence, folder, facts, metabolites, how, assumptions, notify)
+        return made | {"output": str(output)}
+    _for_images(image)
     functions = None if basis is None else read_basis(basis, notify, told)
     if basis is not None and functions is not None:
         told = _with_readout(told, functions, basis)
@@ -315,6 +338,28 @@ def run(
         return analyse(
             done, functions, folder, settings, notify, assumptions, judged, spurious, posterior, phantom
         ) | {"output": str(output)}
+
+
+def _run_image(
+    source: "Source",
+    sequence: Path,
+    folder: Path,
+    settings: dict[str, Any],
+    metabolites: Sequence[str] | None,
+    how: "map_verbs.ImageOptions",
+    assumptions: "QuantifySettings | None",
+    notify: Notify,
+) -> dict[str, Any]:
+    """Reconstruct an image, simulate its basis and fit it; images and basis are left in `folder`."""
+    from pulsespec.recon.image_files import write_images
+    from pulsespec.recon.image_recon import known_sequence, reconstruct_source
+
+    scan = known_sequence(reconstruct_source(source, jobs=how.jobs, say=notify), sequence, source.played)
+    measured(scan)
+    write_images(scan, folder / "image.nii.gz")
+    functions = _basis_for(scan, folder, sequence, None, metabolites, how.jobs, notify)
+    settings = settings | {"metabolites": list(functions.names)}
+    return map_verbs.fit_voxels(scan, functions, folder, settings, notify, assumptions, how)
 
 
 def _in_the_voxel(assumptions: "QuantifySettings | None", spectrum: "Transients") -> None:

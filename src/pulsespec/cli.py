@@ -21,6 +21,7 @@ from pulsespec import (
     expect_cli,
     imaging_verbs,
     lcmodel_cli,
+    map_cli,
     quantify_cli,
     series_cli,
 )
@@ -42,6 +43,12 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print results and errors o
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the inputs and write nothing.")]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Processes to use.")]
+ClusterName = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster", help="Scheduler of dask (tcp://host:8786), slurm, or a TOML file of SLURM options."
+    ),
+]
 ScannerName = Annotated[str | None, typer.Option("--scanner", help="A name of `pulsespec scanners`.")]
 FieldT = Annotated[float | None, typer.Option("--field", help="Field in tesla.")]
 F0Mhz = Annotated[float | None, typer.Option("--f0-mhz", help="Exact Larmor frequency in MHz.")]
@@ -310,6 +317,7 @@ def simulate(
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     jobs: Jobs = 1,
+    cluster: ClusterName = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -325,7 +333,7 @@ def simulate(
         arrays=arrays,
         cached=not no_cache,
     )
-    with console.progress() as notify:
+    with console.work(output, cluster, dry_run) as notify:
         made = commands.simulate(
             source,
             output,
@@ -398,6 +406,12 @@ def recon(
     filter_name: Annotated[
         str, typer.Option("--filter", help="Images: none, hamming, hann, cosine or gaussian over k-space.")
     ] = "none",
+    keep_lipid: Annotated[
+        bool, typer.Option("--keep-lipid", help="Images: leave scalp lipid in the brain.")
+    ] = False,
+    brain_mask: Annotated[
+        Path | None, typer.Option("--brain-mask", help="Images: NIfTI mask of the brain, else it is found.")
+    ] = None,
     echo_mode: Annotated[
         str, typer.Option(help="Images: average, interlaced, even or odd echoes of a bipolar train.")
     ] = "average",
@@ -407,6 +421,7 @@ def recon(
     f0_mhz: DataF0Mhz = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
+    cluster: ClusterName = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -414,16 +429,31 @@ def recon(
     from pulsespec.recon.pipeline import ReconSettings
 
     console = Console(as_json, quiet)
-    with console.progress() as notify:
+    with console.work(output or bids, cluster, dry_run) as notify:
         chosen = None
+        rings = sequence is None and output is not None and imaging_verbs.is_rings(raws)
         if sequence is not None and output is not None:
             chosen = imaging_verbs.image_source(raws, sequence, notify)
+        if rings and output is not None:
+            made = imaging_verbs.recon_rings(
+                raws[0],
+                output,
+                imaging_verbs.settings_of(filter_name, echo_mode, coils, zero_fill, no_eddy),
+                cleaning=imaging_verbs.cleaning_of(keep_water, keep_lipid, brain_mask),
+                jobs=jobs,
+                overwrite=overwrite,
+                dry_run=dry_run,
+                notify=notify,
+            )
+            console.result(made, f"{'would write' if dry_run else 'wrote'} {made['output']}")
+            return
         if chosen is not None and sequence is not None and output is not None:
             made = imaging_verbs.recon_image(
                 chosen,
                 sequence,
                 output,
                 imaging_verbs.settings_of(filter_name, echo_mode, coils, zero_fill, no_eddy),
+                cleaning=imaging_verbs.cleaning_of(keep_water, keep_lipid, brain_mask),
                 jobs=jobs,
                 overwrite=overwrite,
                 dry_run=dry_run,
@@ -488,15 +518,23 @@ def fit(
     spurious: Spurious = None,
     posterior: PosteriorDraws = 0,
     phantom: IsPhantom = False,
+    mask: map_cli.Mask = None,
+    block_voxels: map_cli.BlockVoxels = None,
+    lesion: map_cli.LesionMask = None,
+    contralateral: map_cli.Contralateral = None,
+    midplane: map_cli.Midplane = None,
+    keep_lipid: map_cli.KeepLipid = False,
+    jobs: Jobs = 1,
     conjugate: Conjugate = False,
     dwell_s: DwellS = None,
     f0_mhz: DataF0Mhz = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
+    cluster: ClusterName = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fit one processed spectrum."""
+    """Fit one processed spectrum, or all voxels of an image."""
     assumptions = quantify_cli.settings_of(
         gm=gm,
         wm=wm,
@@ -514,7 +552,7 @@ def fit(
         no_relaxation=no_relaxation,
     )
     console = Console(as_json, quiet)
-    with console.progress() as notify:
+    with console.work(output, cluster, dry_run) as notify:
         made = analysis.fit(
             spectrum,
             basis,
@@ -529,6 +567,7 @@ def fit(
             f0_mhz=f0_mhz,
             overwrite=overwrite,
             dry_run=dry_run,
+            image=map_cli.options_of(mask, block_voxels, jobs, lesion, contralateral, midplane, keep_lipid),
             notify=notify,
         )
     _show(console, made, dry_run)
@@ -562,6 +601,12 @@ def run(
     spurious: Spurious = None,
     posterior: PosteriorDraws = 0,
     phantom: IsPhantom = False,
+    mask: map_cli.Mask = None,
+    block_voxels: map_cli.BlockVoxels = None,
+    lesion: map_cli.LesionMask = None,
+    contralateral: map_cli.Contralateral = None,
+    midplane: map_cli.Midplane = None,
+    keep_lipid: map_cli.KeepLipid = False,
     conjugate: Conjugate = False,
     keep_identifiers: KeepIdentifiers = False,
     gaba_model: GabaModel = "soft",
@@ -570,10 +615,11 @@ def run(
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     jobs: Jobs = 1,
+    cluster: ClusterName = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Go from raw data to concentrations and a report."""
+    """Go from raw data to concentrations and a report; where the .seq encodes space, to maps."""
     assumptions = quantify_cli.settings_of(
         gm=gm,
         wm=wm,
@@ -591,7 +637,7 @@ def run(
         no_relaxation=no_relaxation,
     )
     console = Console(as_json, quiet)
-    with console.progress() as notify:
+    with console.work(output, cluster, dry_run) as notify:
         made = analysis.run(
             raws,
             output,
@@ -612,6 +658,7 @@ def run(
             phantom=phantom,
             keep_identifiers=keep_identifiers,
             gaba_model=gaba_model,
+            image=map_cli.options_of(mask, block_voxels, jobs, lesion, contralateral, midplane, keep_lipid),
             notify=notify,
         )
     _show(console, made, dry_run)
@@ -627,13 +674,14 @@ def _show(console: Console, made: dict[str, Any], dry_run: bool) -> None:
         return
     console.table(made["concentrations"], made)
     report = Path(made["output"]) / "report.html"
-    if not console.as_json and report.is_file():  # several voxels have none
+    if not console.as_json and report.is_file():
         console.result(None, f"report: {report}")
     if not made.get("converged", True):
         raise typer.Exit(_REFUSED)
 
 
 app.command()(series_cli.series)
+app.command()(map_cli.regions)
 app.command()(expect_cli.expect)
 app.command()(expect_cli.tissues)
 
@@ -642,7 +690,19 @@ app.command()(expect_cli.tissues)
 def acquire(
     sequence: Annotated[Path, typer.Argument(help="The .seq to play.")],
     output: Output,
-    phantom: Annotated[str, typer.Option("--phantom", help="What lies in the voxel.")] = "grey-matter",
+    phantom: Annotated[
+        str,
+        typer.Option(
+            "--phantom",
+            help="What is measured: a tissue; for images brain, brain-tumour, brain-necrosis or a TOML file.",
+        ),
+    ] = "grey-matter",
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            "--truth", help="Folder for the maps of what an image was made of; else beside the output."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of coils, noise and faults.")] = 0,
     faults: Annotated[
         str | None,
@@ -668,6 +728,7 @@ def acquire(
             sequence,
             output,
             phantom=phantom,
+            truth=truth,
             seed=seed,
             faults=faults,
             coils=coils,

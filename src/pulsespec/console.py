@@ -4,12 +4,17 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console as RichConsole
+from rich.markup import escape
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from pulsespec.progress import Step, Watch
 
 Notify = Callable[[str], None]
 """Takes one line that tells a person what is going on."""
@@ -31,9 +36,36 @@ class Console:
     @contextmanager
     def progress(self) -> Iterator[Notify]:
         """Yield a `Notify` that shows a moving line on a terminal and plain lines elsewhere."""
+        with self._voices() as (notify, _):
+            yield notify
+
+    @contextmanager
+    def work(
+        self, output: Path | None, cluster: str | None = None, dry_run: bool = False
+    ) -> Iterator[Notify]:
+        """Yield a `Notify` as `progress` does, for work in blocks that ends in `output`.
+
+        Blocks go to the `cluster` where one is named, those that are finished are kept beside `output` until all are,
+        and how far they are is shown with an estimate of the time left.
+        """
+        from pulsespec.executor import Spread, spread
+        from pulsespec.kept import work_on
+
+        with self._voices() as (notify, watch), ExitStack() as stack:
+            if not dry_run:
+                keep = None if output is None else stack.enter_context(work_on(output, notify))
+                machines = stack.enter_context(_connected(cluster, notify)) if cluster else None
+                stack.enter_context(spread(Spread(machines, keep, watch)))
+            elif cluster:
+                _check_cluster(cluster)
+            yield notify
+
+    @contextmanager
+    def _voices(self) -> "Iterator[tuple[Notify, Watch | None]]":
+        """Yield what says one line, and what shows how far blocks are."""
         screen = RichConsole(stderr=True, highlight=False)
         if self.quiet:
-            yield silent
+            yield silent, None
         elif screen.is_terminal:
             with screen.status("starting") as status:
 
@@ -41,9 +73,19 @@ class Console:
                     screen.print(text, markup=False)
                     status.update("working")
 
-                yield notify
+                def watch(step: "Step") -> None:
+                    if step.words:
+                        screen.print(step.words, markup=False)
+                    else:
+                        status.update(escape(f"{_bar(step)}{step.line()}"))
+
+                yield notify, watch
         else:
-            yield lambda text: print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+            def say(text: str) -> None:
+                print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+            yield say, PlainLines(say)
 
     def result(self, data: Any, text: str = "") -> None:
         """Print `data` as JSON if that was asked for, else `text`."""
@@ -61,6 +103,47 @@ class Console:
         for row in rows:
             table.add_row(*(_cell(value) for value in row.values()))
         RichConsole(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200).print(table)
+
+
+@dataclass
+class PlainLines:
+    """Shows how far blocks are in lines that a log can hold: one at most every `every_s`."""
+
+    say: Notify
+    every_s: float = 10.0
+    _said: tuple[str, float] = ("", 0.0)
+
+    def __call__(self, step: "Step") -> None:
+        """Say a step that is due, or what a person should know."""
+        since = step.elapsed_s - (self._said[1] if self._said[0] == step.name else 0.0)
+        ended = step.done == step.total and self._said[0] == step.name
+        if step.words:
+            self.say(step.words)
+        elif since >= self.every_s or ended:
+            self._said = (step.name, step.elapsed_s)
+            self.say(step.line())
+        if step.done == step.total:
+            self._said = ("", 0.0)
+
+
+def _bar(step: "Step", width: int = 20) -> str:
+    """Return a bar for a terminal; nothing where it is not known how many blocks there are."""
+    if not step.total:
+        return ""
+    full = round(width * step.done / step.total)
+    return "━" * full + "╌" * (width - full) + " "
+
+
+def _connected(cluster: str, notify: Notify) -> AbstractContextManager[Any]:
+    from pulsespec.cluster import connect
+
+    return connect(cluster, notify)
+
+
+def _check_cluster(cluster: str) -> None:
+    from pulsespec.cluster import check_name
+
+    check_name(cluster)
 
 
 def _cell(value: Any) -> str:

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pulsespec import analysis, commands
+from pulsespec import analysis, commands, head_verbs
 from pulsespec.console import Notify, silent
+from pulsespec.errors import InputError
 from pulsespec.files import atomic_directory, refuse_existing
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def acquire(
     output: Path,
     *,
     phantom: str = "grey-matter",
+    truth: Path | None = None,
     seed: int = 0,
     faults: str | None = None,
     coils: int | None = None,
@@ -33,21 +35,35 @@ def acquire(
 ) -> dict[str, Any]:
     """Play a `.seq` on the virtual scanner and write ISMRMRD raw data; the truth is in its header.
 
-    `faults` is the name of a shipped set or a TOML file; `coils` and `snr` count more than what is in it.
+    `faults` is the name of a shipped set or a TOML file; `coils` and `snr` count more than what is in it. With a head
+    as phantom an image is measured, and maps of its truth are written into the folder `truth`.
     """
     from pulsespec.simulator.acquire import acquire
     from pulsespec.simulator.faults import DEFAULT, load_faults
+    from pulsespec.simulator.head_settings import is_head
     from pulsespec.simulator.phantom import load_phantom
 
     commands.require_file(sequence)
     refuse_existing(output, overwrite)
+    if is_head(phantom):
+        return head_verbs.acquire_image(
+            sequence,
+            output,
+            head_verbs.ImageScan(phantom, truth, seed, faults, coils, snr),
+            overwrite=overwrite,
+            dry_run=dry_run,
+            jobs=jobs,
+            notify=notify,
+        )
+    if truth is not None:
+        raise InputError(f"--truth: phantom {phantom} is one voxel, whose truth is in the header of {output}")
     voxel, chosen = load_phantom(phantom), load_faults(faults or DEFAULT, coils=coils, snr=snr)
     bases = _bases(sequence, list(voxel.concentrations_mm), jobs, notify)
     if dry_run:
         return {"sequence": str(sequence), "output": str(output)}
     notify(f"acquiring {phantom}")
-    truth = acquire(sequence, bases, voxel, output, seed=seed, faults=chosen, overwrite=overwrite)
-    return {"output": str(output), "truth": {key: row for key, row in truth.items() if not _packed(row)}}
+    known = acquire(sequence, bases, voxel, output, seed=seed, faults=chosen, overwrite=overwrite)
+    return {"output": str(output), "truth": {key: row for key, row in known.items() if not _packed(row)}}
 
 
 def _packed(value: object) -> bool:

@@ -28,3 +28,7 @@ class DataError(InputError):
 
 class MismatchError(InputError):
     """Data and basis (or sequence) do not belong together: field, nucleus, TE, sign or reference."""
+
+
+class WorkerError(PulsespecError):
+    """A worker process died again and again, or a cluster cannot be reached: the input may be quite right."""

@@ -84,6 +84,10 @@ def expect(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the inputs and write nothing.")] = False,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Processes to use.")] = 1,
+    cluster: Annotated[
+        str | None,
+        typer.Option("--cluster", help="Scheduler of dask, slurm, or a TOML file of SLURM options."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print results and errors only.")] = False,
 ) -> None:
@@ -93,7 +97,7 @@ def expect(
     chosen = expect_verbs.parse_amounts(amounts or [])
     if count is not None and (water is not None or picture is not None):
         raise InputError("--count: got --water or --picture too, which belong to one spectrum")
-    with console.progress() as notify:
+    with console.work(None, cluster, dry_run) as notify:
         if count is None:
             made = expect_verbs.expect(
                 basis,

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pulsespec.console import Notify, silent
-from pulsespec.errors import InputError
+from pulsespec.errors import DataError, InputError
 from pulsespec.files import refuse_existing
 
 if TYPE_CHECKING:
+    from pulsespec.recon.image_cleaning import CleaningSettings
     from pulsespec.recon.image_read import Source
     from pulsespec.recon.image_settings import ImageSettings
+    from pulsespec.recon.transients import Scan
 
 
 def image_source(raws: Sequence[Path], sequence: Path | None, notify: Notify = silent) -> "Source | None":
@@ -38,30 +40,111 @@ def recon_image(
     output: Path,
     settings: "ImageSettings | None" = None,
     *,
+    cleaning: "CleaningSettings | None" = None,
     jobs: int = 1,
     overwrite: bool = False,
     dry_run: bool = False,
     notify: Notify = silent,
 ) -> dict[str, Any]:
-    """Reconstruct an image and write it to `output`, water and the map of the field beside it."""
-    from pulsespec.recon.image_files import names_of, write_images
+    """Reconstruct an image and write it to `output`, water, brain and the map of the field beside it."""
     from pulsespec.recon.image_recon import known_sequence, reconstruct_source
 
-    for path in names_of(output).values():
-        refuse_existing(path, overwrite)
+    _refuse_outputs(output, overwrite)
     if dry_run:
         return {"inputs": [str(source.stream.path)], "output": str(output), "matrix": source.plan.grid.matrix}
     scan = reconstruct_source(source, settings, jobs=jobs, say=notify)
     scan = known_sequence(scan, sequence, source.played)
+    return _cleaned_and_written(scan, output, cleaning, jobs, overwrite, notify)
+
+
+def is_rings(raws: Sequence[Path]) -> bool:
+    """Return whether the raw data are concentric rings that say themselves where they lie."""
+    from pulsespec.recon.twix_rings import is_rings as says_rings
+
+    return len(raws) == 1 and says_rings(raws[0])
+
+
+def recon_rings(
+    raw: Path,
+    output: Path,
+    settings: "ImageSettings | None" = None,
+    *,
+    cleaning: "CleaningSettings | None" = None,
+    jobs: int = 1,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    notify: Notify = silent,
+) -> dict[str, Any]:
+    """Reconstruct concentric rings and write the image to `output`, water, brain and the map of the field beside it."""
+    from pulsespec.recon.ring_images import images_of
+    from pulsespec.recon.twix_rings import read_rings
+
+    _refuse_outputs(output, overwrite)
+    notify(f"reading {raw.name}")
+    rings = read_rings(raw)
+    if dry_run:
+        return {"inputs": [str(raw)], "output": str(output), "matrix": [*rings.matrix, 1]}
+    scan = images_of(rings, raw.name, settings, notify)
+    return _cleaned_and_written(scan, output, cleaning, jobs, overwrite, notify)
+
+
+def _refuse_outputs(output: Path, overwrite: bool) -> None:
+    from pulsespec.recon.image_files import names_of
+
+    for path in (*names_of(output).values(), _brain_of(output)):
+        refuse_existing(path, overwrite)
+
+
+def _brain_of(output: Path) -> Path:
+    suffix = ".nii.gz" if output.name.endswith(".nii.gz") else ".nii"
+    return output.with_name(f"{output.name.removesuffix(suffix)}_brain{suffix}")
+
+
+def _cleaned_and_written(
+    scan: "Scan",
+    output: Path,
+    cleaning: "CleaningSettings | None",
+    jobs: int,
+    overwrite: bool,
+    notify: Notify,
+) -> dict[str, Any]:
+    """Clean images, where asked to, and write them; images without a head, such as of a point, stay as they are."""
+    from pulsespec.recon.image_cleaning import clean_images
+    from pulsespec.recon.image_files import write_images
+    from pulsespec.recon.image_masks import write_mask
+
+    brain = None
+    part = scan.metabolite
+    if cleaning is not None and part is not None:
+        try:
+            done = clean_images(scan, cleaning, jobs=jobs)
+        except (DataError, InputError) as error:
+            if cleaning.brain_mask is not None:
+                raise
+            notify(f"warning: neither water nor lipid is removed: {error}")
+        else:
+            for record in done.scan.metabolite.records[len(part.records) :] if done.scan.metabolite else ():
+                notify(record.details)
+            scan, brain = done.scan, done.masks.brain
     written = write_images(scan, output, overwrite)
-    part = scan.metabolite or scan.water
-    assert part is not None
+    shown = scan.metabolite or scan.water
+    assert shown is not None
+    if brain is not None:
+        written["brain"] = _brain_of(output)
+        write_mask(brain, shown, written["brain"], overwrite)
     return {
         "output": str(output),
         "written": {name: str(path) for name, path in written.items()},
-        "voxels": list(part.data.shape[:3]),
-        "steps": [record.details for record in part.records],
+        "voxels": list(shown.data.shape[:3]),
+        "steps": [record.details for record in shown.records],
     }
+
+
+def cleaning_of(keep_water: bool, keep_lipid: bool, brain_mask: Path | None) -> "CleaningSettings":
+    """Return the settings of cleaning as the command line has them."""
+    from pulsespec.recon.image_cleaning import CleaningSettings
+
+    return CleaningSettings(water_removal=not keep_water, lipid_removal=not keep_lipid, brain_mask=brain_mask)
 
 
 def settings_of(

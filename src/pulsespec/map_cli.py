@@ -1,0 +1,116 @@
+"""Options and verbs of the command line for spectroscopic images."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pulsespec.console import Console
+from pulsespec.errors import InputError
+
+if TYPE_CHECKING:
+    from pulsespec.map_verbs import ImageOptions
+
+Mask = Annotated[
+    Path | None,
+    typer.Option("--mask", help="NIfTI image: voxels of which more than half lies in it are fitted."),
+]
+BlockVoxels = Annotated[
+    int | None,
+    typer.Option("--block-voxels", min=1, help="Voxels that are fitted at once: memory is in proportion."),
+]
+KeepLipid = Annotated[
+    bool, typer.Option("--keep-lipid", help="Images: leave scalp lipid in the voxels of the brain.")
+]
+LesionMask = Annotated[
+    Path | None, typer.Option("--lesion", help="NIfTI mask of a lesion, compared with the other side.")
+]
+Contralateral = Annotated[
+    Path | None,
+    typer.Option("--contralateral", help="Mask of tissue on the other side; else the lesion's mirror image."),
+]
+Midplane = Annotated[
+    Path | None,
+    typer.Option(
+        "--midplane", help="Image (brain mask, segmentation, head) whose plane of symmetry is the midline."
+    ),
+]
+Normal = Annotated[Path | None, typer.Option("--normal", help="Mask of normal-appearing tissue.")]
+
+
+def options_of(
+    mask: Path | None,
+    block_voxels: int | None,
+    jobs: int,
+    lesion: Path | None = None,
+    contralateral: Path | None = None,
+    midplane: Path | None = None,
+    keep_lipid: bool = False,
+) -> "ImageOptions":
+    """Return the options of an image."""
+    from pulsespec.map_verbs import ImageOptions
+    from pulsespec.region_verbs import LesionMasks
+
+    if lesion is None and (contralateral or midplane):
+        raise InputError("--contralateral and --midplane: belong to --lesion")
+    masks = None if lesion is None else LesionMasks(lesion, contralateral, midplane)
+    return ImageOptions(mask, block_voxels, jobs, lesion=masks, lipid_removal=not keep_lipid)
+
+
+def regions(
+    folder: Annotated[Path, typer.Argument(help="Folder that `fit` or `run` wrote of an image.")],
+    atlas: Annotated[Path | None, typer.Option("--atlas", help="NIfTI image of labels.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", help="Table of the labels: number and name.")
+    ] = None,
+    mask: Annotated[Path | None, typer.Option("--mask", help="NIfTI mask, in place of an atlas.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Table to write; by default regions.tsv in the folder."),
+    ] = None,
+    quantity: Annotated[
+        str | None,
+        typer.Option(
+            "--quantity", help="amplitude, mM, molal, ratio_tCr or ratio_tNAA; by default mM or amplitude."
+        ),
+    ] = None,
+    names: Annotated[str | None, typer.Option("--metabolites", help="Names, separated by commas.")] = None,
+    least_share: Annotated[
+        float, typer.Option("--least-share", help="Least share of a voxel that must lie in its region.")
+    ] = 0.5,
+    lesion: LesionMask = None,
+    contralateral: Contralateral = None,
+    midplane: Midplane = None,
+    normal: Normal = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print results and errors only.")] = False,
+) -> None:
+    """Statistics of maps in the regions of an atlas or in a mask; or a lesion beside the other side."""
+    from pulsespec import region_verbs
+
+    if lesion is None and (contralateral or midplane or normal):
+        raise InputError("--contralateral, --midplane and --normal: belong to --lesion")
+    if lesion is not None and (atlas or mask or labels or output or quantity or names):
+        raise InputError(
+            "--lesion: writes a table of its own, expected no --atlas, --mask or what belongs to these"
+        )
+    console = Console(as_json, quiet)
+    with console.progress() as notify:
+        if lesion is not None:
+            masks = region_verbs.LesionMasks(lesion, contralateral, midplane, normal)
+            made = region_verbs.lesion(folder, masks, overwrite, notify)
+        else:
+            made = region_verbs.regions(
+                folder,
+                output,
+                atlas=atlas,
+                labels=labels,
+                mask=mask,
+                quantity=quantity,
+                metabolites=names.split(",") if names else None,
+                least_share=least_share,
+                overwrite=overwrite,
+                notify=notify,
+            )
+    console.table(made["rows"], made)
