@@ -1,6 +1,6 @@
 """Validated descriptions of what is to be measured, and the shipped library of them."""
 
-from pulsespec.protocols.library import change, list_protocols, load_protocol, protocol_hash
+from pulsespec.protocols.library import change, changed_keys, list_protocols, load_protocol, protocol_hash
 from pulsespec.protocols.schema import (
     Adiabatic,
     Band,
@@ -36,6 +36,7 @@ __all__ = [
     "Train",
     "WaterSuppression",
     "change",
+    "changed_keys",
     "list_protocols",
     "load_protocol",
     "protocol_hash",

@@ -64,6 +64,23 @@ def change(protocol: Protocol, changes: Mapping[str, Any]) -> Protocol:
         raise ProtocolError("; ".join(_explain(protocol.name, one) for one in error.errors())) from error
 
 
+def changed_keys(protocol: Protocol, other: Protocol) -> list[str]:
+    """Return the keys in which two protocols differ, those of sections as `section.key`, sorted."""
+    one, two = _flat(protocol.model_dump(mode="json")), _flat(other.model_dump(mode="json"))
+    return sorted(key for key in one.keys() | two.keys() if one.get(key) != two.get(key))
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values with those of sections in one table, under `section.key`."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        inner = (
+            {f"{key}.{k}": v for k, v in _flat(value).items()} if isinstance(value, dict) else {key: value}
+        )
+        flat |= inner
+    return flat
+
+
 def protocol_hash(protocol: Protocol) -> str:
     """Return the SHA-256 of all values of a protocol, equal for equal protocols whatever their layout."""
     canonical = json.dumps(protocol.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))

@@ -89,6 +89,8 @@ class Pulses(_Section):
 
     excitation: SlicePulse = SelectivePulse(time_bandwidth=8.0, transition=0.45)
     refocusing: SlicePulse = SelectivePulse(time_bandwidth=5.0, transition=0.45)
+    refocusing_slab: Annotated[float, Field(ge=1, le=4)] | None = None
+    """Thickness of the slab that is refocused over that of the excitation; spin echo only."""
     adiabatic: Adiabatic | None = None
     hard_us: Positive | None = None
     """Length of a block pulse without a gradient, in place of the excitation; pulse-acquire only."""
@@ -218,6 +220,7 @@ USED_BY: dict[str, tuple[str, ...]] = {
     "editing": ("mega-press", "mega-semi-laser"),
     "pulses.adiabatic": ("semi-laser", "mega-semi-laser"),
     "pulses.hard_us": ("pulse-acquire",),
+    "pulses.refocusing_slab": ("spin-echo",),
     "flip_deg": ("pulse-acquire",),
 }
 """Sequences that a key belongs to, where it is not all of them."""
@@ -238,14 +241,15 @@ class Encoding(_Section):
 
 
 class Train(_Section):
-    """An echo-planar readout: k-space along x is crossed again and again while the spectrum evolves."""
+    """A readout under a gradient: k-space is crossed along x, or turned around, while the spectrum evolves."""
 
-    kind: Literal["bipolar", "flyback"] = "bipolar"
+    kind: Literal["bipolar", "flyback", "rings"] = "bipolar"
     interleaves: Annotated[int, Field(ge=1, le=8)] = 1
-    """Shots, each begun a little later, whose echoes are merged to the spectral width."""
+    """Shots, each begun a little later, whose echoes or turns are merged to the spectral width."""
     ramp_sampling: bool = True
+    """Of echo-planar trains: samples on the ramps are used."""
     oversampling: Annotated[float, Field(ge=1, le=8)] = 2.0
-    """Least number of samples for each point of the matrix where the gradient is largest."""
+    """Least number of samples for each 1 / FOV of k-space where the gradient is largest."""
     slew_share: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Of the scanner's slew rate."""
 
@@ -349,6 +353,18 @@ class Protocol(_Section):
         return self
 
     @model_validator(mode="after")
+    def _image_holds_the_voxel(self) -> Self:
+        if self.encoding is not None:
+            axes = zip("xyz", self.encoding.matrix, self.encoding.fov_mm, self.voxel_mm, strict=True)
+            for axis, points, fov, extent in axes:
+                if points > 1 and fov < extent:
+                    raise ValueError(
+                        f"encoding.fov_mm along {axis} is {fov:g}: expected at least voxel_mm, {extent:g}, "
+                        "which would fold into the image"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _keys_belong_to_the_sequence(self) -> Self:
         steps = PHASE_CYCLES.get(self.sequence, DEFAULT_PHASE_CYCLES)
         if self.phase_cycle not in steps:
@@ -358,6 +374,13 @@ class Protocol(_Section):
             raise ValueError("flip_series: expected a calibration that measures water alone, without editing")
         if self.train is not None and self.encoding is None:
             raise ValueError("train: expected an encoding too, for its matrix and field of view")
+        if self.train is not None and self.train.kind == "rings" and self.encoding is not None:
+            (nx, ny, _), (fov_x, fov_y, _) = self.encoding.matrix, self.encoding.fov_mm
+            if nx != ny or fov_x != fov_y or nx < 2:
+                raise ValueError(
+                    f"encoding has {nx} x {ny} points over {fov_x:g} x {fov_y:g} mm: expected the same along x and y, "
+                    "at least 2, for rings"
+                )
         if self.train is not None and self.points % self.train.interleaves:
             raise ValueError(
                 f"points is {self.points}: expected a multiple of train.interleaves, {self.train.interleaves}"

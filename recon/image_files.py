@@ -7,7 +7,7 @@ import nibabel
 import numpy as np
 
 from pulsespec.files import atomic_path, refuse_existing
-from pulsespec.recon.image_recon import b0_map
+from pulsespec.recon.image_alignment import b0_map
 from pulsespec.recon.nifti import write_nifti
 from pulsespec.recon.transients import Scan
 

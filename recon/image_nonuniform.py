@@ -211,7 +211,8 @@ def fold(
 ) -> tuple[KSpace, NDArray[np.complexfloating]]:
     """Return positions and their FIDs of readouts that turn in k-space, whatever they run through.
 
-    The period is what repeats k. Readouts with the same k at different times are temporal interleaves of one FID.
+    The period is what repeats k; a readout that stays where it is takes that of the others. Readouts with the same k at
+    different times are temporal interleaves of one FID.
 
     Parameters
     ----------
@@ -234,7 +235,7 @@ def fold(
     """
     first_s = min(float(times[0]) for times in times_s)
     extent = max(float(np.ptp(k, axis=0).max()) for k in k_per_m)
-    turns = [_turn(k, number, extent) for number, k in enumerate(k_per_m)]
+    turns = _turns(k_per_m, times_s, extent)
     groups: list[list[int]] = []
     for number, turn in enumerate(turns):
         like = (
@@ -265,6 +266,18 @@ def fold(
 
 def _same(one: Real, other: Real, extent: float) -> bool:
     return bool(np.max(np.abs(one - other)) < _TOLERANCE * extent)
+
+
+def _turns(k_per_m: Sequence[Real], times_s: Sequence[Real], extent: float) -> list[int]:
+    """Return after how many samples each readout repeats its k."""
+    turns = [0 if _same(k, k[:1], extent) else _turn(k, number, extent) for number, k in enumerate(k_per_m)]
+    periods_s = [float(times[turn] - times[0]) for turn, times in zip(turns, times_s, strict=True) if turn]
+    if not periods_s:
+        return [1] * len(turns)
+    return [
+        turn or max(1, round(periods_s[0] / float(times[1] - times[0])))
+        for turn, times in zip(turns, times_s, strict=True)
+    ]
 
 
 def _turn(k: Real, number: int, extent: float) -> int:

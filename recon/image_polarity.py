@@ -28,6 +28,8 @@ _EDGE = 6
 _WIDEST_VOXELS = 2.0
 """Largest shift between the polarities that is looked for, in voxels of k-space, either way."""
 _HUBER = 1.5
+_LEAST_VOXELS = 2.0
+"""Along x, over which signal must be spread for a slope to be told."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Mismatch:
     slope_rad_per_m: float
     ghost: float
     """Signal of the difference over that of the sum of both polarities: the ghost at half the sampling rate."""
+    voxels: float
+    """Over how many voxels along x signal is spread: (sum of weights)^2 over the sum of squared weights."""
 
 
 def mismatch(first: Samples, second: Samples, x_m: Floats, width_rad_per_m: float) -> Mismatch:
@@ -71,7 +75,8 @@ def mismatch(first: Samples, second: Samples, x_m: Floats, width_rad_per_m: floa
         slope += turn
         phase -= turn * float(np.average(x_m, weights=weights))
     ghost = np.sqrt(np.average(np.tan(np.angle(product) / 2) ** 2, weights=np.abs(product)))
-    return Mismatch(phase, slope, float(ghost))
+    size = np.abs(product)
+    return Mismatch(phase, slope, float(ghost), float(size.sum() ** 2 / np.sum(size**2)))
 
 
 def find_polarity(
@@ -99,9 +104,8 @@ def find_polarity(
         now = mismatch(first, second, x_m, widest)
         before = before or now
         # Both polarities move: the one where k grows by -gradient x delay, the other by as much the other way.
-        step_s = (
-            now.slope_rad_per_m / (4 * np.pi * _gradient(combs[0])) * combs[0].direction if linear else 0.0
-        )
+        slope = now.slope_rad_per_m if linear and now.voxels > _LEAST_VOXELS else 0.0
+        step_s = slope / (4 * np.pi * _gradient(combs[0])) * combs[0].direction
         found = Polarity(found.delay_s + step_s, found.phase_rad + now.phase_rad)
         if abs(step_s) < _CLOSE_S and abs(now.phase_rad) < 1e-4:
             break

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsespec.conventions import RECEIVER_PPM, swap_sense
-from pulsespec.errors import DataError, InputError
+from pulsespec.conventions import swap_sense
+from pulsespec.errors import InputError
 from pulsespec.executor import iter_blocks
 from pulsespec.recon.coils import whitening_record
-from pulsespec.recon.image_b0 import Field, aligned, field_of, noise_of_image, turned_back, water_phases
+from pulsespec.recon.image_alignment import with_field
 from pulsespec.recon.image_coils import coil_weights, weights_record
 from pulsespec.recon.image_drift import without_drift
 from pulsespec.recon.image_echoes import (
@@ -33,14 +33,14 @@ from pulsespec.recon.image_echoes import (
 from pulsespec.recon.image_fourier import Fourier, combined, fourier, plane_blocks
 from pulsespec.recon.image_place import image_geometry
 from pulsespec.recon.image_plan import Encodes, Indices
-from pulsespec.recon.image_polarity import find_polarity
+from pulsespec.recon.image_polarity import ECHOES, find_polarity
 from pulsespec.recon.image_psf import PointSpread, point_spread
 from pulsespec.recon.image_read import Source, image_stream, noise_of, shots, source_of
 from pulsespec.recon.image_settings import ImageSettings
 from pulsespec.recon.noise import CoilNoise
 from pulsespec.recon.sequence_header import sequence_facts
 from pulsespec.recon.sorting import facts_of
-from pulsespec.recon.transients import Geometry, Record, Scan, Transients
+from pulsespec.recon.transients import Record, Scan, Transients
 from pulsespec.simulator.timeline import Played, read_played
 from pulsespec.simulator.trajectory import read_trajectory
 
@@ -115,9 +115,21 @@ def known_sequence(scan: Scan, sequence: Path, played: Played) -> Scan:
 
 
 def reconstruct_source(
-    source: Source, settings: ImageSettings | None = None, *, jobs: int = 1, say: Say = lambda _: None
+    source: Source,
+    settings: ImageSettings | None = None,
+    *,
+    jobs: int = 1,
+    say: Say = lambda _: None,
+    clean: Callable[[Scan], Scan] | None = None,
 ) -> Scan:
-    """Return the images of raw data that are opened already, as `reconstruct` does."""
+    """Return the images of raw data that are opened already, as `reconstruct` does.
+
+    `clean` is done before voxels are aligned: what leaks from other voxels has still their frequency and phase there.
+    """
+    from pulsespec.recon.ring_sequence import RingSource, images_of_rings  # which builds on this file
+
+    if isinstance(source, RingSource):
+        return images_of_rings(source, settings, jobs=jobs, say=say, clean=clean)
     common = prepared(source, settings or ImageSettings(), jobs)
     plan = source.plan
     for record in common.records:
@@ -133,7 +145,9 @@ def reconstruct_source(
             say(f"{'water' if kind.is_water else 'metabolites'}: {len(kind.readouts)} encodes")
         images.append(None if kind is None else _image(common, kind, weights))
     scan = Scan(*images)
-    done = with_field(scan, source, common.settings, jobs)
+    if clean is not None:
+        scan = clean(scan)
+    done = with_field(scan, common.settings, jobs)
     parts = [part for part in (done.metabolite, done.water) if part is not None]
     for words in dict.fromkeys(r.details for part in parts for r in part.records if r not in common.records):
         say(words)
@@ -162,7 +176,9 @@ def prepared(source: Source, settings: ImageSettings, jobs: int = 1) -> Common:
             words = "not corrected: there is no water reference with the train of the metabolites"
             records.append(Record("Odd and even echoes", words))
         else:
-            raws = list(shots(source, water, middle(water, _CENTRE)))
+            end = max(int(comb.index[:ECHOES].max()) for comb in water.combs) + 1
+            chosen = middle(water, _CENTRE)
+            raws = [raw[..., :end].copy() for raw in shots(source, water, chosen)]
             polarity, record = find_polarity(raws, water, source.plan.grid)
             records.append(record)
     return Common(source, settings, matrix, _whitener(noise), polarity, tuple(records), jobs)
@@ -270,6 +286,7 @@ def _transients(
     known = facts_of(played, encodes.is_water, f0_hz, facts.get("te_s"), facts.get("tr_s"))
     suppressed = not encodes.is_water
     header = dict(facts.get("header", {})) | {"water_suppressed": suppressed, "WaterSuppressed": suppressed}
+    header["precession_s"] = encodes.precession_s
     place, placed = image_geometry(source, common.matrix)
     if encodes.is_water:
         known["te_s"] = encodes.te_s
@@ -320,73 +337,3 @@ def _record(common: Common, encodes: Encodes, spread: PointSpread) -> Record:
         "echo_mode": settings.echo_mode,
     }
     return Record("Spatial Fourier transform", details, figures)
-
-
-def with_field(scan: Scan, source: Source, settings: ImageSettings, jobs: int = 1) -> Scan:
-    """Return images whose voxels are aligned by their water, its phase taken away where it is strong.
-
-    The map of the field is in the figures of the record, "b0_hz", shape (x, y, z), positive where the field is higher.
-    """
-    water = scan.water
-    if water is None or not (settings.b0_alignment or settings.eddy_current_correction):
-        return scan
-    fids = swap_sense(water.data).astype(np.complex64, copy=False)
-    centre_hz = (RECEIVER_PPM - water.reference_ppm) * water.f0_hz * 1e-6
-    field = field_of(fids, water.dwell_s, water.f0_hz, centre_hz)
-    aligned(fids, field, water.dwell_s)
-    phases, where = np.zeros((0, water.samples)), np.zeros_like(field.strong)
-    if settings.eddy_current_correction:
-        phases, where = water_phases(fids, field, water.dwell_s, jobs)
-    done = []
-    for part in (scan.metabolite, scan.water):
-        done.append(None if part is None else _corrected(part, water, source, field, (phases, where)))
-    return Scan(*done)
-
-
-def _corrected(
-    part: Transients,
-    water: Transients,
-    source: Source,
-    field: Field,
-    phases: tuple[NDArray[np.float64], NDArray[np.bool_]],
-) -> Transients:
-    if part.samples != water.samples or abs(part.dwell_s / water.dwell_s - 1) > 1e-6:
-        raise DataError(
-            f"{part.source}: water has {water.samples} points of {water.dwell_s * 1e6:g} us, expected those of the "
-            f"metabolites: {part.samples} of {part.dwell_s * 1e6:g} us"
-        )
-    fids = swap_sense(part.data).astype(np.complex64, copy=False)
-    aligned(fids, field, part.dwell_s)
-    # The weights of the coils have made water real at its first sample: with the phase that the field made until then.
-    kinds = {kind.is_water: kind.precession_s for kind in source.plan.kinds}
-    turned_back(fids, field, kinds[part is water] - kinds[True])
-    values, where = phases
-    if where.any():
-        fids[where] *= np.exp(-1j * values).astype(np.complex64)
-    offsets = field.offset_hz[field.strong]
-    span = (
-        f"{np.percentile(offsets, 5):+.1f} to {np.percentile(offsets, 95):+.1f} Hz"
-        if offsets.size
-        else "unknown"
-    )
-    record = Record(
-        "Frequency and phase correction",
-        f"every voxel aligned by its water: {span} (5th to 95th percentile) in {int(field.strong.sum())} of "
-        f"{field.strong.size} voxels, the others by their neighbours",
-        {"b0_hz": field.offset_hz, "water_strong": field.strong, "noise": noise_of_image(fids)},
-    )
-    eddy = Record(
-        "Eddy current correction",
-        f"phase of water (Klose) in {int(where.sum())} of {where.size} voxels",
-        {"voxels": int(where.sum())},
-    )
-    return part.with_data(swap_sense(fids, in_place=True), record, *([eddy] if where.any() else []))
-
-
-def b0_map(scan: Scan) -> tuple[NDArray[np.float64], Geometry] | None:
-    """Return the map of the field in Hz and where it lies, or `None` where none was made."""
-    for part in (scan.metabolite, scan.water):
-        for record in part.records if part is not None else ():
-            if "b0_hz" in record.figures and part is not None and part.geometry is not None:
-                return np.asarray(record.figures["b0_hz"]), part.geometry
-    return None

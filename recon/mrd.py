@@ -266,7 +266,10 @@ def _by_condition(stream: AdcStream, heads: NDArray[Any], rows: Indices, ours: b
     }
     encoded = {key: count for key, count in encoded.items() if count > 1}
     if encoded:
-        raise DataError(f"{stream.path}: is an imaging scan (counters {encoded}), expected a single voxel")
+        raise DataError(
+            f"{stream.path}: is an imaging scan (counters {encoded}), expected a single voxel, or the "
+            ".seq that was played (--seq)"
+        )
     values = index["contrast"][rows]
     if np.unique(values).size == 1:
         values = index["set"][rows]

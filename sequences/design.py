@@ -15,10 +15,11 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from pulsespec.errors import SequenceError
 from pulsespec.protocols import Protocol
 from pulsespec.sequences import parts
-from pulsespec.sequences.encoding import largest_areas
+from pulsespec.sequences.encoding import largest_areas, largest_radius
 from pulsespec.sequences.geometry import Frame
 from pulsespec.sequences.pulses import Played, ceil_to, on_raster
-from pulsespec.sequences.readouts import Readout, plan_readout
+from pulsespec.sequences.readout import Readout
+from pulsespec.sequences.readouts import plan_readout
 from pulsespec.sequences.scanner import Scanner
 
 Areas = tuple[float, float, float]
@@ -197,10 +198,11 @@ def plan(
 def _last_lobe_s(
     protocol: Protocol, scanner: Scanner, frame: Frame, crusher: Areas, readout: Readout
 ) -> float:
-    """Return a length in which the last crusher can be played with any phase encode and the prephasing."""
+    """Return a length in which the last crusher can be played with any phase encode and what the readout needs."""
     encode = largest_areas(protocol)
-    fixed = np.add(crusher, (readout.prephasing_per_m, 0.0, 0.0))
-    corners = [fixed + np.array(signs) * encode for signs in product((-1, 1), repeat=3)]
+    scales = {readout.scale(radius) for radius in (0.0, largest_radius(protocol))}
+    fixed = [np.add(crusher, scale * np.array(readout.before_per_m)) for scale in scales]
+    corners = [one + np.array(signs) * encode for one in fixed for signs in product((-1, 1), repeat=3)]
     return max(parts.shortest_lobe_s(tuple(corner), frame, scanner) for corner in corners)
 
 
@@ -286,9 +288,8 @@ class _Spacing:
         """Shortest time from the start of the readout's block to its readout, on the gradients' raster."""
         if self.readout.corners_s is None:
             return self.scanner.adc_dead_time_s
-        return ceil_to(
-            self.scanner.adc_dead_time_s, max(self.scanner.grad_raster_s, self.scanner.block_raster_s)
-        )
+        before_s = max(0.0, self.scanner.adc_dead_time_s - self.readout.lead_s)
+        return ceil_to(before_s, max(self.scanner.grad_raster_s, self.scanner.block_raster_s))
 
     def gaps(self, distances_s: Sequence[float]) -> tuple[tuple[float, ...], float]:
         """Return all blocks between the pulses, and the delay of the readout behind the last of them."""

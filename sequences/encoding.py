@@ -21,6 +21,8 @@ class Encode:
     """Index along x; always 0 where a train encodes x."""
     areas_per_m: tuple[float, float, float]
     """Gradient areas along x, y, z of the voxel in cycles/m."""
+    radius_per_m: float = 0.0
+    """Radius of a ring in k-space in cycles/m, whose number then is the line."""
 
 
 def encodes(protocol: Protocol) -> tuple[Encode, ...]:
@@ -29,6 +31,8 @@ def encodes(protocol: Protocol) -> tuple[Encode, ...]:
     if settings is None:
         return (Encode(0, 0, 0, (0.0, 0.0, 0.0)),)
     nx, ny, nz = settings.matrix
+    if protocol.train is not None and protocol.train.kind == "rings":
+        return _rings(settings)
     columns = range(1) if protocol.train is not None else range(nx)
     found = []
     for partition, line, column in product(range(nz), range(ny), columns):
@@ -41,6 +45,22 @@ def encodes(protocol: Protocol) -> tuple[Encode, ...]:
         )
         found.append(Encode(line, partition, column, (x, y, z)))
     return tuple(found)
+
+
+def _rings(settings: Encoding) -> tuple[Encode, ...]:
+    """Return the rings of a stack of them, the centre of each first."""
+    nx, _, nz = settings.matrix
+    fov_x, _, fov_z = (mm * 1e-3 for mm in settings.fov_mm)
+    return tuple(
+        Encode(ring, partition, 0, (0.0, 0.0, (partition - nz // 2) / fov_z), ring / fov_x)
+        for partition, ring in product(range(nz), range(nx // 2 + 1))
+        if not settings.elliptical or _inside((nx // 2 + ring, nx // 2, partition), settings)
+    )
+
+
+def largest_radius(protocol: Protocol) -> float:
+    """Return the radius of the outermost ring in cycles/m; 0 where there are none."""
+    return max(one.radius_per_m for one in encodes(protocol))
 
 
 def _inside(index: tuple[int, int, int], settings: Encoding) -> bool:

@@ -10,10 +10,14 @@ With a slab along z (`voxel_mm` gives its thickness) or, where `pulses.hard_us` 
 The wanted pathway is (-1).
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
 
 from pulsespec.protocols import Protocol
-from pulsespec.sequences.design import Design, Slot, crush, cycled, plan
+from pulsespec.sequences.design import Cycle, Design, Slot, crush, cycled, plan
 from pulsespec.sequences.geometry import Frame
 from pulsespec.sequences.pulses import Played, everywhere, excitation, hard, on_slice, peak_b1_hz
 from pulsespec.sequences.scanner import Scanner
@@ -39,9 +43,19 @@ def design(protocol: Protocol, scanner: Scanner, frame: Frame) -> Design:
     return _plan(protocol, scanner, frame, protocol.flip_deg or 90.0, steps, None)
 
 
-def water(protocol: Protocol, scanner: Scanner, frame: Frame, flip_deg: float) -> Design:
-    """Return the shortest pulse-acquire of the slab of another sequence, for water in the same repetition."""
-    return _plan(protocol, scanner, frame, flip_deg, 1, 0.0)
+def water(
+    protocol: Protocol, scanner: Scanner, frame: Frame, flip_deg: float, orders: Sequence[int]
+) -> Design:
+    """Return the shortest pulse-acquire of the slab of another sequence, for water in the same repetition.
+
+    `orders` are those of the other sequence. Each time they change sign its signal does; so it does once more
+    where the other begins before an inversion has recovered. Water is turned to the same phase.
+    """
+    found = _plan(protocol, scanner, frame, flip_deg, 1, 0.0)
+    signs = [order for order in orders if order]
+    turns = sum(one * two < 0 for one, two in pairwise(signs)) + (protocol.inversion is not None)
+    cycle = Cycle((float(np.pi) * (turns % 2),), found.cycle[0].receiver)
+    return replace(found, cycle=(cycle,))
 
 
 def _plan(

@@ -145,7 +145,8 @@ def central(protocol: Protocol) -> Protocol:
     if protocol.encoding is not None:
         nx, ny, nz = protocol.encoding.matrix
         fx, fy, fz = protocol.encoding.fov_mm
-        matrix = (nx if protocol.train else min(nx, 2), min(ny, 2), min(nz, 2))
+        crossed = protocol.train is not None and protocol.train.kind != "rings"
+        matrix = (nx if crossed else min(nx, 2), min(ny, 2), min(nz, 2))
         fov = (fx * matrix[0] / nx, fy * matrix[1] / ny, fz * matrix[2] / nz)
         changes["encoding"] = protocol.encoding.model_copy(
             update={"matrix": matrix, "fov_mm": fov, "water_flip_deg": None}

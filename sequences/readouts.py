@@ -10,10 +10,10 @@ echoes run the same way (Cunningham et al., MRM 2005;54:1286-1289):
              |echo 0|echo 1|                      |echo 0    |echo 1
 
 One ADC event spans the whole train, and each echo has the same number of samples. With n interleaves the train
-of shot j starts j/n of the time between two echoes of one polarity later: their echoes interleave in time.
+of shot j starts j/n of the time between two echoes of one polarity later: their echoes interleave in time. Rings are in
+`rings`.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,33 +25,9 @@ from pulsespec.protocols import Protocol
 from pulsespec.protocols.schema import Train
 from pulsespec.sequences.geometry import Frame
 from pulsespec.sequences.pulses import ceil_to, on_raster
+from pulsespec.sequences.readout import Readout, sampling
+from pulsespec.sequences.rings import rings
 from pulsespec.sequences.scanner import Scanner
-
-_SAMPLES_MULTIPLE = 4
-"""Of the samples of an echo, so that any number of echoes is a segment that a Siemens scanner takes."""
-
-_SEGMENTS = 128
-"""Most segments of one ADC event on Siemens: rules of its Pulseq interpreter."""
-
-
-@dataclass(frozen=True)
-class Readout:
-    """One ADC event and the gradient under it."""
-
-    samples: int
-    dwell_s: float
-    first_s: float
-    """From the start of the readout (of its gradient, or of the first dwell) to the sample at the echo time."""
-    corners_s: NDArray[np.float64] | None = None
-    """Times of the gradient's corners from the start of the readout; `None` without a gradient."""
-    gradient_hz_per_m: NDArray[np.float64] | None = None
-    """Gradient along x of the voxel at those corners."""
-    prephasing_per_m: float = 0.0
-    """Moment that the lobes before must have so that k is zero in the middle of each echo; cycles/m."""
-    interleaves: int = 1
-    interleave_s: float = 0.0
-    """By how much the readout of each interleave starts later than that of the one before."""
-    definitions: tuple[tuple[str, Any], ...] = ()
 
 
 def plan_readout(protocol: Protocol, scanner: Scanner) -> Readout:
@@ -64,7 +40,10 @@ def plan_readout(protocol: Protocol, scanner: Scanner) -> Readout:
         that do not.
 
     """
-    return fid(protocol, scanner) if protocol.train is None else train(protocol, protocol.train, scanner)
+    if protocol.train is None:
+        return fid(protocol, scanner)
+    planned = rings if protocol.train.kind == "rings" else train
+    return planned(protocol, protocol.train, scanner)
 
 
 def fid(protocol: Protocol, scanner: Scanner) -> Readout:
@@ -116,18 +95,18 @@ def train(protocol: Protocol, settings: Train, scanner: Scanner) -> Readout:
     times, values = _repeat(lobe, fly, echoes, echo_s)
     peak = float(np.abs(lobe[1]).max())
     widest = protocol.encoding.fov_mm[0] * 1e-3 * peak * settings.oversampling
-    samples, dwell_s = _sampling(protocol, scanner, echo_s, widest)
+    samples, dwell_s = sampling(protocol, scanner, echo_s, widest)
     whole = float(np.trapezoid(lobe[1], lobe[0]))
     return Readout(
         samples * echoes,
         dwell_s,
         lobe[0][-1] / 2,
         times,
-        values,
-        -whole / 2,
-        settings.interleaves,
-        step_s,
-        (
+        values[None],
+        before_per_m=(-whole / 2, 0.0, 0.0),
+        interleaves=settings.interleaves,
+        interleave_s=step_s,
+        definitions=(
             ("Readout", f"epsi-{settings.kind}"),
             ("Prephasing", -whole / 2),
             ("EchoSpacing", echo_s),
@@ -216,40 +195,29 @@ def _repeat(lobe: Corners, fly: Corners | None, echoes: int, echo_s: float) -> C
     return np.round(corners[keep], 10), np.concatenate(values)[keep]
 
 
-def _sampling(protocol: Protocol, scanner: Scanner, echo_s: float, rate_hz: float) -> tuple[int, float]:
-    """Return samples an echo and dwell time: the slowest on the raster that is not below `rate_hz`."""
-    least = int(np.ceil(echo_s * rate_hz / _SAMPLES_MULTIPLE)) * _SAMPLES_MULTIPLE
-    most = int(echo_s / scanner.adc_raster_s)
-    for samples in range(least, most + 1, _SAMPLES_MULTIPLE):
-        if on_raster(echo_s / samples, scanner.adc_raster_s):
-            return samples, round(echo_s / samples / scanner.adc_raster_s) * scanner.adc_raster_s
-    raise SequenceError(
-        f"{protocol.name}: an echo of {echo_s * 1e6:g} us cannot be sampled {least} times or more on the "
-        f"{scanner.adc_raster_s * 1e6:g} us raster of {scanner.name}"
-    )
-
-
-def events(readout: Readout, frame: Frame, scanner: Scanner, delay_s: float, phase_rad: float) -> list[Any]:
-    """Return the block of the ADC event and its gradients, which start `delay_s` into it."""
+def events(
+    readout: Readout, scale: float, frame: Frame, scanner: Scanner, delay_s: float, phase_rad: float
+) -> list[Any]:
+    """Return the block of the ADC event and its gradients, `scale` times as large, which start `delay_s` into it."""
     adc = pypulseq.make_adc(
         readout.samples,
         dwell=readout.dwell_s,
-        delay=delay_s,
+        delay=delay_s + readout.lead_s,
         phase_offset=phase_rad,
         system=scanner.opts,
     )
-    end_s = delay_s + readout.samples * readout.dwell_s + scanner.adc_dead_time_s
+    end_s = delay_s + readout.lead_s + readout.samples * readout.dwell_s + scanner.adc_dead_time_s
     gradients: list[Any] = []
-    if readout.corners_s is not None and readout.gradient_hz_per_m is not None:
+    if readout.corners_s is not None and readout.gradients_hz_per_m is not None:
         end_s = max(end_s, delay_s + float(readout.corners_s[-1]))
+        turned = frame.rotation[:, : len(readout.gradients_hz_per_m)] @ readout.gradients_hz_per_m * scale
         gradients = [
             pypulseq.make_extended_trapezoid(
-                channel=axis,
-                times=readout.corners_s + delay_s,
-                amplitudes=readout.gradient_hz_per_m * share,
-                system=scanner.opts,
+                channel=axis, times=readout.corners_s + delay_s, amplitudes=values, system=scanner.opts
             )
-            for axis, share in zip("xyz", frame.rotation[:, 0], strict=True)
-            if abs(share) > 1e-9
+            for axis, values in zip("xyz", turned, strict=True)
+            if np.abs(values).max() > 1e-9 * np.abs(turned).max()
         ]
+        for event in gradients:
+            event.like = (id(readout), event.channel)  # one shape for all scales, whatever the rounding
     return [adc, *gradients, pypulseq.make_delay(ceil_to(end_s, scanner.block_raster_s))]

@@ -14,7 +14,7 @@ from pulsespec.errors import SequenceError
 from pulsespec.protocols import Protocol, protocol_hash
 from pulsespec.sequences import parts, pulse_acquire, readouts
 from pulsespec.sequences.design import Cycle, Design, crusher_unit
-from pulsespec.sequences.encoding import Encode, encodes
+from pulsespec.sequences.encoding import Encode, encodes, largest_radius
 from pulsespec.sequences.geometry import Frame
 from pulsespec.sequences.preparation import PreparedBlock, preparation
 from pulsespec.sequences.pulses import on_raster, shift_hz, silent
@@ -58,10 +58,11 @@ def assemble(protocol: Protocol, scanner: Scanner, design: Design, frame: Frame)
     for key, value in definitions(protocol, scanner, design, frame).items():
         sequence.set_definition(key, value)
     start = {"NOPOS": 1, "NOROT": 1, "NOSCL": 1}
-    segments: dict[Kind, int] = {}
+    segments: dict[tuple[Kind, bool], int] = {}
     for kind, place in shots(protocol, design):
         if scanner.needs_trid:
-            start["TRID"] = segments.setdefault(kind, len(segments) + 1)
+            still = design.readout.scale(place.encode.radius_per_m) == 0  # a ring that has no gradient
+            start["TRID"] = segments.setdefault((kind, still), len(segments) + 1)
         for block in maker.shot(kind, place):
             sequence.add_block(*block, *parts.labels(start))
             start = {}
@@ -71,7 +72,7 @@ def assemble(protocol: Protocol, scanner: Scanner, design: Design, frame: Frame)
 def shots(protocol: Protocol, design: Design) -> Iterator[tuple[Kind, Place]]:
     """Yield every shot in the order in which it is played, dummies (at the centre of k-space) first."""
     all_encodes = encodes(protocol)
-    middle = min(all_encodes, key=lambda one: sum(abs(area) for area in one.areas_per_m))
+    middle = min(all_encodes, key=lambda one: sum(map(abs, one.areas_per_m)) + one.radius_per_m)
     kinds = [
         (False, protocol.dummies, protocol.averages),
         (True, protocol.water_dummies, protocol.water_averages),
@@ -149,6 +150,7 @@ class _Registry:
             "labelset": sequence.register_label_event,
         }
         self._made: dict[Hashable, list[Any]] = {}
+        self._shapes: dict[Hashable, Any] = {}
 
     def __call__(self, key: Hashable, make: Callable[[], list[Any]]) -> list[Any]:
         """Return what `make` returned when it was called for `key`, known to the sequence by number."""
@@ -158,8 +160,13 @@ class _Registry:
 
     def _numbered(self, event: Any) -> Any:
         if event.type in self._register and not hasattr(event, "id"):
+            like = getattr(event, "like", None)
+            if like in self._shapes:
+                event.shape_IDs = self._shapes[like]
             number = self._register[event.type](event)
             event.id = number[0] if isinstance(number, tuple) else number
+            if like is not None:
+                self._shapes[like] = number[1]
         return event
 
 
@@ -196,18 +203,27 @@ class _Maker:
         encoding = self.protocol.encoding
         if encoding is None or encoding.water_flip_deg is None:
             return None
-        return pulse_acquire.water(self.protocol, self.scanner, self.frame, encoding.water_flip_deg)
+        orders = self.design.orders
+        return pulse_acquire.water(self.protocol, self.scanner, self.frame, encoding.water_flip_deg, orders)
 
     def _acquire(self, design: Design, kind: Kind, step: Cycle, place: Place) -> list[list[Any]]:
         """Return localisation, readout and, where images are made, the spoiler after it."""
         blocks = self._localisation(design, kind, step, place)
         blocks.append(self._readout(design, kind, step, place))
         if self.protocol.encoding is not None:
-            areas = tuple(_SPOILER * float(unit) for unit in crusher_unit(self.protocol))
-            lobe_s = parts.shortest_lobe_s(areas, self.frame, self.scanner)
-            make = partial(parts.lobes, areas, lobe_s, self.frame, self.scanner)
-            blocks.append(self.registry("spoiler", make))
+            blocks.append(self._spoiler(design, place))
         return blocks
+
+    def _spoiler(self, design: Design, place: Place) -> list[Any]:
+        """Return the spoiler after a readout, which also brings k back from where the readout has left it."""
+        readout = design.readout
+        unit, back = _SPOILER * crusher_unit(self.protocol), np.array(readout.after_per_m)
+        scales = (0.0, readout.scale(largest_radius(self.protocol)))
+        lobe_s = max(parts.shortest_lobe_s(tuple(unit + s * back), self.frame, self.scanner) for s in scales)
+        scale = readout.scale(place.encode.radius_per_m)
+        areas = tuple(float(area) for area in unit + scale * back)
+        make = partial(parts.lobes, areas, lobe_s, self.frame, self.scanner, every_axis=readout.ring)
+        return self.registry(("spoiler", areas), make)
 
     def _localisation(self, design: Design, kind: Kind, step: Cycle, place: Place) -> list[list[Any]]:
         """Return the pulses, each with the crushers after it; the last with the phase encode."""
@@ -228,8 +244,10 @@ class _Maker:
             if k < last:
                 lobe_s = parts.shortest_lobe_s(areas, self.frame, self.scanner)
             else:
-                x, y, z = np.add(areas, place.encode.areas_per_m)
-                areas = (x + design.readout.prephasing_per_m, y, z)
+                scale = design.readout.scale(place.encode.radius_per_m)
+                before = scale * np.array(design.readout.before_per_m)
+                x, y, z = np.add(areas, place.encode.areas_per_m) + before
+                areas = (float(x), float(y), float(z))
                 gap_s += place.interleave * design.readout.interleave_s
             if gap_s > 0:
                 varies = k == last and self.protocol.encoding is not None
@@ -240,10 +258,11 @@ class _Maker:
 
     def _readout(self, design: Design, kind: Kind, step: Cycle, place: Place) -> list[Any]:
         """Return the block of the readout with its labels; a dummy plays its gradient only."""
+        readout, scale = design.readout, design.readout.scale(place.encode.radius_per_m)
         make = partial(
-            readouts.events, design.readout, self.frame, self.scanner, design.readout_delay_s, step.receiver
+            readouts.events, readout, scale, self.frame, self.scanner, design.readout_delay_s, step.receiver
         )
-        made = self.registry(("readout", id(design), step.receiver), make)
+        made = self.registry(("readout", id(design), step.receiver, scale), make)
         if kind.dummy:
             return made[1:]
         values = {"AVG": place.average, "SET": kind.condition, "REF": int(kind.water)}

@@ -5,9 +5,10 @@ r"""Spin echo of a slab: the localisation of whole-brain EPSI (Maudsley et al., 
     Gz  /==\_ A-r/ /===\  /A\      |
     Gx,Gy     A           A+p      [train or FID
 
-Both pulses select along z; the slab of the refocusing pulse is wider by a fifth, so that the excitation alone
-defines what is measured. p are the phase encodes and the prephasing of a train. The wanted pathway is
-(+1, -1).
+Both pulses select along z; the slab of the refocusing pulse is wider, by a fifth or as `pulses.refocusing_slab` says,
+so that the excitation alone defines what is measured. Where it is f times as wide and moves by s of its width a ppm, it
+holds all of the excited slab for resonances up to D ppm from the carrier if f (1 - 2 s D) is 1 or more. p are the phase
+encodes and the prephasing of a train. The wanted pathway is (+1, -1).
 """
 
 from pulsespec.protocols import Protocol
@@ -19,15 +20,16 @@ from pulsespec.sequences.scanner import Scanner
 ORDERS = (1, -1)
 CRUSHERS = ((1.0, 1.0, 1.0),)
 _WIDER = 1.2
-"""Slab of the refocusing pulse over that of the excitation."""
+"""Slab of the refocusing pulse over that of the excitation, where the protocol does not say."""
 
 
 def pulses(protocol: Protocol, scanner: Scanner) -> tuple[Played, Played]:
     """Return excitation and refocusing pulse, both along z."""
     slab_m, b1 = protocol.voxel_mm[2] * 1e-3, peak_b1_hz(protocol, scanner)
     first = excitation("excitation", protocol.pulses.excitation, b1, scanner)
+    wider = protocol.pulses.refocusing_slab or _WIDER
     second = selective("refocusing", "refocusing", protocol.pulses.refocusing, b1, scanner)
-    return on_slice(first, "z", slab_m, scanner), on_slice(second, "z", _WIDER * slab_m, scanner)
+    return on_slice(first, "z", slab_m, scanner), on_slice(second, "z", wider * slab_m, scanner)
 
 
 def design(protocol: Protocol, scanner: Scanner, frame: Frame) -> Design:

@@ -337,8 +337,10 @@ def befallen(show: ImagePerformance, shot: int, data: Raw) -> Raw:
         turn += faults.eddy_rad * (1 - np.exp(-(train.times_s - train.times_s[0]) / faults.eddy_time_s))
     if faults.echo_phase_deg:
         turn += np.deg2rad(faults.echo_phase_deg) / 2 * polarity(setup, train)
-    if faults.motion_mm:
-        turn += 2 * np.pi * (trajectory.k_per_m(shot) @ show.shots.moved_m[shot])
+    # The sums over the head count places from the middle of the box, gradients from the isocentre.
+    places = setup.grid.centre_m + (show.shots.moved_m[shot] if faults.motion_mm else 0.0)
+    if np.any(places):
+        turn += 2 * np.pi * (trajectory.k_per_m(shot) @ places)
     found: Raw = data * np.exp(1j * turn).astype(np.complex64)
     factor = noise_factor(show)
     if factor is not None:

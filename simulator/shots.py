@@ -2,7 +2,8 @@
 
 Shots that differ in nothing but gradient moments between their pulses are phase encodes, unless the difference leaves
 the wanted pathway alone: a basis is what the centre of k-space gives. Under a readout gradient the signal of the
-whole voxel is what comes when the pathway crosses the centre; a train of such echoes is the readout.
+whole voxel is what comes when the pathway crosses the centre; a train of such echoes is the readout. Shots that differ
+in nothing but when they are read out are interleaves of one signal, which begins with the earliest.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,6 +23,9 @@ _UNEVEN = 0.01
 """Largest difference of the spacings of echoes, over their mean, at which those of both directions are one train."""
 _SAME_PER_M = 0.5
 """Moments of the wanted pathway that differ by less, in cycles/m, are of one place in k-space."""
+
+_LATER_S = 1e-9
+"""Readouts that begin farther apart are of different interleaves."""
 
 _SHARE = 0.5
 """A single shot with other pulses, whose signal is less than this share of that of phase encodes, is left out: the
@@ -51,7 +55,7 @@ def central(shots: Sequence[Shot], select: Select) -> tuple[Shot, ...]:
 
     """
     groups: dict[tuple[object, ...], list[Shot]] = {}
-    for shot in shots:
+    for shot in _earliest(shots):
         groups.setdefault(_played(shot), []).append(shot)
     found: list[tuple[float, list[Shot], int]] = []
     words = "there is none"
@@ -71,8 +75,21 @@ def central(shots: Sequence[Shot], select: Select) -> tuple[Shot, ...]:
     )
 
 
+def _earliest(shots: Sequence[Shot]) -> list[Shot]:
+    """Return the shots that are read out first of those that play the same pulses at the same times."""
+    first: dict[tuple[object, ...], float] = {}
+    for shot in shots:
+        key, delay_s = _played(shot, last=False), shot.pulses[-1].delay_s
+        first[key] = min(delay_s, first.get(key, delay_s))
+    return [one for one in shots if one.pulses[-1].delay_s < first[_played(one, last=False)] + _LATER_S]
+
+
 def _central(group: Sequence[Shot], select: Select) -> tuple[float, list[Shot]]:
     """Return the strongest weight of shots that play the same pulses, and those of them in the centre."""
+    still = [shot for shot in group if shot.readout.moments_per_m is None]
+    group = (
+        still or group
+    )  # beside readouts under a gradient, those without one are of the centre: of a set of rings
     if len(group) == 1:
         shot, weight = _at_echo(group[0], select)
         return weight, [shot]
@@ -85,15 +102,18 @@ def _central(group: Sequence[Shot], select: Select) -> tuple[float, list[Shot]]:
     return weight, near
 
 
-def _played(shot: Shot) -> tuple[object, ...]:
-    """Return what is equal for shots that differ in nothing but moments between pulses, and phases."""
+def _played(shot: Shot, *, last: bool = True) -> tuple[object, ...]:
+    """Return what is equal for shots that differ in nothing but moments between pulses, and phases.
+
+    Without `last` they may differ in the time from the last pulse to the readout too.
+    """
     pulses = tuple(
         (
             pulse.rf.b1_hz.tobytes(),
             pulse.rf.offset_hz,
             round(pulse.rf.duration_s * 1e9),
             pulse.rf.gradient_hz_per_m.tobytes(),
-            round(pulse.delay_s * 1e9),
+            round(pulse.delay_s * 1e9) if last or pulse is not shot.pulses[-1] else None,
         )
         for pulse in shot.pulses
     )

@@ -53,4 +53,6 @@ def plain_sum(show, shot, sample, coil):
         plane *= np.exp(2j * np.pi * head.field_hz[:, :, k_z] * field_s - line)
         wave = np.exp(2j * np.pi * (k[0] * x[:, None] + k[1] * y + k[2] * height))
         total += np.sum(plane * wave * show.sensitivities[coil][:, :, k_z])
+    # Places above are from the middle of the box, those of the gradients from the isocentre.
+    total *= np.exp(2j * np.pi * (trajectory.k_per_m(shot)[sample] @ setup.grid.centre_m))
     return total * np.prod(grid.spacing_m / setup.grid.spacing_m)

@@ -32,13 +32,12 @@ def written(name, folder):
 
 
 def kinds(path):
-    """Return the label SET of each metabolite readout, and which readouts are of water, as pypulseq finds them."""
+    """Return the labels SET, REF (of water) and SEG (interleave) of each readout, as pypulseq finds them."""
     sequence = pypulseq.Sequence(pypulseq.Opts(B0=1.0))
     sequence.read(str(path))
     found = sequence.evaluate_labels(evolution="adc") or {}
     count = sum(bool(event[5]) for event in sequence.block_events.values())
-    water = np.resize(np.atleast_1d(found.get("REF", 0)), count)
-    return np.resize(np.atleast_1d(found.get("SET", 0)), count), water
+    return tuple(np.resize(np.atleast_1d(found.get(label, 0)), count) for label in ("SET", "REF", "SEG"))
 
 
 def both(path, points, seed, wanted_error=np.inf):
@@ -48,7 +47,7 @@ def both(path, points, seed, wanted_error=np.inf):
     until the error is as small as wanted.
     """
     timeline = read_timeline(path)
-    condition, water = kinds(path)
+    condition, water, interleave = kinds(path)
     only_water = bool(water.all())
     key = "WaterCarrierPPM" if only_water else "CarrierPPM"
     carrier = float(np.ravel(timeline.definitions.get(key, timeline.reference_ppm))[0])
@@ -57,7 +56,7 @@ def both(path, points, seed, wanted_error=np.inf):
     wanted = [
         one
         for number, one in enumerate(reference.play(path))
-        if (only_water or not water[number]) and condition[number] == 0
+        if (only_water or not water[number]) and condition[number] == interleave[number] == 0
     ]
     place = _place(path, timeline, only_water)
     if len(wanted) > 1 and "Matrix" in timeline.definitions:  # only the centre of k-space

@@ -10,10 +10,12 @@ from pulsespec import commands
 from pulsespec.console import to_json
 from pulsespec.conventions import larmor_hz
 from pulsespec.errors import InputError
+from pulsespec.protocols import load_protocol
 from pulsespec.recon.nifti import write_nifti
 from pulsespec.recon.transients import Transients
 from pulsespec.simulator import Basis
 from pulsespec.simulator.timeline import read_timeline
+from pulsespec.simulator.trajectory import read_trajectory
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +72,51 @@ def test_export_puts_the_voxel_where_it_is_asked_to(pulsespec, tmp_path):
     refocusing = found.shots[0].pulses[-2]
     along_y = refocusing.rf.gradient_hz_per_m[100]
     np.testing.assert_allclose(along_y / np.linalg.norm(along_y), axes[:, 1], atol=1e-4)
+
+
+def test_export_says_in_the_file_what_it_changed(pulsespec, tmp_path):
+    path = tmp_path / "x.seq"
+    image = ("--matrix", "8x6,4", "--fov-mm", "240,240,160", "--voxel-mm", "240,240,90")
+    name = "epsi-3t-te17.6-whole-brain"
+    assert pulsespec("export", name, "--scanner", "siemens-skyra", "-o", path, *image)[0] == 0
+    definitions = read_timeline(path).definitions
+    np.testing.assert_array_equal(definitions["Matrix"], [8, 6, 4])
+    np.testing.assert_allclose(definitions["FOV"], [0.24, 0.24, 0.16])
+    assert definitions["Changed"].split() == ["encoding.fov_mm", "encoding.matrix", "voxel_mm"]
+    found = read_trajectory(path)
+    water = found.labels["REF"] == 1
+    assert water.sum() == (~water).sum() == 6 * 4
+    lines = np.unique(found.offsets_per_m[~water, 1].round(3))
+    np.testing.assert_allclose(lines, (np.arange(6) - 3) / 0.24, atol=0.05)
+    reached = found.trains[0].k_per_m[:, 0]
+    # Half a sample at either end of a lobe is outside of the samples, where the gradient is near zero.
+    assert np.ptp(reached) == pytest.approx(8 / 0.24, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "scanner"),
+    [("epsi-1.5t-whole-brain", "siemens-aera"), ("epsi-7t-whole-brain", "siemens-terra"),
+     ("epsi-3t-te144-no-inversion-whole-brain", "siemens-prisma"), ("fid-mrsi-7t", "siemens-terra")],
+)  # fmt: skip
+def test_any_image_can_be_exported_at_a_smaller_matrix(pulsespec, tmp_path, name, scanner):
+    path = tmp_path / "x.seq"
+    points = "8,8,1" if "fid" in name else "8,8,4"
+    assert pulsespec("export", name, "--scanner", scanner, "--matrix", points, "-o", path)[0] == 0
+    assert pulsespec("check", path, "--scanner", scanner)[0] == 0
+    definitions = read_timeline(path).definitions
+    assert definitions["Changed"] == "encoding.matrix"
+    np.testing.assert_allclose(definitions["FOV"], np.array(load_protocol(name).encoding.fov_mm) * 1e-3)
+
+
+def test_an_unchanged_protocol_says_so(pulsespec, tmp_path):
+    path = tmp_path / "x.seq"
+    at_centre = ("--position-mm", "0,0,0")
+    code, out, _ = pulsespec(
+        "export", "press-3t-te35", "--scanner", "siemens-prisma", "-o", path, *at_centre, "--json"
+    )
+    assert code == 0
+    assert json.loads(out)["changed"] == []
+    assert "Changed" not in read_timeline(path).definitions
 
 
 def test_export_writes_older_files_and_for_consoles(pulsespec, tmp_path):

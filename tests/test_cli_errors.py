@@ -217,6 +217,29 @@ def test_geometry_that_cannot_be_is_refused(fails, tmp_path, options, words):
     assert not path.exists()
 
 
+@pytest.mark.parametrize(
+    ("protocol", "options", "words"),
+    [
+        (
+            "press-3t-te35",
+            ("--matrix", "8,8,8"),
+            "--matrix: got (8.0, 8.0, 8.0) for press-3t-te35, which mea",
+        ),
+        ("press-3t-te35", ("--fov-mm", "200,200,10"), "--fov-mm: got (200.0, 200.0, 10.0) for press-3t-te35"),
+        ("fid-mrsi-3t", ("--matrix", "8,8"), "--matrix: got '8,8', expected 3 numbers"),
+        ("fid-mrsi-3t", ("--matrix", "8.5,8,1"), "encoding.matrix.0 = 8.5"),
+        ("fid-mrsi-3t", ("--matrix", "8,0,1"), "encoding.matrix.1 = 0"),
+        ("fid-mrsi-3t", ("--fov-mm", "220,100,15"), "fov_mm along y is 100: expected at least voxel_mm, 220"),
+        ("epsi-3t-whole-brain", ("--matrix", "160,8,4"), "expected at most"),
+    ],
+)
+def test_images_that_cannot_be_are_refused(fails, tmp_path, protocol, options, words):
+    path = tmp_path / "a.seq"
+    message = fails("export", protocol, "--scanner", "siemens-prisma", "-o", path, *options)
+    assert words in message
+    assert not path.exists()
+
+
 def test_plots_and_calibrations_of_nothing_are_refused(fails, press, tmp_path):
     assert "ends in .png" in fails("plot", press, "-o", tmp_path / "x.gif")
     assert "ends in .html" in fails("plot", press, "--report", "-o", tmp_path / "x.png")

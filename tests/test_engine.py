@@ -112,6 +112,26 @@ def test_a_readout_that_begins_at_the_centre_is_read_out_there(tmp_path):
     assert abs(basis.fid("Gly")[0]) == pytest.approx(2.0, rel=2e-2)
 
 
+def test_interleaves_are_one_signal_that_begins_with_the_earliest(tmp_path):
+    """The mean of FIDs that begin at different times would be none where they are half a turn apart."""
+
+    def written(name, waits_s):
+        opts = seqs.system()
+        sequence = pypulseq.Sequence(opts)
+        for wait_s in waits_s:
+            sequence.add_block(seqs.hard(np.pi / 2, opts=opts, use="excitation"))
+            sequence.add_block(pypulseq.make_delay(wait_s))
+            sequence.add_block(seqs.adc(opts, 64, 1e-3))
+        return seqs.write(sequence, tmp_path / name, TE=0.0)
+
+    f0_hz = 127.7e6
+    half_turn_s = 0.5 / ((4.65 - 3.55) * 1e-6 * f0_hz)
+    waits_s = [1e-3, 1e-3 + round(half_turn_s, 5)]
+    one = simulate(written("one.seq", waits_s[:1]), ["Gly"], f0_hz=f0_hz)
+    both = simulate(written("both.seq", waits_s * 2), ["Gly"], f0_hz=f0_hz)
+    np.testing.assert_allclose(both.fid("Gly"), one.fid("Gly"), rtol=1e-6)
+
+
 def test_crushers_that_dephase_everything_are_an_error(tmp_path):
     opts = seqs.system()
     sequence = pypulseq.Sequence(opts)

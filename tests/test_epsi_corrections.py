@@ -81,6 +81,13 @@ def test_noise_does_not_lead_the_delay_astray(epsi):
     assert polarity.phase_rad == pytest.approx(0.1, abs=0.02)
 
 
+def test_a_point_has_a_phase_but_no_slope(epsi):
+    made = source(epsi, [Point((0.0, 0.0, 0.0), water=1.0)], Made(phase_rad=0.2))
+    polarity = prepared(made, ImageSettings()).polarity
+    assert polarity.delay_s == 0.0
+    assert polarity.phase_rad == pytest.approx(0.2, abs=5e-3)
+
+
 def test_averaging_echoes_that_do_not_agree_loses_signal(epsi):
     made = source(epsi, full(epsi), Made(delay_s=4e-6))
     how = ImageSettings(b0_alignment=False, eddy_current_correction=False)

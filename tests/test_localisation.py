@@ -10,6 +10,7 @@ from pulsespec.errors import SequenceError
 from pulsespec.protocols import load_protocol
 from pulsespec.sequences import build, load_scanner, write_sequence
 from pulsespec.sequences.localisation import localisation
+from pulsespec.sequences.purity import central
 from pulsespec.sequences.voxel import Voxel
 from pulsespec.simulator.timeline import read_timeline
 
@@ -101,3 +102,18 @@ def test_an_oblique_off_centre_voxel_is_measured_in_its_own_frame(tmp_path):
 def test_a_file_without_its_pathway_is_refused(tmp_path):
     with pytest.raises(SequenceError, match="Pathway"):
         localisation(press(tmp_path / "x.seq"))
+
+
+@pytest.mark.parametrize(
+    ("name", "wider"), [("epsi-3t-te144-no-inversion-whole-brain", 2.0), ("epsi-3t-whole-brain", 1.2)]
+)
+def test_a_wide_refocused_slab_leaves_the_place_to_the_excitation(tmp_path, name, wider):
+    protocol = central(load_protocol(name)).model_copy(update={"water_suppression": None, "points": 64})
+    path = tmp_path / "x.seq"
+    write_sequence(build(protocol, load_scanner("siemens-skyra")), path)
+    found = localisation(path)
+    excitation, refocusing = found.pulses
+    assert refocusing.thickness_m / excitation.thickness_m == pytest.approx(wider, rel=1e-3)
+    alone_mm = 1.4 * excitation.percent_per_ppm / 100 * 135  # of lactate, 1.4 ppm from the carrier
+    moved = found.displacement_mm["Lac"][2]
+    assert (moved == pytest.approx(alone_mm, rel=0.2)) == (wider > 1.5)

@@ -87,6 +87,11 @@ def test_protocols_are_frozen():
             ["suppression.pulse_us", "mean 'pulse_ms'"],
         ),
         ('scheme = "vapor"', 'flips_deg = [90.0]\nscheme = "vapor"', ["flips_deg has 1", "delays_ms 8"]),
+        (
+            "[pulses]",
+            "[pulses]\nrefocusing_slab = 1.6",
+            ["pulses.refocusing_slab belongs to spin-echo, not to press"],
+        ),
         ("te_ms = 30.0", "te_ms = 30.0 30.0", ["not valid TOML"]),
     ],
 )
@@ -114,3 +119,11 @@ def test_a_copy_with_another_value_is_validated_again():
     values = load_protocol("press-3t-te30").model_dump() | {"te_ms": 0.0}
     with pytest.raises(pydantic.ValidationError):
         Protocol.model_validate(values)
+
+
+def test_the_short_echo_image_has_one_like_it_that_keeps_lipids():
+    nulled, kept = (load_protocol(f"epsi-3t-te17.6-{name}whole-brain") for name in ("", "no-inversion-"))
+    assert nulled.inversion is not None
+    differing = {key for key, value in nulled.model_dump().items() if value != kept.model_dump()[key]}
+    assert differing == {"name", "description", "source", "inversion"}
+    assert load_protocol("epsi-3t-te144-no-inversion-whole-brain").inversion is None

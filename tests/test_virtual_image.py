@@ -205,7 +205,8 @@ def test_an_image_of_water_is_the_truth_through_the_point_spread(tmp_path):
     for shot in np.flatnonzero(setup.is_water):
         k = setup.trajectory.k_per_m(shot)[0] @ grid.axes
         x, y, z = (np.exp(-2j * np.pi * k[axis] * grid.along(axis)) for axis in range(3))
-        image += data[shot][0, 0] * x[:, None, None] * y[:, None] * z / np.prod(grid.shape)
+        middle = np.exp(-2j * np.pi * (setup.trajectory.k_per_m(shot)[0] @ grid.centre_m))
+        image += data[shot][0, 0] * middle * x[:, None, None] * y[:, None] * z / np.prod(grid.shape)
     mm, _ = image_maps.concentrations(setup.head)["water"]
     profile = image_maps.slab_profile(show, setup.head.grid, water=True)
     seen = image_maps.through_point_spread(mm * profile, setup.head.grid, grid)

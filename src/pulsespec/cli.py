@@ -158,6 +158,11 @@ def export(
         Path | None, typer.Option("--from-image", help="NIfTI mask or spectrum that gives the voxel.")
     ] = None,
     patient_position: Annotated[str, typer.Option("--patient-position", help="HFS or HFP.")] = "HFS",
+    matrix: Annotated[str | None, typer.Option("--matrix", help="Points x,y,z of an image.")] = None,
+    fov_mm: Annotated[
+        str | None,
+        typer.Option("--fov-mm", help="Field of view x,y,z of an image; the protocol's by default."),
+    ] = None,
     field: FieldT = None,
     max_b1_ut: Annotated[
         float | None, typer.Option("--max-b1-ut", min=0.01, help="Largest B1, where it is not the scanner's.")
@@ -176,6 +181,8 @@ def export(
         orientation=_numbers("--orientation", orientation, 3, 9),
         image=from_image,
         patient_position=patient_position,
+        matrix=_numbers("--matrix", matrix, 3),
+        fov_mm=_numbers("--fov-mm", fov_mm, 3),
     )
     made = commands.export(
         protocol,
@@ -196,11 +203,11 @@ def export(
 
 
 def _numbers(option: str, text: str | None, *lengths: int) -> tuple[float, ...] | None:
-    """Return the numbers of an option that takes several, separated by commas."""
+    """Return the numbers of an option that takes several, separated by commas (or as in 16x16x8)."""
     if text is None:
         return None
     try:
-        values = tuple(float(part) for part in text.split(","))
+        values = tuple(float(part) for part in text.replace("x", ",").split(","))
     except ValueError:
         values = ()
     if len(values) not in lengths:

@@ -124,6 +124,9 @@ class Geometry:
     image: Path | None = None
     """A NIfTI mask or spectrum that gives all three."""
     patient_position: str = "HFS"
+    matrix: tuple[float, ...] | None = None
+    """Points of an image along x, y, z; whole numbers."""
+    fov_mm: tuple[float, ...] | None = None
 
 
 def place(protocol: "Protocol", geometry: Geometry, vendor: str) -> "Protocol":
@@ -147,7 +150,25 @@ def place(protocol: "Protocol", geometry: Geometry, vendor: str) -> "Protocol":
     changes["position_mm"] = [float(m) * 1e3 for m in frame.position_m]
     if geometry.voxel_mm:
         changes["voxel_mm"] = geometry.voxel_mm
+    if geometry.matrix or geometry.fov_mm:
+        changes["encoding"] = _encoding(protocol, geometry)
     return change(protocol, changes)
+
+
+def _encoding(protocol: "Protocol", geometry: Geometry) -> dict[str, Any]:
+    """Return the encoding of an image with the matrix and field of view that were asked for."""
+    option, asked = ("--matrix", geometry.matrix) if geometry.matrix else ("--fov-mm", geometry.fov_mm)
+    if protocol.encoding is None:
+        raise InputError(
+            f"{option}: got {asked} for {protocol.name}, which measures a single voxel; expected a protocol "
+            "with an encoding"
+        )
+    values = protocol.encoding.model_dump(mode="json")
+    if geometry.fov_mm:
+        values["fov_mm"] = list(geometry.fov_mm)
+    if geometry.matrix:
+        values["matrix"] = [int(points) if points.is_integer() else points for points in geometry.matrix]
+    return values
 
 
 def export(
@@ -171,7 +192,7 @@ def export(
         pathways than it may.
 
     """
-    from pulsespec.protocols import load_protocol
+    from pulsespec.protocols import changed_keys, load_protocol
     from pulsespec.sequences import (
         build,
         check,
@@ -182,13 +203,16 @@ def export(
         write_sequence,
     )
 
-    chosen = load_protocol(protocol)
+    original = chosen = load_protocol(protocol)
     machine = load_scanner(scanner, field_t=field_t, max_b1_ut=max_b1_ut)
     if machine.b0_t is None:
         machine = dataclasses.replace(machine, b0_t=chosen.field_t)
     chosen = chosen if geometry is None else place(chosen, geometry, machine.vendor)
     refuse_existing(output, overwrite)
     sequence = build(chosen, machine)
+    changed = changed_keys(original, chosen)
+    if changed:  # else the name in the file would say more than is true
+        sequence.set_definition("Changed", " ".join(changed))
     broken = check(sequence, machine)
     if broken:
         listed = "; ".join(f"{violation.rule}: {violation.message}" for violation in broken[:3])
@@ -201,6 +225,7 @@ def export(
         "protocol": chosen.name,
         "scanner": machine.name,
         "output": str(output),
+        "changed": changed,
         "te_ms": chosen.te_ms,
         "duration_s": float(sum(sequence.block_durations.values())),
         "displacement": [dataclasses.asdict(pulse) for pulse in displacement(chosen, machine)],
