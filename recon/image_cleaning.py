@@ -15,6 +15,10 @@ from pulsespec.recon.lipid_operator import LipidOperator
 from pulsespec.recon.lipid_removal import BAND_PPM, LipidLimits, TradeOff, remove_scalp_lipid
 from pulsespec.recon.transients import Scan, Transients
 
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_DRIFT_HZ = 5.0
+"""Beyond the field of the brain, that metabolites are judged in."""
+
 
 @dataclass(frozen=True)
 class CleaningSettings:
@@ -28,7 +32,7 @@ class CleaningSettings:
     """Exponentials that stand for all but water in a voxel."""
     lipid_removal: bool = True
     """Remove scalp lipid from the brain by the L2 method."""
-    lipid_survival: float = 0.95
+    lipid_survival: float = 0.93
     """Share of NAA, creatine and choline that the lipid removal must leave."""
     lipid_goal: float = 0.02
     """Peak of scalp lipid over that of NAA that may be left, in 95 % of the brain's voxels."""
@@ -105,8 +109,9 @@ def clean_images(
     masks = masks_of(data, scan.water, brain)
     outside = data.data[~masks.head]
     data = replace(data, records=(*data.records, masks.record))
+    offsets = _field_hz(scan.water, masks)
+    moved = _alignment_hz(data)
     if settings.water_removal:
-        offsets = _field_hz(scan.water, masks)
         data = _shifted(data, offsets)
         data = remove_image_water(
             data, masks.head, settings.water_half_width_ppm, settings.water_components, jobs
@@ -120,13 +125,19 @@ def clean_images(
         settings.lipid_goal,
         settings.lipid_band_ppm,
         settings.lipid_weight,
+        _offsets_hz(-(offsets + moved)[masks.brain]),
         settings.lipid_by_place,
     )
-    moved = _alignment_hz(data)
     done = remove_scalp_lipid(_shifted(data, -moved), masks, limits, jobs)
     data = _shifted(done.data, moved)
     data.data[~masks.head] = outside
     return CleanImages(replace(scan, metabolite=data), masks, done.operator, done.curve, done.voxels)
+
+
+def _offsets_hz(of_brain: NDArray[np.float64]) -> tuple[float, ...]:
+    """Return by how much metabolites of the brain may be shifted: from its 5th to its 95th percentile, and a margin."""
+    low, *middle, high = (float(value) for value in np.quantile(of_brain, _QUANTILES))
+    return (low - _DRIFT_HZ, *middle, high + _DRIFT_HZ)
 
 
 def _field_hz(water: Transients | None, masks: Masks) -> NDArray[np.float64]:

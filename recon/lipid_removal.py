@@ -26,7 +26,8 @@ by Govindaraju et al. 2000, doi:10.1002/1099-1492(200005)13:3<129::AID-NBM619>3.
 methyl and methylene (shares assumed)."""
 _WIDTH_HZ = {"lipid": 25.0}
 _GUARDED = ("NAA", "Cr", "Cho")
-_OFFSETS_HZ = (-5.0, 0.0, 5.0)
+OFFSETS_HZ = (-5.0, 0.0, 5.0)
+"""Shifts of the test signals where the field is not known."""
 _NAA_PPM = (1.9, 2.15)
 _QUANTILE = 0.95
 _LEFT_BY_PLACE = 0.3
@@ -69,15 +70,16 @@ def pattern(name: str, data: Transients, width_hz: float, offset_hz: float = 0.0
 def trade_off(
     data: Transients,
     masks: Masks,
-    least_survival: float = 0.95,
+    least_survival: float = 0.93,
     goal: float = 0.02,
     band_ppm: tuple[float, float] | None = BAND_PPM,
     width_hz: float = 8.0,
+    offsets_hz: tuple[float, ...] = OFFSETS_HZ,
 ) -> tuple[LipidOperator, TradeOff]:
     """Return the operator with the weight that is chosen, and the whole curve.
 
-    Weights are allowed up to the first that changes NAA, creatine or choline, at any of -5, 0 and 5 Hz, by more than
-    1 - `least_survival`. What the strongest of them removes is taken for the scalp's lipid in a voxel; what a weaker
+    Weights are allowed up to the first that changes NAA, creatine or choline, at any of the offsets, by more than 1 -
+    `least_survival`. What the strongest of them removes is taken for the scalp's lipid in a voxel; what a weaker
     one leaves of that, its largest point within 0.5 to 1.8 ppm, is known exactly, for both are linear. The weakest
     weight is chosen that leaves less than `goal` of the median peak of NAA in 95 % of the brain's voxels, so that no
     more of a lesion's own lipid is lost than must be; where none does, the strongest allowed.
@@ -96,12 +98,14 @@ def trade_off(
         Where scalp lipid is recognised (see `lipid_operator`); `None` for the method as published.
     width_hz
         Linewidth of the test signals.
+    offsets_hz
+        By how much the field moves them, in the NIfTI-MRS sense; the worst counts.
 
     """
     scalp = np.asarray(data.data[masks.scalp], np.complex128)
     band = None if band_ppm is None else _band(data, band_ppm)
     operator = lipid_operator(scalp / np.abs(scalp).max(), 0.0, band)
-    left = {name: _survival(operator, name, data, width_hz) for name in PATTERNS}
+    left = {name: _survival(operator, name, data, width_hz, offsets_hz) for name in PATTERNS}
     changed = np.max([np.abs(1 - left[name]) for name in _GUARDED], axis=0)
     allowed = np.flatnonzero(np.cumsum(changed > 1 - least_survival) == 0)
     if allowed.size == 0:
@@ -125,9 +129,11 @@ def _band(data: Transients, window_ppm: tuple[float, float]) -> Real:
     return np.asarray(np.fft.ifftshift(np.where(_between(data, window_ppm), 1.0, _ELSEWHERE)))
 
 
-def _survival(operator: LipidOperator, name: str, data: Transients, width_hz: float) -> Real:
+def _survival(
+    operator: LipidOperator, name: str, data: Transients, width_hz: float, offsets_hz: tuple[float, ...]
+) -> Real:
     """Return the worst survival of a signal over small shifts, for each weight."""
-    signals = np.array([pattern(name, data, width_hz, offset) for offset in _OFFSETS_HZ])
+    signals = np.array([pattern(name, data, width_hz, offset) for offset in offsets_hz])
     size = np.sum(np.abs(signals) ** 2, axis=1)[:, None]
     inside = (operator.amounts(signals) * (signals.conj() @ operator.lipids)).real / size
     return np.asarray([1 - np.max(inside @ operator.with_weight(weight).gains) for weight in WEIGHTS])
@@ -157,7 +163,7 @@ def _between(data: Transients, window_ppm: tuple[float, float]) -> NDArray[np.bo
 class LipidLimits:
     """What lipid removal must leave and may leave."""
 
-    least_survival: float = 0.95
+    least_survival: float = 0.93
     """Share of NAA, creatine and choline that must be left."""
     goal: float = 0.02
     """Peak of scalp lipid over that of NAA that may be left in 95 % of the voxels."""
@@ -165,6 +171,8 @@ class LipidLimits:
     """Where scalp lipid is recognised; `None`: everywhere, the method as published."""
     weight: float | None = None
     """Weight of the L2 penalty in place of the one that is chosen."""
+    offsets_hz: tuple[float, ...] = OFFSETS_HZ
+    """Shifts of the metabolites in the brain that their survival is judged at."""
     by_place: bool = False
     """Subtract first what the point-spread function carried in from the scalp, where it is known."""
 
@@ -211,7 +219,9 @@ def remove_scalp_lipid(
                 "the voxels that it would change; several coils, or another point-spread function than is recorded"
             )
             data, carried = data.with_data(data.data, Record("Lipid removal", words)), None
-    operator, curve = trade_off(data, masks, limits.least_survival, limits.goal, limits.band_ppm)
+    operator, curve = trade_off(
+        data, masks, limits.least_survival, limits.goal, limits.band_ppm, offsets_hz=limits.offsets_hz
+    )
     if limits.weight is not None:
         operator = operator.with_weight(limits.weight)
     voxels = masks.brain
@@ -221,7 +231,7 @@ def remove_scalp_lipid(
     cleaned = np.array(data.data)
     before = np.asarray(cleaned[voxels], np.complex128)
     cleaned[voxels] = operator.apply(before)
-    record = _record(data, operator, curve, limits.weight, masks, voxels, (before, operator.apply(before)))
+    record = _record(data, operator, curve, limits, masks, voxels, (before, operator.apply(before)))
     return LipidRemoval(data.with_data(cleaned, record), operator, curve, voxels)
 
 
@@ -274,14 +284,14 @@ def _record(
     data: Transients,
     operator: LipidOperator,
     curve: TradeOff,
-    weight: float | None,
+    limits: LipidLimits,
     masks: Masks,
     voxels: Mask,
     parts: tuple[NDArray[np.complexfloating], NDArray[np.complexfloating]],
 ) -> Record:
-    why = "given" if weight is not None else curve.why
+    why = "given" if limits.weight is not None else curve.why
     left = {
-        name: min(survival(operator, pattern(name, data, 8.0, offset)) for offset in _OFFSETS_HZ)
+        name: min(survival(operator, pattern(name, data, 8.0, offset)) for offset in limits.offsets_hz)
         for name in PATTERNS
     }
     inside = _between(data, LIPID_PPM)
