@@ -19,8 +19,8 @@ from pulsespec.executor import map_blocks
 from pulsespec.recon import fit_known
 from pulsespec.recon.anchors import anchored
 from pulsespec.recon.fit_baseline import choose_log_weight
+from pulsespec.recon.fit_beyond import considered_multiplets, considered_widths
 from pulsespec.recon.fit_model import Problem, named, problem_of, slopes
-from pulsespec.recon.fit_multiplets import considered
 from pulsespec.recon.fit_noise import noise_sd, samples_to_fit
 from pulsespec.recon.fit_result import FitResult
 from pulsespec.recon.fit_search import ENOUGH, Found, Solved, Task, search, solve
@@ -45,10 +45,12 @@ _AMBIGUOUS = 1.5
 """A second guess that leaves less than this times what the first leaves is followed too."""
 _ROUNDS = 3
 """Of the search with priors, after which reweighting changes nothing of note."""
-_ROUGH = 1.0
+_ROUGH = 10.0
 """Of chi square: where searches end that are not the last."""
 _RANGE_HZ, _LEAST_IN_RANGE = 5.0, 0.05
 """Broadening, and share of the energy of a component in the fitted range, below which it is not fitted."""
+_RIDGE = 1e-11
+"""Of the information on each unknown, which is added so that it has an inverse where two components are the same."""
 _LEAST_NOISE = 1e-6
 """Of the largest point: noise that is taken to be there at least."""
 
@@ -64,7 +66,7 @@ class BatchResult:
     covariance: Real
     """Of the amplitudes, all else marginalised; shape (v, k, k)."""
     beyond: Real
-    """What multiplets that are not where the basis has them add to it; shape (v, k, k)."""
+    """What places of multiplets and T2 unlike the basis' add to it; shape (v, k, k)."""
     theta: Real
     """Nonlinear parameters, see `fit_model.Layout`, after `shift_hz` and `phase` are undone; shape (v, p)."""
     shift_hz: Real
@@ -327,7 +329,7 @@ def _second(task: Task, theta: Real, settings: FitSettings) -> tuple[Task, Found
         task = replace(task, soft=soft)
         if settings.stiffness is None:
             solved = solve(task, theta, solved.free, solved.state)
-            task = replace(task, log_weight=choose_log_weight(task, solved))
+            task = replace(task, log_weight=choose_log_weight(task, solved, near=turn > 0))
         enough = _ROUGH if turn < _ROUNDS - 1 else ENOUGH
         found = search(task, theta, enough=enough, state=solved.state)
         theta, solved = found.theta, found.solved
@@ -340,7 +342,7 @@ def _second(task: Task, theta: Real, settings: FitSettings) -> tuple[Task, Found
 
 def _spread(task: Task, solved: Solved) -> Real:
     """Return the residual of each spectrum in units of its noise."""
-    rest = task.data - np.einsum("vk,vkn->vn", solved.amplitudes, solved.state.columns)
+    rest = task.data - solved.explained
     held = task.smooth.kept(task.log_weight)
     rest = rest - ((rest @ task.smooth.vectors) * held) @ task.smooth.vectors.T
     freedom = task.data.shape[1] - solved.free.sum(axis=1) - held.sum(axis=1) - 4
@@ -384,7 +386,7 @@ def _fields(task: Task, found: Found, noise: Real, unit: Real, settings: FitSett
 def _covariance(task: Task, found: Found, spread: Real, settings: FitSettings) -> tuple[Real, Real]:
     """Return the covariance of the amplitudes: by Fisher information of the whole model, and of what it has not.
 
-    Both of shape (v, k, k); see `fit_multiplets` for the second.
+    Both of shape (v, k, k); see `fit_beyond` for the second.
     """
     solved, theta, problem = found.solved, found.theta, task.problem
     rows = np.concatenate(
@@ -400,8 +402,10 @@ def _covariance(task: Task, found: Found, spread: Real, settings: FitSettings) -
     information[:, diagonal, diagonal] += task.precision
     scale = np.sqrt(np.maximum(np.diagonal(information, axis1=1, axis2=2), 1e-300))
     information /= scale[:, :, None] * scale[:, None, :]
-    inverse = np.linalg.pinv(information, rcond=1e-12, hermitian=True)
+    diagonal = np.arange(rows.shape[1])
+    information[:, diagonal, diagonal] += _RIDGE
+    inverse = np.linalg.inv(information)
     gain = (inverse / (scale[:, :, None] * scale[:, None, :]))[:, :k]
     sd_hz = settings.multiplet_sd_ppm * problem.f0_hz * 1e-6
-    beyond = considered(task, theta, solved, rows, gain / spread[:, None, None] ** 2, sd_hz)
-    return gain[:, :, :k], beyond
+    beyond = considered_multiplets(task, theta, solved, rows, gain / spread[:, None, None] ** 2, sd_hz)
+    return gain[:, :, :k], beyond + considered_widths(task, gain, settings.t2_relative_sd)

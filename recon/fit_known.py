@@ -39,9 +39,7 @@ def precision(problem: Problem, settings: FitSettings) -> Real:
     found[at.hermite] = _of(settings.lineshape_sd)
     shift = settings.shift_sd_ppm * problem.f0_hz * 1e-6
     found[at.own_shift] = np.where(problem.broad, _of(_BROAD_SHIFT * shift), _of(shift))
-    own = np.hypot(settings.width_sd_hz, settings.t2_relative_sd * problem.natural_hz)
-    own = np.where(problem.broad, settings.broad_width_sd_hz, own)
-    found[at.own_width] = [_of(float(sd)) for sd in own]
+    found[at.own_width] = np.where(problem.broad, _of(settings.broad_width_sd_hz), _of(settings.width_sd_hz))
     if problem.broad.all():
         found[at.width.start] = _FIXED
     return found

@@ -137,9 +137,9 @@ class State:
     columns: Real
     """Real spectra of components of amplitude one; shape (v, k, n_points)."""
     fids: Complex
-    """Their signals without the line that is common to all; shape (v, k, n_band)."""
+    """Their signals without `series`; shape (v, k, n_band)."""
     decay: Real
-    """Gaussian part of that line; shape (v, n_band)."""
+    """Gaussian part of the line that is common to all; shape (v, n_band)."""
     series: Complex
     """The rest of it; shape (v, n_band)."""
     turn: Complex
@@ -229,7 +229,8 @@ def evaluate(problem: Problem, theta: Real) -> State:
     series = 1 + np.einsum("vj,vjm->vm", theta[:, at.hermite], _terms(sigma, t))
     turn = np.exp(1j * (theta[:, [at.phase0]] + theta[:, [at.phase1]] * (problem.ppm - PIVOT_PPM)))
     turn = turn * _later(problem)
-    columns = (turn[:, None, :] * _spectra(problem, fids * (decay * series)[:, None, :])).real
+    fids *= decay[:, None, :]
+    columns = (turn[:, None, :] * _spectra(problem, fids * series[:, None, :])).real
     return State(columns, fids, decay, series, turn)
 
 
@@ -265,11 +266,10 @@ def slopes(problem: Problem, theta: Real, state: State, amplitudes: Real, rough:
     `rough` ones are in single precision, which is enough for a search: where it ends is judged by its cost.
     """
     at, t = problem.layout, problem.time_s
-    line = state.decay * state.series
     kind: type[np.complexfloating[Any, Any]] = np.complex64 if rough else np.complex128
     weighted = np.multiply(amplitudes[..., None], state.fids, dtype=kind, casting="same_kind")
     kinds = [weighted[:, mask].sum(axis=1) for mask in (~problem.broad, problem.broad)]
-    bare = (kinds[0] + kinds[1]) * state.decay
+    bare = kinds[0] + kinds[1]
     whole = bare * state.series
     sigma = _sigma(theta[:, at.gauss])
     terms = _terms(sigma, t)
@@ -281,14 +281,14 @@ def slopes(problem: Problem, theta: Real, state: State, amplitudes: Real, rough:
             whole,
             2j * np.pi * t * whole,
             per_hz * (by_sigma * bare - sigma[:, None] * t**2 * whole),
-            *(-np.pi * t * line * one for one in kinds),
+            *(-np.pi * t * state.series * one for one in kinds),
             *(bare[:, None] * terms).transpose(1, 0, 2),
         ],
         axis=1,
         dtype=kind,
         casting="same_kind",
     )
-    weighted *= (t * line)[:, None, :].astype(kind)
+    weighted *= (t * state.series)[:, None, :].astype(kind)
     turn = state.turn[:, None, :].astype(kind)
     total = turn * _spectra(problem, shared)
     found = np.empty((len(theta), at.size, problem.ppm.size), total.real.dtype)
@@ -323,8 +323,10 @@ def _sigma(gauss_hz: Real) -> Real:
 
 def _terms(sigma: Real, t: Real) -> Complex:
     """Return (i sigma t)^j / sqrt(j!) for each order; shape (v, n_orders, n_band)."""
-    product = 1j * sigma[:, None] * np.maximum(t, 0.0)
-    return np.stack([product**order / math.sqrt(math.factorial(order)) for order in ORDERS], axis=1)
+    product = sigma[:, None] * np.maximum(t, 0.0)
+    powers = np.cumprod(np.broadcast_to(product[:, None], (len(sigma), max(ORDERS), t.size)), axis=1)
+    factors = np.array([1j**order / math.sqrt(math.factorial(order)) for order in ORDERS])
+    return np.asarray(powers[:, np.array(ORDERS) - 1] * factors[:, None])
 
 
 def _powers(exponents: Complex, n: int, before: int) -> Complex:

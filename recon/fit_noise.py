@@ -13,13 +13,13 @@ from pulsespec.recon.fit_model import Problem
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
-_LOST = 1e-3
+_LOST = 1e-4
 """Share of the energy of the signal, and so of what is known of amplitudes, that may be cut off."""
 _DOUBT = 2.0
 """Standard errors within which the energy of a tail counts as that of noise."""
 _MARGIN = 1.25
-_LEAST_S = 0.3
-"""Where lines of 4 Hz have lost all but exp(-2 pi 4 0.3) = 5e-4 of their energy."""
+_LEAST_S = 0.4
+"""Where lines of 4 Hz have lost all but exp(-2 pi 4 0.4) = 4e-5 of their energy."""
 _MOST_SPECTRA = 256
 
 
@@ -40,7 +40,7 @@ def samples_to_fit(problem: Problem, fids: Complex, dwell_s: float) -> int:
     """Return after how many samples the signal of all spectra within the fitted range has gone.
 
     The model is of the samples that are left, so that nothing is biased by it; of the information on the amplitudes,
-    which goes with the energy of the signal, a thousandth is lost.
+    which goes with the energy of the signal, a ten-thousandth is lost.
 
     Parameters
     ----------

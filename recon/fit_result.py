@@ -37,7 +37,7 @@ class FitResult:
     warnings: tuple[str, ...] = ()
     settings: FitSettings = field(default_factory=FitSettings)
     beyond: Real | None = None
-    """What multiplets that are not where the basis has them add to the covariance; shape (n, n)."""
+    """What places of multiplets and T2 unlike the basis' add to the covariance; shape (n, n)."""
 
     @property
     def residual(self) -> Real:
@@ -47,9 +47,9 @@ class FitResult:
     def combine(self, weights: Mapping[str, float]) -> tuple[float, float]:
         """Return value and standard deviation of a weighted sum of amplitudes.
 
-        The standard deviation has in it what the model has no parameters for: multiplets elsewhere (`beyond`), and
-        lines unlike the model's (`FitSettings.line_sd`), whose cost all amplitudes have in common, so that it leaves
-        their ratios alone.
+        The standard deviation has in it what the model has no parameters for: multiplets elsewhere and other T2
+        (`beyond`), and lines unlike the model's (`FitSettings.line_sd`), whose cost all amplitudes have in common, so
+        that it leaves their ratios alone.
         """
         w = self._row(weights)
         value = float(w @ self.amplitudes)

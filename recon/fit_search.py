@@ -21,12 +21,16 @@ Bool = NDArray[np.bool_]
 Indices = NDArray[np.int64]
 
 MOST_STEPS = 60
+_ROUGH_STEPS = 15
+"""Steps in single precision, after which a search that has not ended goes on in double precision."""
 ENOUGH = 1e-2
 """Of chi square: where no step is expected to lower it by more, parameters stand within a tenth of their errors."""
 _ENOUGH_RELATIVE = 1e-10
 _FIRST_DAMPING = 1e-2
 _LEAST_DAMPING = 1e-3
 _MOST_DAMPING = 1e8
+_STUCK = 0.1
+"""Of `ENOUGH`: a step that gains less, though ten times `ENOUGH` were expected, has met an amplitude's edge at zero."""
 _HARDLY = 1e-4
 """Between the bounds of a parameter that is not to move."""
 _LEAST_TOLD = 0.02
@@ -77,6 +81,11 @@ class Solved:
     cost: Real
     """Chi square with all priors; shape (v,)."""
 
+    @property
+    def explained(self) -> Real:
+        """The components together; shape (v, n_points)."""
+        return np.asarray((self.amplitudes[:, None, :] @ self.state.columns)[:, 0])
+
 
 @dataclass(frozen=True, eq=False)
 class Found:
@@ -113,23 +122,23 @@ def solve(task: Task, theta: Real, free: Bool | None = None, state: State | None
     data_curves = task.data @ task.smooth.vectors
     gram = columns @ columns.transpose(0, 2, 1) - (curves * held[:, None]) @ curves.transpose(0, 2, 1)
     gram += task.soft
-    right = np.einsum("vkn,vn->vk", columns, task.data) - np.einsum("vks,vs->vk", curves, held * data_curves)
+    right = (columns @ task.data[..., None] - curves @ (held * data_curves)[..., None])[..., 0]
     amplitudes, free = solve_nonnegative(gram, right, free)
     squares = np.einsum("vn,vn->v", task.data, task.data) - np.einsum("vs,vs->v", held, data_curves**2)
-    fitted = np.einsum("vk,vk->v", amplitudes, np.einsum("vkl,vl->vk", gram, amplitudes) - 2 * right)
+    fitted = np.einsum("vk,vk->v", amplitudes, (gram @ amplitudes[..., None])[..., 0] - 2 * right)
     prior = theta**2 @ task.precision
     return Solved(state, gram, curves, amplitudes, free, squares + fitted + prior)
 
 
 def derivatives(
-    task: Task, theta: Real, solved: Solved, moving: Indices | None = None
+    task: Task, theta: Real, solved: Solved, moving: Indices | None = None, rough: bool = False
 ) -> tuple[Real, Real, Real]:
     """Return products of slopes with themselves, with the columns and with the residual, baseline eliminated.
 
     Shapes (v, p, p), (v, p, k) and (v, p); priors of the parameters are not in them. Of the parameters `moving` alone
-    they are in single precision.
+    where they are given; `rough` ones in single precision.
     """
-    slope = slopes(task.problem, theta, solved.state, solved.amplitudes, rough=moving is not None)
+    slope = slopes(task.problem, theta, solved.state, solved.amplitudes, rough)
     if moving is not None and moving.size < slope.shape[1]:
         slope = slope[:, moving]
     kind = slope.dtype
@@ -138,7 +147,7 @@ def derivatives(
     kept = curves * task.smooth.kept(task.log_weight)[:, None].astype(kind)
     itself = slope @ slope.transpose(0, 2, 1) - kept @ curves.transpose(0, 2, 1)
     crossed = slope @ columns.transpose(0, 2, 1) - kept @ solved.curves.transpose(0, 2, 1).astype(kind)
-    rest = task.data - np.einsum("vk,vkn->vn", solved.amplitudes, solved.state.columns)
+    rest = task.data - solved.explained
     against = slope @ rest[..., None].astype(kind) - kept @ (rest @ task.smooth.vectors)[..., None].astype(
         kind
     )
@@ -178,7 +187,7 @@ def search(
     moving = np.flatnonzero(task.upper - task.lower > _HARDLY)
     for number in range(most_steps):
         part = task.part(open_)
-        information, gradient = _projected(part, theta[open_], here, moving)
+        information, gradient = _projected(part, theta[open_], here, moving, number < _ROUGH_STEPS)
         if number == 0:
             move = _matter(task.precision[moving], information, gradient)
             moving, gradient = moving[move], gradient[:, move]
@@ -194,7 +203,8 @@ def search(
         ratio = gain / np.maximum(expected, 1e-300)
         damping[open_] *= np.where(better, np.where(ratio > 0.5, 0.2, 1.0), 8.0)
         damping[open_] = np.maximum(damping[open_], _LEAST_DAMPING)
-        converged[open_] = (expected < least) & (damping[open_] <= 1)
+        stuck = better & (gain < _STUCK * least) & (expected < least / _STUCK)
+        converged[open_] = ((expected < least) | stuck) & (damping[open_] <= 1)
         done = converged[open_] | (damping[open_] > _MOST_DAMPING)
         here = _merged(here, there, better)
         if done.any():
@@ -229,9 +239,9 @@ def _matter(precision: Real, information: Real, gradient: Real) -> Bool:
     return np.asarray(told | np.any(gradient**2 > _LEAST_TOLD * whole, axis=0))
 
 
-def _projected(task: Task, theta: Real, solved: Solved, moving: Indices) -> tuple[Real, Real]:
+def _projected(task: Task, theta: Real, solved: Solved, moving: Indices, rough: bool) -> tuple[Real, Real]:
     """Return the information on the moving parameters and the descent, amplitudes eliminated; priors included."""
-    itself, crossed, against = derivatives(task, theta, solved, moving)
+    itself, crossed, against = derivatives(task, theta, solved, moving, rough)
     inside = solved.free[:, :, None] & solved.free[:, None, :]
     gram = np.where(inside, solved.gram, 0.0)
     diagonal = np.arange(gram.shape[1])

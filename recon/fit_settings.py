@@ -39,7 +39,8 @@ class FitSettings:
     """Prior standard deviation of a metabolite's own Lorentzian width (LCModel's default of 0.4 / s, recalled)."""
     t2_relative_sd: float = 0.15
     """By how much T2 is unlike the table's, relative: grey and white matter differ by 6 to 24 % from their mean in the
-    tables of tissues, and so do studies. Of the natural width, where it is known, it adds to `width_sd_hz`."""
+    tables of tissues, and so do studies. It counts in the covariance; a line as free as that makes inositol scatter
+    between subjects (`benchmarks/philips_press35.py`)."""
     multiplet_sd_ppm: float = 0.0012
     """Standard deviation of a multiplet's shift against the rest of its molecule, which has no parameter but counts in
     the covariance: shifts change by up to 1e-3 ppm a kelvin (Wermter et al. 2017, doi:10.1007/s10334-017-0642-z,

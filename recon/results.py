@@ -56,7 +56,7 @@ def fit_facts(found: FitResult) -> dict[str, Any]:
     """Return everything that a fit found but its curves: amplitudes and how they hang together, parameters, words.
 
     Covariance and correlation are of the amplitudes in the order of `components`, with baseline, shifts and
-    lineshape free; `covariance_beyond` is what multiplets elsewhere than in the basis add to it. The
+    lineshape free; `covariance_beyond` is what places of multiplets and T2 unlike the basis' add to it. The
     correlation with an amplitude that has no variance is given as 0.
     """
     sd = np.sqrt(np.clip(np.diag(found.covariance), 0, None))

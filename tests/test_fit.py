@@ -9,10 +9,11 @@ from scipy.optimize import nnls
 
 from pulsespec.errors import DataError, InputError, MismatchError
 from pulsespec.recon.fit import FitSettings, fit, fit_batch
+from pulsespec.recon.fit_beyond import multiplets
 from pulsespec.recon.fit_model import PIVOT_PPM, evaluate, problem_of, slopes
-from pulsespec.recon.fit_multiplets import multiplets
 from pulsespec.recon.fit_noise import samples_to_fit
 from pulsespec.recon.guard_basis import compare
+from pulsespec.recon.natural_widths import natural_widths
 from pulsespec.recon.nonnegative import solve_nonnegative
 from pulsespec.recon.quantify import QuantifySettings, quantify, water_amplitude
 from pulsespec.recon.results import read_table, write_table
@@ -259,7 +260,8 @@ def test_intervals_hold_the_truth_as_often_as_they_say(basis):
 def test_lines_unlike_the_model_cost_amplitudes_but_not_their_ratios(basis):
     data = spectrum(basis, np.random.default_rng(3), 0.5)
     with_line, without = (
-        fit(data, basis, FitSettings(line_sd=sd, multiplet_sd_ppm=0.0)) for sd in (0.04, 0.0)
+        fit(data, basis, FitSettings(line_sd=sd, multiplet_sd_ppm=0.0, t2_relative_sd=0.0))
+        for sd in (0.04, 0.0)
     )
     (value, sd), (_, bound) = (one.combine({"NAA": 1.0}) for one in (with_line, without))
     assert sd == pytest.approx(np.hypot(bound, 0.04 * value), rel=1e-6)
@@ -426,7 +428,13 @@ def test_an_fid_that_has_not_decayed_is_fitted_whole(basis):
 def test_multiplets_are_cut_in_their_gaps(basis):
     pieces, of = multiplets(problem(basis))
     names = np.array(basis.names)[of]
-    assert sorted(names) == ["Cr", "Cr", "NAA", "NAA"]  # lines of less than a tenth, and 0.2 ppm apart, stay
+    assert sorted(names) == [
+        "Cr",
+        "Cr",
+        "NAA",
+        "NAA",
+        "NAA",
+    ]  # GPC's other line is below a tenth of its first
     for k in np.unique(of):
         np.testing.assert_allclose(pieces[of == k].sum(axis=0), problem(basis).basis[k], atol=1e-9)
 
@@ -458,3 +466,29 @@ def test_covariance_knows_what_a_multiplet_elsewhere_does(basis):
     wanted = np.sum([one**2 for one in changes], axis=0) * (1 + (6 / 8) ** 2)
     np.testing.assert_allclose(np.diag(found.beyond)[1:], wanted[1:], rtol=0.2)
     assert found.beyond[1, 1] > 4 * found.covariance[1, 1]
+
+
+def test_covariance_knows_what_another_t2_does(basis):
+    """Lines of creatine 15 % of their natural width broader: creatine is as far off as `beyond` says."""
+    only = replace(basis, lines={name: basis.lines[name] for name in ("NAA", "Cr")})
+    settings = FitSettings(
+        metabolite_priors=False, ratio_priors=(), stiffness=0.8, multiplet_sd_ppm=0.0, lineshape_sd=0.0
+    )
+    natural = natural_widths(("NAA", "Cr"), (), only, F0)
+
+    def fitted(more):
+        widths = natural * (1 + np.array(more))
+        fid = sum(
+            value * only.fid(name, SAMPLES, DWELL) * np.exp(-np.pi * width * T)
+            for (name, value), width in zip({"NAA": 10.0, "Cr": 8.0}.items(), widths, strict=True)
+        )
+        fid = fid * np.exp(-((np.pi * 5.0 * T) ** 2) / (4 * np.log(2)))
+        noise = 1.0 * np.random.default_rng(0).normal(size=(2, SAMPLES))
+        data = spectrum(basis).with_data(fid + noise[0] + 1j * noise[1])
+        return fit(data, only, replace(settings, shorten=False))
+
+    found = fitted((0.0, 0.0))
+    changes = [fitted(one).amplitudes - found.amplitudes for one in ((0.15, 0.0), (0.0, 0.15))]
+    wanted = np.sqrt(np.sum([one**2 for one in changes], axis=0))
+    np.testing.assert_allclose(np.sqrt(np.diag(found.beyond)), wanted, rtol=0.3)
+    assert np.all(wanted > np.sqrt(np.diag(found.covariance)) / 8)
