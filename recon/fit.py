@@ -45,10 +45,12 @@ _AMBIGUOUS = 1.5
 """A second guess that leaves less than this times what the first leaves is followed too."""
 _ROUNDS = 3
 """Of the search with priors, after which reweighting changes nothing of note."""
-_ROUGH = 1.0
+_ROUGH = 10.0
 """Of chi square: where searches end that are not the last."""
 _RANGE_HZ, _LEAST_IN_RANGE = 5.0, 0.05
 """Broadening, and share of the energy of a component in the fitted range, below which it is not fitted."""
+_RIDGE = 1e-11
+"""Of the information on each unknown, which is added so that it has an inverse where two components are the same."""
 _LEAST_NOISE = 1e-6
 """Of the largest point: noise that is taken to be there at least."""
 
@@ -327,7 +329,7 @@ def _second(task: Task, theta: Real, settings: FitSettings) -> tuple[Task, Found
         task = replace(task, soft=soft)
         if settings.stiffness is None:
             solved = solve(task, theta, solved.free, solved.state)
-            task = replace(task, log_weight=choose_log_weight(task, solved))
+            task = replace(task, log_weight=choose_log_weight(task, solved, near=turn > 0))
         enough = _ROUGH if turn < _ROUNDS - 1 else ENOUGH
         found = search(task, theta, enough=enough, state=solved.state)
         theta, solved = found.theta, found.solved
@@ -340,7 +342,7 @@ def _second(task: Task, theta: Real, settings: FitSettings) -> tuple[Task, Found
 
 def _spread(task: Task, solved: Solved) -> Real:
     """Return the residual of each spectrum in units of its noise."""
-    rest = task.data - np.einsum("vk,vkn->vn", solved.amplitudes, solved.state.columns)
+    rest = task.data - solved.explained
     held = task.smooth.kept(task.log_weight)
     rest = rest - ((rest @ task.smooth.vectors) * held) @ task.smooth.vectors.T
     freedom = task.data.shape[1] - solved.free.sum(axis=1) - held.sum(axis=1) - 4
@@ -400,7 +402,9 @@ def _covariance(task: Task, found: Found, spread: Real, settings: FitSettings) -
     information[:, diagonal, diagonal] += task.precision
     scale = np.sqrt(np.maximum(np.diagonal(information, axis1=1, axis2=2), 1e-300))
     information /= scale[:, :, None] * scale[:, None, :]
-    inverse = np.linalg.pinv(information, rcond=1e-12, hermitian=True)
+    diagonal = np.arange(rows.shape[1])
+    information[:, diagonal, diagonal] += _RIDGE
+    inverse = np.linalg.inv(information)
     gain = (inverse / (scale[:, :, None] * scale[:, None, :]))[:, :k]
     sd_hz = settings.multiplet_sd_ppm * problem.f0_hz * 1e-6
     beyond = considered_multiplets(task, theta, solved, rows, gain / spread[:, None, None] ** 2, sd_hz)

@@ -323,8 +323,10 @@ def _sigma(gauss_hz: Real) -> Real:
 
 def _terms(sigma: Real, t: Real) -> Complex:
     """Return (i sigma t)^j / sqrt(j!) for each order; shape (v, n_orders, n_band)."""
-    product = 1j * sigma[:, None] * np.maximum(t, 0.0)
-    return np.stack([product**order / math.sqrt(math.factorial(order)) for order in ORDERS], axis=1)
+    product = sigma[:, None] * np.maximum(t, 0.0)
+    powers = np.cumprod(np.broadcast_to(product[:, None], (len(sigma), max(ORDERS), t.size)), axis=1)
+    factors = np.array([1j**order / math.sqrt(math.factorial(order)) for order in ORDERS])
+    return np.asarray(powers[:, np.array(ORDERS) - 1] * factors[:, None])
 
 
 def _powers(exponents: Complex, n: int, before: int) -> Complex:
