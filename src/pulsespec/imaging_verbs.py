@@ -68,7 +68,8 @@ def clean_source(
 
     Lipid that the scalp casts into a voxel has the scalp's frequency, so it is removed before the alignment.
     """
-    from pulsespec.recon.image_recon import reconstruct_source, with_field
+    from pulsespec.recon.image_alignment import with_field
+    from pulsespec.recon.image_recon import reconstruct_source
     from pulsespec.recon.image_settings import ImageSettings
 
     settings = settings or ImageSettings()
@@ -76,7 +77,12 @@ def clean_source(
         return reconstruct_source(source, settings, jobs=jobs, say=notify), None
     plain = replace(settings, b0_alignment=False, eddy_current_correction=False)
     scan, brain = _cleaned(reconstruct_source(source, plain, jobs=jobs, say=notify), cleaning, jobs, notify)
-    return with_field(scan, source, settings, jobs), brain
+    done = with_field(scan, settings, jobs)
+    before, after = ((part.metabolite or part.water) for part in (scan, done))
+    if before is not None and after is not None:
+        for record in after.records[len(before.records) :]:
+            notify(record.details)
+    return done, brain
 
 
 def is_rings(raws: Sequence[Path]) -> bool:
