@@ -4,13 +4,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from pulsespec.conventions import RECEIVER_PPM, swap_sense
 from pulsespec.errors import InputError
+from pulsespec.recon.image_b0 import field_of
 from pulsespec.recon.image_masks import Mask, Masks, masks_of, read_mask
 from pulsespec.recon.image_water import remove_image_water
 from pulsespec.recon.lipid_operator import LipidOperator
 from pulsespec.recon.lipid_removal import BAND_PPM, LipidLimits, TradeOff, remove_scalp_lipid
-from pulsespec.recon.transients import Scan
+from pulsespec.recon.transients import Scan, Transients
+
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_DRIFT_HZ = 5.0
+"""Beyond the field of the brain, that metabolites are judged in."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +32,11 @@ class CleaningSettings:
     """Exponentials that stand for all but water in a voxel."""
     lipid_removal: bool = True
     """Remove scalp lipid from the brain by the L2 method."""
-    lipid_survival: float = 0.95
+    lipid_survival: float = 0.93
     """Share of NAA, creatine and choline that the lipid removal must leave."""
     lipid_goal: float = 0.02
     """Peak of scalp lipid over that of NAA that may be left, in 95 % of the brain's voxels."""
-    lipid_by_place: bool = True
+    lipid_by_place: bool = False
     """Subtract first what the point-spread function carried in from the scalp, where it is known."""
     lipid_band_ppm: tuple[float, float] | None = BAND_PPM
     """Where scalp lipid is recognised; `None`: everywhere, the method as published."""
@@ -71,6 +78,9 @@ def clean_images(
 ) -> CleanImages:
     """Return images without residual water and, in the brain, without scalp lipid; water stays as it is.
 
+    What the scalp has cast into a voxel has the scalp's frequency, whatever the field in the voxel. So lipid is best
+    removed before voxels are aligned by their water; an alignment that is on record is undone for it and done again.
+
     Parameters
     ----------
     scan
@@ -97,11 +107,17 @@ def clean_images(
     if brain is None and settings.brain_mask is not None:
         brain = read_mask(settings.brain_mask, data)
     masks = masks_of(data, scan.water, brain)
+    outside = data.data[~masks.head]
     data = replace(data, records=(*data.records, masks.record))
+    offsets = _field_hz(scan.water, masks)
+    moved = _alignment_hz(data)
     if settings.water_removal:
+        data = _shifted(data, offsets)
         data = remove_image_water(
             data, masks.head, settings.water_half_width_ppm, settings.water_components, jobs
         )
+        data = _shifted(data, -offsets)
+        data.data[~masks.head] = outside
     if not settings.lipid_removal:
         return CleanImages(replace(scan, metabolite=data), masks, None, None, np.zeros_like(masks.brain))
     limits = LipidLimits(
@@ -109,7 +125,41 @@ def clean_images(
         settings.lipid_goal,
         settings.lipid_band_ppm,
         settings.lipid_weight,
+        _offsets_hz(-(offsets + moved)[masks.brain]),
         settings.lipid_by_place,
     )
-    done = remove_scalp_lipid(data, masks, limits, jobs)
-    return CleanImages(replace(scan, metabolite=done.data), masks, done.operator, done.curve, done.voxels)
+    done = remove_scalp_lipid(_shifted(data, -moved), masks, limits, jobs)
+    data = _shifted(done.data, moved)
+    data.data[~masks.head] = outside
+    return CleanImages(replace(scan, metabolite=data), masks, done.operator, done.curve, done.voxels)
+
+
+def _offsets_hz(of_brain: NDArray[np.float64]) -> tuple[float, ...]:
+    """Return by how much metabolites of the brain may be shifted: from its 5th to its 95th percentile, and a margin."""
+    low, *middle, high = (float(value) for value in np.quantile(of_brain, _QUANTILES))
+    return (low - _DRIFT_HZ, *middle, high + _DRIFT_HZ)
+
+
+def _field_hz(water: Transients | None, masks: Masks) -> NDArray[np.float64]:
+    """Return by how much water lies off 4.65 ppm in each voxel, positive where the field is higher; (x, y, z)."""
+    if water is None:
+        return np.zeros(masks.head.shape)
+    centre_hz = (RECEIVER_PPM - water.reference_ppm) * water.f0_hz * 1e-6
+    return field_of(np.asarray(swap_sense(water.data)), water.dwell_s, water.f0_hz, centre_hz).offset_hz
+
+
+def _alignment_hz(data: Transients) -> NDArray[np.float64]:
+    """Return by how much the voxels were shifted already, by their record."""
+    known = [record.figures["b0_hz"] for record in data.records if "b0_hz" in record.figures]
+    return np.asarray(sum(known)) if known else np.zeros(data.data.shape[:3])
+
+
+def _shifted(data: Transients, offsets_hz: NDArray[np.float64]) -> Transients:
+    """Return images as if the field were lower by `offsets_hz` in each voxel."""
+    if not offsets_hz.any():
+        return data
+    t = np.arange(data.samples) * data.dwell_s
+    made = np.empty_like(data.data)
+    for x, plane in enumerate(data.data):
+        made[x] = plane * np.exp(2j * np.pi * offsets_hz[x][..., None] * t)
+    return data.with_data(made)

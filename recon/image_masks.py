@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.fft
 import scipy.ndimage
 from numpy.typing import NDArray
 
@@ -29,6 +30,8 @@ _HEAD_SHARE = 0.3
 """Of the median water of the head: dim voxels of a coil's far side are above, ringing outside the head is below."""
 _DEPTH_MM = 25.0
 """Scalp and skull, with what a voxel blurs, are no thicker: 4 to 8 mm of scalp and 6 to 7 mm of skull (recalled)."""
+_BONE_MM, _TOUCHING = 6.0, 1.01
+"""The brain is no nearer to the scalp than the bone is thick (6 to 7 mm, recalled), and is not the next voxel."""
 _CONTRAST = 3.0
 _BINS = 64
 _SUBVOXELS = 5
@@ -52,36 +55,55 @@ def require_images(data: Transients, what: str) -> None:
         raise InputError(f"{what}: dimensions {data.dims}, expected {GRID}: coils combined, one FID a voxel")
 
 
-def water_image(water: Transients) -> Real:
-    """Return the size of the FID in its first 10 ms, the first sample left out; shape (x, y, z)."""
+def water_image(water: Transients, smooth: bool = False) -> Real:
+    """Return the size of the FID in its first 10 ms, the first sample left out; shape (x, y, z).
+
+    With `smooth` a Hann window over k-space takes the ringing away first.
+    """
     require_images(water, "water image")
     points = min(water.samples, max(3, round(_EARLY_S / water.dwell_s)))
-    return np.asarray(np.sqrt(np.mean(np.abs(water.data[..., 1:points]) ** 2, axis=-1)), np.float64)
+    early = water.data[..., 1:points]
+    return np.asarray(np.linalg.norm(_without_ringing(early) if smooth else early, axis=-1), np.float64)
 
 
-def band_image(data: Transients, window_ppm: tuple[float, float] = LIPID_PPM) -> Real:
+def _without_ringing(images: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:
+    """Return images (x, y, z, n) whose k-space has a Hann window along every axis of several voxels."""
+    axes = tuple(axis for axis in range(3) if images.shape[axis] > 1)
+    spectra = scipy.fft.fftn(images, axes=axes)
+    for axis in axes:
+        window = np.cos(np.pi * np.fft.fftfreq(images.shape[axis])) ** 2
+        spectra = spectra * window.reshape([-1 if a == axis else 1 for a in range(4)])
+    return np.asarray(scipy.fft.ifftn(spectra, axes=axes))
+
+
+def rings(data: Transients) -> bool:
+    """Return whether images have no filter over k-space, by their record, so that strong edges ring."""
+    filters = [record.figures["filter"] for record in data.records if "filter" in record.figures]
+    return not filters or filters[-1] == "none"
+
+
+def band_image(data: Transients, window_ppm: tuple[float, float] = LIPID_PPM, smooth: bool = False) -> Real:
     """Return the size of the signal between two chemical shifts; shape (x, y, z).
 
-    A squared cosine over the FID keeps the tails of strong water out of the band.
+    A squared cosine over the FID keeps the tails of strong water out of the band; `smooth` as in `water_image`.
     """
     require_images(data, "spectroscopic image")
     bell = np.cos(0.5 * np.pi * np.arange(data.samples) / data.samples) ** 2
     ppm = ppm_axis(data.samples, data.dwell_s, data.f0_hz, data.reference_ppm)
     inside = (ppm > window_ppm[0]) & (ppm < window_ppm[1])
-    planes = [
-        np.linalg.norm(to_spectrum(plane * bell)[..., inside], axis=-1) / np.sqrt(data.samples)
-        for plane in data.data
-    ]
-    return np.asarray(planes, np.float64)
+    bins = np.stack([to_spectrum(plane * bell)[..., inside] for plane in data.data])
+    bins = _without_ringing(bins) if smooth else bins
+    return np.asarray(np.linalg.norm(bins, axis=-1) / np.sqrt(data.samples), np.float64)
 
 
 def masks_of(data: Transients, water: Transients | None, brain: Mask | None = None) -> Masks:
     """Return the masks of images.
 
-    The head is where water exceeds 0.3 of its own median, holes filled. The scalp is where lipid is strong (Otsu's
-    threshold of its logarithm, Otsu 1979, doi:10.1109/TSMC.1979.4310076) within 25 mm of the head's edge. The brain is
-    what lies deeper than the middle of the scalp and is not scalp, its largest piece. Where lipid at the edge is less
-    than three times what the middle of the head has, there is no scalp: a phantom, or lipids were suppressed.
+    Images without a filter over k-space are smoothed first, for looking at only. The head is where water exceeds 0.3 of
+    its own median, holes filled. The scalp is where lipid is strong (Otsu's threshold of its logarithm, Otsu 1979,
+    doi:10.1109/TSMC.1979.4310076) within 25 mm of the head's edge. The brain is what lies deeper than the middle of the
+    scalp and does not touch it, its largest piece. Where lipid at the edge is less than three times what the middle of
+    the head has, there is no scalp: a phantom, or lipids were suppressed.
 
     Parameters
     ----------
@@ -102,8 +124,8 @@ def masks_of(data: Transients, water: Transients | None, brain: Mask | None = No
         The grids differ.
 
     """
-    require_images(data, "spectroscopic image")
-    lipid = band_image(data)
+    smooth = rings(data)
+    lipid = band_image(data, smooth=smooth)
     for name, shape in (
         ("water", water and water.data.shape[:3]),
         ("brain", brain is not None and brain.shape),
@@ -117,15 +139,21 @@ def masks_of(data: Transients, water: Transients | None, brain: Mask | None = No
     voxel_mm = np.ones(3) * 10.0 if data.geometry is None else data.geometry.voxel_mm
     strong = lipid > _otsu(lipid)
     head = strong if brain is None else brain | strong
+    wet = head
     if water is not None:
-        wet = _head(water_image(water))
+        wet = _head(water_image(water, smooth))
         near = scipy.ndimage.binary_dilation(wet, iterations=2)
         head = wet | (near & strong) | (False if brain is None else brain)
     head = _filled(head)
-    depth = np.asarray(scipy.ndimage.distance_transform_edt(head, sampling=voxel_mm), np.float64)
+    padded = np.pad(
+        head, ((1, 1), (1, 1), (0, 0))
+    )  # the edge of the field of view is one of the head, not a slab's
+    depth = np.asarray(
+        scipy.ndimage.distance_transform_edt(padded, sampling=voxel_mm)[1:-1, 1:-1], np.float64
+    )
     rim = head & (depth <= _DEPTH_MM) if brain is None else head & ~brain
     scalp, words = _scalp(lipid, rim, head & ~rim if brain is None else brain)
-    found = brain if brain is not None else _brain(head, scalp, depth)
+    found = brain if brain is not None else _brain(head & _filled(wet), scalp, depth, voxel_mm)
     if not found.any():
         raise DataError(f"{data.source or 'images'}: no brain is found in a head of {int(head.sum())} voxels")
     origin = "given" if brain is not None else "found from water and lipid"
@@ -155,10 +183,13 @@ def _scalp(lipid: Real, rim: Mask, inner: Mask) -> tuple[Mask, str]:
     return scalp, ""
 
 
-def _brain(head: Mask, scalp: Mask, depth: Real) -> Mask:
+def _brain(head: Mask, scalp: Mask, depth: Real, voxel_mm: Real) -> Mask:
     if not scalp.any():
         return head
-    return _filled(_largest(head & ~scalp & (depth > np.median(depth[scalp])))) & ~scalp
+    away = scipy.ndimage.distance_transform_edt(~scalp, sampling=voxel_mm)
+    several = [mm for mm, n in zip(voxel_mm, head.shape, strict=True) if n > 1]
+    near = away <= max(_BONE_MM, _TOUCHING * max(several[:2], default=0.0))
+    return _filled(_largest(head & ~near & (depth > np.median(depth[scalp])))) & ~scalp
 
 
 def _largest(mask: Mask) -> Mask:

@@ -3,9 +3,10 @@
 With the spectra L of scalp voxels as columns, a spectrum x becomes argmin |x' - x|^2 + beta |L^H x'|^2 =
 (I + beta L L^H)^-1 x (Bilgic et al. 2014, doi:10.1002/jmri.24365; the penalty: Bilgic et al. 2013,
 doi:10.1002/mrm.24399), which is x - L (L^H L + 1 / beta)^-1 L^H x: regularised least squares finds how much of each
-scalp spectrum is in x, and that is subtracted. Written so, the amounts can be found within a band W where there is
-little but lipid, x - L (L^H W L + 1 / beta)^-1 L^H W x, and what the scalp has elsewhere, such as the lipid under NAA,
-is subtracted with them: NAA then hardly counts as lipid. W = 1 is the method as published.
+scalp spectrum is in x, and that is subtracted. Written so, the amounts can be found with weights W that are 1 where
+there is little but lipid and small elsewhere, x - L (L^H W L + 1 / beta)^-1 L^H W x, and what the scalp has elsewhere,
+such as the lipid under NAA, is subtracted with them: NAA then hardly counts as lipid. W = 1 is the method as published;
+weights of 0 would let weak signals grow where nobody looks.
 
 One eigendecomposition serves every weight. The operator is linear and the same for all voxels: what becomes of any
 known signal, such as NAA or the lactate of a lesion, follows exactly by passing it through, and a model that is
@@ -21,7 +22,6 @@ from pulsespec.errors import InputError
 
 Complex = NDArray[np.complex128]
 Real = NDArray[np.float64]
-Bool = NDArray[np.bool_]
 
 _SMALLEST = 1e-12
 
@@ -66,7 +66,7 @@ class LipidOperator:
 
 
 def lipid_operator(
-    scalp: NDArray[np.complexfloating], weight: float, inside: Bool | None = None
+    scalp: NDArray[np.complexfloating], weight: float, band: Real | None = None
 ) -> LipidOperator:
     """Return the operator that the FIDs of scalp voxels define.
 
@@ -76,8 +76,8 @@ def lipid_operator(
         FIDs of the scalp, water removed; shape (n_voxels, samples).
     weight
         beta times the largest eigenvalue of L^H W L, no less than 0.
-    inside
-        The bins of `numpy.fft.fft` that make up the band W; all where it is `None`; shape (samples,).
+    band
+        The weights W of the bins of `numpy.fft.fft`, 0 to 1; all 1 where it is `None`; shape (samples,).
 
     Raises
     ------
@@ -92,8 +92,7 @@ def lipid_operator(
     if not weight >= 0:
         raise InputError(f"weight: got {weight}, expected a number of at least 0")
     columns = _compressed(np.asarray(scalp, np.complex128).T)
-    band = np.ones(columns.shape[0], dtype=bool) if inside is None else inside
-    seen = np.fft.ifft(np.where(band[:, None], np.fft.fft(columns, axis=0), 0), axis=0)
+    seen = columns if band is None else np.fft.ifft(band[:, None] * np.fft.fft(columns, axis=0), axis=0)
     values, turns = np.linalg.eigh(columns.conj().T @ seen)
     values, turns = values[::-1], turns[:, ::-1]
     kept = values > _SMALLEST * values[0]

@@ -26,12 +26,17 @@ by Govindaraju et al. 2000, doi:10.1002/1099-1492(200005)13:3<129::AID-NBM619>3.
 methyl and methylene (shares assumed)."""
 _WIDTH_HZ = {"lipid": 25.0}
 _GUARDED = ("NAA", "Cr", "Cho")
-_OFFSETS_HZ = (-5.0, 0.0, 5.0)
+OFFSETS_HZ = (-5.0, 0.0, 5.0)
+"""Shifts of the test signals where the field is not known."""
 _NAA_PPM = (1.9, 2.15)
 _QUANTILE = 0.95
-_MOST, _SURELY = 0.8, 0.9
+_LEFT_BY_PLACE = 0.3
+"""Share of what was carried in that may be left: 0.1 to 0.25 in synthetic heads of one coil."""
 BAND_PPM = (0.3, 1.7)
 """Where scalp lipid is recognised: methyl and methylene, clear of NAA."""
+_ELSEWHERE = 0.01
+"""Weight of the rest of the spectrum in that."""
+_HELPS, _MUCH = 0.7, 10.0
 WEIGHTS: tuple[float, ...] = tuple(float(w) for w in np.logspace(-1, 8, 37))
 """beta times the largest eigenvalue of the scalp's L L^H."""
 
@@ -65,15 +70,16 @@ def pattern(name: str, data: Transients, width_hz: float, offset_hz: float = 0.0
 def trade_off(
     data: Transients,
     masks: Masks,
-    least_survival: float = 0.95,
+    least_survival: float = 0.93,
     goal: float = 0.02,
     band_ppm: tuple[float, float] | None = BAND_PPM,
     width_hz: float = 8.0,
+    offsets_hz: tuple[float, ...] = OFFSETS_HZ,
 ) -> tuple[LipidOperator, TradeOff]:
     """Return the operator with the weight that is chosen, and the whole curve.
 
-    Weights are allowed up to the first that changes NAA, creatine or choline, at any of -5, 0 and 5 Hz, by more than
-    1 - `least_survival`. What the strongest of them removes is taken for the scalp's lipid in a voxel; what a weaker
+    Weights are allowed up to the first that changes NAA, creatine or choline, at any of the offsets, by more than 1 -
+    `least_survival`. What the strongest of them removes is taken for the scalp's lipid in a voxel; what a weaker
     one leaves of that, its largest point within 0.5 to 1.8 ppm, is known exactly, for both are linear. The weakest
     weight is chosen that leaves less than `goal` of the median peak of NAA in 95 % of the brain's voxels, so that no
     more of a lesion's own lipid is lost than must be; where none does, the strongest allowed.
@@ -92,12 +98,14 @@ def trade_off(
         Where scalp lipid is recognised (see `lipid_operator`); `None` for the method as published.
     width_hz
         Linewidth of the test signals.
+    offsets_hz
+        By how much the field moves them, in the NIfTI-MRS sense; the worst counts.
 
     """
     scalp = np.asarray(data.data[masks.scalp], np.complex128)
-    inside = None if band_ppm is None else np.fft.ifftshift(_between(data, band_ppm))
-    operator = lipid_operator(scalp / np.abs(scalp).max(), 0.0, inside)
-    left = {name: _survival(operator, name, data, width_hz) for name in PATTERNS}
+    band = None if band_ppm is None else _band(data, band_ppm)
+    operator = lipid_operator(scalp / np.abs(scalp).max(), 0.0, band)
+    left = {name: _survival(operator, name, data, width_hz, offsets_hz) for name in PATTERNS}
     changed = np.max([np.abs(1 - left[name]) for name in _GUARDED], axis=0)
     allowed = np.flatnonzero(np.cumsum(changed > 1 - least_survival) == 0)
     if allowed.size == 0:
@@ -116,9 +124,16 @@ def trade_off(
     return operator.with_weight(WEIGHTS[chosen]), curve
 
 
-def _survival(operator: LipidOperator, name: str, data: Transients, width_hz: float) -> Real:
+def _band(data: Transients, window_ppm: tuple[float, float]) -> Real:
+    """Return the weights of the spectrum by which lipid is recognised, bins as of `numpy.fft.fft`."""
+    return np.asarray(np.fft.ifftshift(np.where(_between(data, window_ppm), 1.0, _ELSEWHERE)))
+
+
+def _survival(
+    operator: LipidOperator, name: str, data: Transients, width_hz: float, offsets_hz: tuple[float, ...]
+) -> Real:
     """Return the worst survival of a signal over small shifts, for each weight."""
-    signals = np.array([pattern(name, data, width_hz, offset) for offset in _OFFSETS_HZ])
+    signals = np.array([pattern(name, data, width_hz, offset) for offset in offsets_hz])
     size = np.sum(np.abs(signals) ** 2, axis=1)[:, None]
     inside = (operator.amounts(signals) * (signals.conj() @ operator.lipids)).real / size
     return np.asarray([1 - np.max(inside @ operator.with_weight(weight).gains) for weight in WEIGHTS])
@@ -148,7 +163,7 @@ def _between(data: Transients, window_ppm: tuple[float, float]) -> NDArray[np.bo
 class LipidLimits:
     """What lipid removal must leave and may leave."""
 
-    least_survival: float = 0.95
+    least_survival: float = 0.93
     """Share of NAA, creatine and choline that must be left."""
     goal: float = 0.02
     """Peak of scalp lipid over that of NAA that may be left in 95 % of the voxels."""
@@ -156,7 +171,9 @@ class LipidLimits:
     """Where scalp lipid is recognised; `None`: everywhere, the method as published."""
     weight: float | None = None
     """Weight of the L2 penalty in place of the one that is chosen."""
-    by_place: bool = True
+    offsets_hz: tuple[float, ...] = OFFSETS_HZ
+    """Shifts of the metabolites in the brain that their survival is judged at."""
+    by_place: bool = False
     """Subtract first what the point-spread function carried in from the scalp, where it is known."""
 
 
@@ -178,8 +195,9 @@ def remove_scalp_lipid(
     """Remove scalp lipid from the brain; voxels outside it stay as they are.
 
     Where the record of the images says what weights k-space had, what the point-spread function carried in from the
-    scalp is subtracted first (`lipid_spatial`). The L2 penalty is then applied only to voxels in which more than the
-    goal may be left: by how much was carried in, times the share of it that is left in the voxels that had most.
+    scalp can be subtracted first (`lipid_spatial`). The L2 penalty is then applied only to voxels in which more than
+    the goal may be left: 0.3 of what was carried in. That needs images that are shown by one blur: of one coil, not yet
+    aligned; where it leaves more than 0.7 of the lipid band, it is not used.
     """
     limits = limits or LipidLimits()
     if not masks.scalp.any():
@@ -188,12 +206,22 @@ def remove_scalp_lipid(
     weights = k_weights(data) if limits.by_place else None
     carried = None
     if weights is not None:
-        plain = lipid_operator(np.asarray(data.data[masks.scalp], np.complex128), 0.0)
+        plain = lipid_operator(np.asarray(data.data[masks.scalp], np.complex128), 0.0, _band(data, BAND_PPM))
         carried = lipid_from_scalp(data, weights, masks.head, masks.brain, plain, jobs)
         nearer = np.array(data.data)
         nearer[masks.brain] -= carried
-        data = data.with_data(nearer)
-    operator, curve = trade_off(data, masks, limits.least_survival, limits.goal, limits.band_ppm)
+        gain = _gain(data, nearer[masks.brain], carried, masks.brain, limits.goal)
+        if gain < _HELPS:
+            data = data.with_data(nearer)
+        else:
+            words = (
+                f"by place not used: it would leave {gain:.2f} of the signal at 0.5 to 1.8 ppm in the median of "
+                "the voxels that it would change; several coils, or another point-spread function than is recorded"
+            )
+            data, carried = data.with_data(data.data, Record("Lipid removal", words)), None
+    operator, curve = trade_off(
+        data, masks, limits.least_survival, limits.goal, limits.band_ppm, offsets_hz=limits.offsets_hz
+    )
     if limits.weight is not None:
         operator = operator.with_weight(limits.weight)
     voxels = masks.brain
@@ -201,9 +229,9 @@ def remove_scalp_lipid(
         voxels, words = _where_more_is_left(data, masks, operator, carried, limits.goal)
         data = data.with_data(data.data, Record("Lipid removal", words))
     cleaned = np.array(data.data)
-    before = cleaned[voxels]
+    before = np.asarray(cleaned[voxels], np.complex128)
     cleaned[voxels] = operator.apply(before)
-    record = _record(data, operator, curve, limits.weight, masks, voxels, (before, cleaned[voxels]))
+    record = _record(data, operator, curve, limits, masks, voxels, (before, operator.apply(before)))
     return LipidRemoval(data.with_data(cleaned, record), operator, curve, voxels)
 
 
@@ -212,6 +240,22 @@ def _peaks(data: Transients, fids: NDArray[np.complexfloating], window_ppm: tupl
     return np.asarray(
         np.abs(to_spectrum(fids))[:, _between(data, window_ppm)].max(axis=1, initial=0.0), np.float64
     )
+
+
+def _gain(
+    data: Transients,
+    nearer: NDArray[np.complexfloating],
+    carried: NDArray[np.complexfloating],
+    brain: Mask,
+    goal: float,
+) -> float:
+    """Return what is left, as a share, of the lipid band where much is subtracted by place: median over voxels."""
+    naa = float(np.median(_peaks(data, nearer, _NAA_PPM)))
+    much = _peaks(data, carried, LIPID_PPM) > _MUCH * goal * naa
+    if not much.any():
+        return 0.0
+    before, after = (_peaks(data, part[much], LIPID_PPM) for part in (data.data[brain], nearer))
+    return float(np.median(after / np.maximum(before, 1e-300)))
 
 
 def _where_more_is_left(
@@ -225,14 +269,12 @@ def _where_more_is_left(
     brain = np.asarray(data.data[masks.brain], np.complex128)
     naa = max(float(np.median(_peaks(data, operator.apply(brain), _NAA_PPM))), 1e-300)
     came = _peaks(data, carried, LIPID_PPM) / naa
-    left = _peaks(data, operator.removed(brain), LIPID_PPM) / naa
-    most = came >= np.quantile(came, _MOST)
-    share = min(1.0, float(np.quantile(left[most] / np.maximum(came[most], 1e-300), _SURELY)))
     voxels = np.zeros_like(masks.brain)
-    voxels[masks.brain] = came * share > goal
+    voxels[masks.brain] = came * _LEFT_BY_PLACE > goal
     words = (
         f"what the point-spread function carried in from the scalp: {np.median(came):.3g} of NAA in the median voxel "
-        f"of the brain, {np.quantile(came, 0.95):.3g} in 95 %; subtracted, up to {share:.2f} of it is left; "
+        f"of the brain, {np.quantile(came, 0.95):.3g} in 95 %; subtracted, {_LEFT_BY_PLACE:g} of it is assumed "
+        f"to be left; "
         f"{int(voxels.sum())} of {came.size} voxels need more than that"
     )
     return voxels, words
@@ -242,14 +284,14 @@ def _record(
     data: Transients,
     operator: LipidOperator,
     curve: TradeOff,
-    weight: float | None,
+    limits: LipidLimits,
     masks: Masks,
     voxels: Mask,
     parts: tuple[NDArray[np.complexfloating], NDArray[np.complexfloating]],
 ) -> Record:
-    why = "given" if weight is not None else curve.why
+    why = "given" if limits.weight is not None else curve.why
     left = {
-        name: min(survival(operator, pattern(name, data, 8.0, offset)) for offset in _OFFSETS_HZ)
+        name: min(survival(operator, pattern(name, data, 8.0, offset)) for offset in limits.offsets_hz)
         for name in PATTERNS
     }
     inside = _between(data, LIPID_PPM)

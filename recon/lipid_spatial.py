@@ -35,7 +35,7 @@ _ENOUGH = 1e-4
 _SIGNALS = 24
 _TOGETHER = 4
 _TINY = np.float32(1e-30)
-_WEAKEST = 1e-7
+_WEAKEST = 1e-5
 """Power over that of the strongest signal of the scalp, below which one is noise or metabolites."""
 
 

@@ -66,7 +66,7 @@ def images_of(
     )
     common = _Common(raw, name, settings, grid, place, noise, weights, record)
     images = [None if data is None else _image(common, data) for data in (raw.metabolite, raw.water)]
-    scan = _with_field(Scan(*images)) if settings.b0_alignment else Scan(*images)
+    scan = with_field(Scan(*images)) if settings.b0_alignment else Scan(*images)
     for done in (scan.metabolite,):
         for one in done.records if done is not None else ():
             say(one.details)
@@ -167,7 +167,7 @@ def _record(common: _Common, data: RingData, k: KSpace) -> Record:
     return Record("Spatial Fourier transform", details, figures)
 
 
-def _with_field(scan: Scan) -> Scan:
+def with_field(scan: Scan) -> Scan:
     """Return images whose water lies at 4.65 ppm in every voxel; as they are without a water reference."""
     water = scan.water
     if water is None or scan.metabolite is None:

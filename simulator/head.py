@@ -19,7 +19,7 @@ from pulsespec.simulator.grid import Grid
 from pulsespec.simulator.head_field import field_hz
 from pulsespec.simulator.head_files import segmentation_extent_mm, segmented
 from pulsespec.simulator.head_settings import HeadSettings
-from pulsespec.simulator.head_shapes import BONE, FAT, FLUID, GREY, SKIN, WHITE, drawn
+from pulsespec.simulator.head_shapes import BONE, FAT, FLUID, GREY, NO_BRAIN, SKIN, WHITE, drawn
 from pulsespec.simulator.tissue import Tissue
 from pulsespec.simulator.tissue_library import list_tissues, load_tissue, resolve
 from pulsespec.simulator.tissue_table import Table, parse_table, shipped_table
@@ -27,8 +27,6 @@ from pulsespec.simulator.tissue_table import Table, parse_table, shipped_table
 Real = NDArray[np.float64]
 Single = NDArray[np.float32]
 
-NO_BRAIN = (FLUID, FAT, SKIN, BONE)
-"""What is in a head and not in its brain."""
 _FWHM_LORENTZ, _FWHM_SQUARE = 0.5346, 0.2166
 
 
@@ -65,7 +63,7 @@ class Head:
         return found
 
 
-def make_head(settings: HeadSettings, grid: Grid, f0_hz: float, seed: int = 0) -> Head:
+def make_head(settings: HeadSettings, grid: Grid, f0_hz: float) -> Head:
     """Draw a head on a grid.
 
     Parameters
@@ -76,8 +74,6 @@ def make_head(settings: HeadSettings, grid: Grid, f0_hz: float, seed: int = 0) -
         The points.
     f0_hz
         Larmor frequency, which the field of the air goes with.
-    seed
-        Of what shimming leaves.
 
     Raises
     ------
@@ -104,7 +100,7 @@ def make_head(settings: HeadSettings, grid: Grid, f0_hz: float, seed: int = 0) -
         hot_spot_hz=settings.hot_spot_hz,
         shim_order=settings.shim_order,
         residue_hz=settings.shim_residue_hz,
-        seed=seed,
+        seed=settings.shim_seed,
     )
     width = np.full(grid.shape, gauss_of(settings, f0_hz), np.float32)
     return Head(settings, grid, shares, field.astype(np.float32), width, tissues)

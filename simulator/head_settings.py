@@ -48,6 +48,8 @@ class HeadSettings:
     of air gives at the field of the sequence where `None`."""
     shim_residue_hz: Least0 = 8.0
     """Standard deviation over the brain of first- and second-order terms that shimming leaves."""
+    shim_seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of those terms: the same head has the same field in every scan."""
     shim_order: Annotated[int, Field(ge=0, le=2)] = 2
     """Order of the spherical harmonics that shimming takes out of the field of the air."""
     offset_hz: Any_ = 0.0

@@ -14,6 +14,8 @@ from pulsespec.simulator.head_settings import HeadSettings
 Real = NDArray[np.float64]
 
 WHITE, GREY, FLUID, FAT, SKIN, BONE = "white-matter", "grey-matter", "csf", "scalp-fat", "soft-tissue", "bone"
+NO_BRAIN = (FLUID, FAT, SKIN, BONE)
+"""What is in a head and not in its brain."""
 
 _RIBBON_MM, _DEEPEST_MM, _SULCUS_MM = 3.5, 18.0, 16.0
 """Thickness of the cortex on a crown, what it gains towards the bottom of a fold, and the depth of a fold's fluid."""

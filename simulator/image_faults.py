@@ -17,7 +17,7 @@ Least0 = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Three = Annotated[tuple[Any_, Any_, Any_], Field(strict=False)]
 
-SOURCES = ("field", "noise", "frequency", "phase", "motion")
+SOURCES = ("noise", "frequency", "phase", "motion")
 """What has a seed of its own."""
 _FILE = "image_faults.toml"
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pulsespec.files import atomic_directory
 from pulsespec.simulator.grid import Grid, on_coarse
 from pulsespec.simulator.head import Head
+from pulsespec.simulator.image_noise import NAA_PPM, ppm_hz
 from pulsespec.simulator.image_play import ImagePerformance
 from pulsespec.simulator.image_response import FAT_LINES
 from pulsespec.simulator.simulate import WATER_PPM
@@ -154,12 +155,7 @@ def slab_profile(show: ImagePerformance, grid: Grid, water: bool = False) -> Rea
     if slab is None:
         return np.ones((1, 1, 1))
     places = grid.along(2) + float(grid.centre_m @ grid.axes[:, 2])
-    hz = (
-        (WATER_PPM - setup.timeline.reference_ppm) * setup.timeline.f0_hz * 1e-6
-        if water
-        else float(np.median(setup.response.reference.frequency_hz))
-    )
-    row = slab.nearest(np.array([hz]))[0]
+    row = slab.nearest(np.array([ppm_hz(setup, WATER_PPM if water else NAA_PPM)]))[0]
     size = np.abs(slab.at(places, float(grid.spacing_m[2]))[row])
     return np.asarray(size / np.abs(slab.values[row]).max())[None, None, :]
 

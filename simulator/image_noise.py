@@ -15,6 +15,9 @@ Complex = NDArray[np.complex128]
 
 _ZERO_FILLING = 8
 _PEAK_PPM = (1.85, 2.15)
+NAA_PPM = 2.0
+_FLAT = 0.9
+"""Least share of the largest signal in the slab that counts as its middle."""
 _WHITE = 0.7
 """Least share of white matter of the voxels that the ratio is that of."""
 
@@ -75,15 +78,14 @@ def _k_in_echo(setup: ImageSetup, readout: int, samples: slice) -> Real:
 
 
 def reference_height(setup: ImageSetup, readout: Readout) -> float:
-    """Return the height of NAA of a voxel full of white matter in the middle of the slab, in its spectrum."""
+    """Return the height at 2 ppm of the spectrum of a voxel full of white matter, in the middle of a slab.
+
+    Of the magnitude, eight times zero-filled, with all that white matter has there.
+    """
     times_s = np.asarray(np.arange(readout.points) * readout.dwell_s, float)
-    lines = setup.response.reference
+    lines = setup.response.metabolite[setup.response.reference]
     fid = rendered(lines, times_s, 0.0)
-    if setup.slab is not None:
-        row = setup.slab.nearest(np.array([np.average(lines.frequency_hz, weights=np.abs(lines.amplitude))]))[
-            0
-        ]
-        fid = fid * np.abs(setup.slab.values[row]).max()
+    fid = fid * _in_voxel(setup)
     gauss = float(np.median(setup.head.gauss_hz))
     later = setup.trajectory.evolution_s - setup.trajectory.starts_s + setup.first_s[0]
     at = times_s + float(later[np.flatnonzero(~setup.is_water)[0]])
@@ -95,6 +97,22 @@ def reference_height(setup: ImageSetup, readout: Readout) -> float:
     )
     folded = (ppm >= _PEAK_PPM[0]) & (ppm <= _PEAK_PPM[1])
     return float(spectrum[folded].max(initial=0.0))
+
+
+def _in_voxel(setup: ImageSetup) -> float:
+    """Return the signal of a voxel over the mean over the slab: of all of the slab where z is not encoded."""
+    slab = setup.slab
+    if slab is None:
+        return 1.0
+    row = slab.values[slab.nearest(np.array([ppm_hz(setup, NAA_PPM)]))[0]]
+    if setup.grid.shape[2] == 1:
+        return float(np.abs(row.sum()) * (slab.places_m[1] - slab.places_m[0]) / setup.grid.spacing_m[2])
+    return float(np.median(np.abs(row)[np.abs(row) > _FLAT * np.abs(row).max()]))
+
+
+def ppm_hz(setup: ImageSetup, ppm: float) -> float:
+    """Return the offset of a chemical shift from the receiver's reference in Hz, downfield positive."""
+    return (ppm - setup.timeline.reference_ppm) * setup.timeline.f0_hz * 1e-6
 
 
 def gain_map(setup: ImageSetup, coils: NDArray[np.complexfloating], covariance: Real) -> Real:
@@ -116,7 +134,7 @@ def gain_map(setup: ImageSetup, coils: NDArray[np.complexfloating], covariance: 
 
 def white_matter(setup: ImageSetup) -> NDArray[np.bool_]:
     """Return the voxels of white matter within the slab that the ratio is defined by; those with most if none."""
-    share = on_coarse(setup.head.shares["white-matter"], setup.head.grid, setup.grid)
+    share = on_coarse(setup.head.shares[setup.response.reference], setup.head.grid, setup.grid)
     if setup.slab is not None:
         places = setup.grid.along(2) + float(setup.grid.centre_m @ setup.grid.axes[:, 2])
         size = np.abs(setup.slab.at(places, setup.grid.spacing_m[2])).mean(axis=0)

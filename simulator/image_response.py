@@ -16,6 +16,7 @@ from pulsespec.errors import SequenceError
 from pulsespec.simulator.basis import Lines, render
 from pulsespec.simulator.engine import Made, Plan, simulate_system
 from pulsespec.simulator.equivalence import reduce_system
+from pulsespec.simulator.head_shapes import NO_BRAIN, WHITE
 from pulsespec.simulator.relaxation import NONE, Relaxation
 from pulsespec.simulator.simulate import WATER_PPM, Settings, plan_shots
 from pulsespec.simulator.spinsystem import Metabolite, load_metabolites
@@ -43,8 +44,8 @@ class Response:
     """The same of a water shot, fat included; empty where the sequence has none."""
     residual: Mapping[str, Lines]
     """Water as a metabolite shot would have it without suppression."""
-    reference: Lines
-    """NAA (by default) of white matter alone, for the signal-to-noise ratio."""
+    reference: str
+    """Tissue that the signal-to-noise ratio is measured in: white matter, else the first that is brain."""
     plan: Plan
     """The metabolite shot in the centre of k-space."""
     water_plan: Plan | None
@@ -95,15 +96,12 @@ def responses(
         name: _tissue_metabolites(tissue, shots, metabolites, relaxation, made)
         for name, tissue in tissues.items()
     }
-    white = tissues.get("white-matter", next(iter(tissues.values())))
-    peak = replace(
-        white, concentrations={k: v for k, v in white.concentrations.items() if k == "NAA"}, broad={}
-    )
+    brain = [name for name in tissues if name not in NO_BRAIN]
     return Response(
         found,
         {name: _tissue_water(tissue, shots, relaxation) for name, tissue in tissues.items()},
         {name: _residual(tissue, shots, relaxation) for name, tissue in tissues.items()},
-        _tissue_metabolites(peak, shots, metabolites, relaxation, made),
+        WHITE if WHITE in tissues or not brain else brain[0],
         shots.metabolite,
         shots.water,
     )

@@ -58,7 +58,7 @@ class ImageSetup:
         ) if water.any() else 0.0
 
 
-def set_up_image(path: Path, settings: HeadSettings | None = None, *, seed: int = 0) -> ImageSetup:
+def set_up_image(path: Path, settings: HeadSettings | None = None) -> ImageSetup:
     """Put a head on the virtual scanner.
 
     Parameters
@@ -67,8 +67,6 @@ def set_up_image(path: Path, settings: HeadSettings | None = None, *, seed: int 
         The `.seq` file of an image: phase-encoded, or with an echo-planar train.
     settings
         The head.
-    seed
-        Of the field that shimming leaves.
 
     Raises
     ------
@@ -110,7 +108,7 @@ def set_up_image(path: Path, settings: HeadSettings | None = None, *, seed: int 
         timeline=timeline,
         trajectory=trajectory,
         grid=grid,
-        head=make_head(settings, fine, timeline.f0_hz, seed),
+        head=make_head(settings, fine, timeline.f0_hz),
         response=response,
         slab=slab,
         water_slab=water_slab,

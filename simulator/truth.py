@@ -138,7 +138,12 @@ def read_truth(path: Path) -> Truth:
     truths = [parameter.value for parameter in found if parameter.name == PARAMETER]
     if not truths:
         raise DataError(f"{path}: has no truth in its header, so the virtual scanner did not make it")
-    truth, words = attempt(lambda: truth_from_json(json.loads(truths[0])))
+    values, words = attempt(lambda: json.loads(truths[0]))
+    if isinstance(values, dict) and values.get("kind") == "image":
+        raise DataError(
+            f"{path}: its truth is of an image, whose maps `acquire` wrote into a folder of their own"
+        )
+    truth, words = attempt(lambda: truth_from_json(values)) if values is not None else (None, words)
     if truth is None:
         raise DataError(f"{path}: damaged truth in its header ({words})")
     return truth

@@ -10,6 +10,7 @@ import pytest
 from epsi_for_tests import Made, Point, opened, played, source, write_image_sequence, write_mrd
 
 from pulsespec.errors import DataError, InputError
+from pulsespec.imaging_verbs import image_source
 from pulsespec.recon.image_coils import coil_weights
 from pulsespec.recon.image_files import names_of
 from pulsespec.recon.image_read import source_of
@@ -254,6 +255,20 @@ def test_long_readouts_that_a_file_holds_in_parts_are_put_together(epsi):
         )
 
 
+def test_cleaning_comes_before_voxels_are_aligned(csi):
+    made, seen = source(csi, full(csi, 300.0)), []
+
+    def clean(scan):
+        seen.append([record.method for record in scan.metabolite.records])
+        return replace(scan, metabolite=scan.metabolite.with_data(2 * scan.metabolite.data))
+
+    done, plain = (reconstruct_source(made, clean=one) for one in (clean, None))
+    assert "Spatial Fourier transform" in seen[0]
+    assert "Frequency and phase correction" not in seen[0]
+    np.testing.assert_allclose(done.metabolite.data, 2 * plain.metabolite.data, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(done.water.data, plain.water.data)
+
+
 def test_without_water_what_needs_it_is_left_out(tmp_path):
     path = write_image_sequence(
         tmp_path / "x.seq",
@@ -307,8 +322,10 @@ def test_the_command_line_writes_images(epsi, tmp_path, pulsespec):
     assert code == 2
     assert "exists already" in said
     filled = [*arguments, "--overwrite", "--zero-fill", "24x12x1", "--echo-mode", "interlaced", "--jobs", "2"]
-    assert pulsespec(*filled)[0] == 0
-    assert nibabel.load(output).shape == (24, 12, 1, 256)
+    assert pulsespec(*filled, "--keep-water", "--keep-lipid")[0] == 0
+    how = ImageSettings(zero_fill=(24, 12, 1), echo_mode="interlaced")
+    alone = reconstruct_source(image_source([raw], epsi), how).metabolite.data
+    np.testing.assert_array_equal(np.asarray(nibabel.load(output).dataobj), alone)
     code, _, said = pulsespec(*arguments, "--overwrite", "--zero-fill", "24")
     assert code == 2
     assert "64x64x18" in said

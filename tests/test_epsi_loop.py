@@ -6,6 +6,7 @@ import images_for_tests as images
 import numpy as np
 import pytest
 
+from pulsespec.conventions import ppm_axis, to_spectrum
 from pulsespec.recon.image_alignment import b0_map
 from pulsespec.recon.image_read import source_of
 from pulsespec.recon.image_recon import reconstruct_source
@@ -78,3 +79,22 @@ def test_delay_phase_and_field_are_those_of_the_scanner(show, scan):
     # The head has points of 12 mm here. On its own grid and voxels of 10 mm the median is 0.2 Hz.
     assert np.median(np.abs(error)) < 0.6
     assert np.corrcoef(offset_hz[brain], truth["b0"].values[brain])[0, 1] > 0.75
+
+
+def test_naa_over_water_is_the_truth_in_every_slice(show, scan):
+    """The area of NAA's singlet over water, both as their slabs and the point-spread function leave them."""
+    setup, data = show.setup, scan.metabolite
+    ppm = ppm_axis(data.samples, data.dwell_s, data.f0_hz, data.reference_ppm)
+    area = np.real(to_spectrum(data.data)[..., (ppm > 1.85) & (ppm < 2.15)]).sum(axis=-1)
+    found = area / np.abs(scan.water.data[..., 1])
+    seen = []
+    for name in ("NAA", "water"):
+        values, _ = concentrations(setup.head)[name]
+        profile = slab_profile(show, setup.head.grid, water=name == "water")
+        seen.append(through_point_spread(values * profile, setup.head.grid, setup.grid))
+    brain = truth_maps(show)["brain_mask"].values > 0.5
+    ratio = np.where(brain, found / np.where(brain, seen[0] / seen[1], 1.0), np.nan)
+    ratio /= np.nanmedian(ratio)
+    assert np.nanmedian(np.abs(ratio - 1)) < 0.07
+    for number in np.flatnonzero(brain.sum(axis=(0, 1)) > 10):
+        assert np.nanmedian(ratio[..., number]) == pytest.approx(1.0, abs=0.06)

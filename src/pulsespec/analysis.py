@@ -383,9 +383,11 @@ def _run_image(
 ) -> dict[str, Any]:
     """Reconstruct an image, simulate its basis and fit it; images and basis are left in `folder`."""
     from pulsespec.recon.image_files import write_images
-    from pulsespec.recon.image_recon import known_sequence, reconstruct_source
+    from pulsespec.recon.image_recon import known_sequence
 
-    scan = known_sequence(reconstruct_source(source, jobs=how.jobs, say=notify), sequence, source.played)
+    cleaning = imaging_verbs.cleaning_of(False, not how.lipid_removal, how.mask)
+    scan, _ = imaging_verbs.clean_source(source, None, cleaning, how.jobs, notify)
+    scan = known_sequence(scan, sequence, source.played)
     measured(scan)
     write_images(scan, folder / "image.nii.gz")
     functions = _basis_for(scan, folder, sequence, None, metabolites, how.jobs, notify)

@@ -59,7 +59,7 @@ def acquire_image(
     if dry_run:
         return made
     notify(f"simulating {sequence.name} for every tissue of {scan.phantom}")
-    setup = set_up_image(sequence, settings, seed=scan.seed)
+    setup = set_up_image(sequence, settings)
     notify(f"acquiring {scan.phantom}")
     show = write_image(setup, output, seed=scan.seed, faults=faults, overwrite=overwrite, jobs=jobs)
     return made | {"maps": write_truth(show, folder, overwrite=overwrite)}

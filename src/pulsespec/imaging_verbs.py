@@ -1,6 +1,7 @@
 """What `recon` does with raw data of a spectroscopic image."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,14 +48,41 @@ def recon_image(
     notify: Notify = silent,
 ) -> dict[str, Any]:
     """Reconstruct an image and write it to `output`, water, brain and the map of the field beside it."""
-    from pulsespec.recon.image_recon import known_sequence, reconstruct_source
+    from pulsespec.recon.image_recon import known_sequence
 
     _refuse_outputs(output, overwrite)
     if dry_run:
         return {"inputs": [str(source.stream.path)], "output": str(output), "matrix": source.plan.grid.matrix}
-    scan = reconstruct_source(source, settings, jobs=jobs, say=notify)
-    scan = known_sequence(scan, sequence, source.played)
-    return _cleaned_and_written(scan, output, cleaning, jobs, overwrite, notify)
+    scan, brain = clean_source(source, settings, cleaning, jobs, notify)
+    return _written(known_sequence(scan, sequence, source.played), brain, output, overwrite)
+
+
+def clean_source(
+    source: "Source",
+    settings: "ImageSettings | None" = None,
+    cleaning: "CleaningSettings | None" = None,
+    jobs: int = 1,
+    notify: Notify = silent,
+) -> "tuple[Scan, Any]":
+    """Return clean images of raw data, aligned by their water, and the brain that was found, if one was.
+
+    Lipid that the scalp casts into a voxel has the scalp's frequency, so it is removed before the alignment.
+    """
+    from pulsespec.recon.image_alignment import with_field
+    from pulsespec.recon.image_recon import reconstruct_source
+    from pulsespec.recon.image_settings import ImageSettings
+
+    settings = settings or ImageSettings()
+    if cleaning is None:
+        return reconstruct_source(source, settings, jobs=jobs, say=notify), None
+    plain = replace(settings, b0_alignment=False, eddy_current_correction=False)
+    scan, brain = _cleaned(reconstruct_source(source, plain, jobs=jobs, say=notify), cleaning, jobs, notify)
+    done = with_field(scan, settings, jobs)
+    before, after = ((part.metabolite or part.water) for part in (scan, done))
+    if before is not None and after is not None:
+        for record in after.records[len(before.records) :]:
+            notify(record.details)
+    return done, brain
 
 
 def is_rings(raws: Sequence[Path]) -> bool:
@@ -76,7 +104,8 @@ def recon_rings(
     notify: Notify = silent,
 ) -> dict[str, Any]:
     """Reconstruct concentric rings and write the image to `output`, water, brain and the map of the field beside it."""
-    from pulsespec.recon.ring_images import images_of
+    from pulsespec.recon.image_settings import ImageSettings
+    from pulsespec.recon.ring_images import images_of, with_field
     from pulsespec.recon.twix_rings import read_rings
 
     _refuse_outputs(output, overwrite)
@@ -84,8 +113,12 @@ def recon_rings(
     rings = read_rings(raw)
     if dry_run:
         return {"inputs": [str(raw)], "output": str(output), "matrix": [*rings.matrix, 1]}
-    scan = images_of(rings, raw.name, settings, notify)
-    return _cleaned_and_written(scan, output, cleaning, jobs, overwrite, notify)
+    settings = settings or ImageSettings()
+    if cleaning is None:
+        return _written(images_of(rings, raw.name, settings, notify), None, output, overwrite)
+    plain = images_of(rings, raw.name, replace(settings, b0_alignment=False), notify)
+    scan, brain = _cleaned(plain, cleaning, jobs, notify)
+    return _written(with_field(scan) if settings.b0_alignment else scan, brain, output, overwrite)
 
 
 def _refuse_outputs(output: Path, overwrite: bool) -> None:
@@ -100,32 +133,31 @@ def _brain_of(output: Path) -> Path:
     return output.with_name(f"{output.name.removesuffix(suffix)}_brain{suffix}")
 
 
-def _cleaned_and_written(
-    scan: "Scan",
-    output: Path,
-    cleaning: "CleaningSettings | None",
-    jobs: int,
-    overwrite: bool,
-    notify: Notify,
-) -> dict[str, Any]:
-    """Clean images, where asked to, and write them; images without a head, such as of a point, stay as they are."""
+def _cleaned(scan: "Scan", cleaning: "CleaningSettings", jobs: int, notify: Notify) -> "tuple[Scan, Any]":
+    """Return clean images and the brain; images without a head, such as of a point, stay as they are."""
     from pulsespec.recon.image_cleaning import clean_images
+
+    part = scan.metabolite
+    if part is None:
+        return scan, None
+    try:
+        done = clean_images(scan, cleaning, jobs=jobs)
+    except (DataError, InputError) as error:
+        if cleaning.brain_mask is not None:
+            raise
+        notify(f"warning: neither water nor lipid is removed: {error}")
+        return scan, None
+    assert done.scan.metabolite is not None
+    for record in done.scan.metabolite.records[len(part.records) :]:
+        notify(record.details)
+    return done.scan, done.masks.brain
+
+
+def _written(scan: "Scan", brain: Any, output: Path, overwrite: bool) -> dict[str, Any]:
+    """Write images, and the brain where there is one; return what was written."""
     from pulsespec.recon.image_files import write_images
     from pulsespec.recon.image_masks import write_mask
 
-    brain = None
-    part = scan.metabolite
-    if cleaning is not None and part is not None:
-        try:
-            done = clean_images(scan, cleaning, jobs=jobs)
-        except (DataError, InputError) as error:
-            if cleaning.brain_mask is not None:
-                raise
-            notify(f"warning: neither water nor lipid is removed: {error}")
-        else:
-            for record in done.scan.metabolite.records[len(part.records) :] if done.scan.metabolite else ():
-                notify(record.details)
-            scan, brain = done.scan, done.masks.brain
     written = write_images(scan, output, overwrite)
     shown = scan.metabolite or scan.water
     assert shown is not None
