@@ -41,14 +41,18 @@ _BLOCK = 32
 _FIRST_DIMENSION = 1.5
 """Effective dimension of the baseline per ppm until it is chosen from the data."""
 _FIRST_STEPS = 12
+_EARLY_S = 0.2
+"""Least length of the FID in which the first search looks."""
 _AMBIGUOUS = 1.5
 """A second guess that leaves less than this times what the first leaves is followed too."""
 _ROUNDS = 3
 """Of the search with priors, after which reweighting changes nothing of note."""
-_ROUGH = 1.0
+_ROUGH = 10.0
 """Of chi square: where searches end that are not the last."""
 _RANGE_HZ, _LEAST_IN_RANGE = 5.0, 0.05
 """Broadening, and share of the energy of a component in the fitted range, below which it is not fitted."""
+_RIDGE = 1e-11
+"""Of the information on each unknown, which is added so that it has an inverse where two components are the same."""
 _LEAST_NOISE = 1e-6
 """Of the largest point: noise that is taken to be there at least."""
 
@@ -203,10 +207,18 @@ def fit_batch(
     shorter = spectra.with_data(spectra.data[..., :needed])
     problem = problem_for(shorter, basis, settings)
     settings = replace(settings, ratio_priors=anchored(settings.ratio_priors, problem.names))
-    one_block = partial(_fit_block, problem, spectra.dwell_s, settings)
+    early = spectra.with_data(spectra.data[..., : _early(problem, spectra.dwell_s)])
+    rough = problem_for(early, basis, settings)
+    one_block = partial(_fit_block, problem, rough, spectra.dwell_s, settings)
     blocks = map_blocks(one_block, _blocks(fids[:, :needed]), jobs)
     arrays = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     return BatchResult(problem, settings, **arrays, left_out=left_out)
+
+
+def _early(problem: Problem, dwell_s: float) -> int:
+    """Return how many samples tell where a search should begin, at half the work."""
+    least = max(round(_EARLY_S / dwell_s), 4 * len(problem.names) * problem.samples // problem.ppm.size)
+    return min(max(problem.samples // 2, least + 1), problem.samples)
 
 
 def _blocks(fids: Complex) -> Iterator[Complex]:
@@ -272,10 +284,12 @@ def _task(problem: Problem, smooth: Baseline, data: Real, settings: FitSettings,
     )
 
 
-def _fit_block(problem: Problem, dwell_s: float, settings: FitSettings, fids: Complex) -> dict[str, Any]:
-    """Return the fields of a `BatchResult` for some spectra; shape (v, samples)."""
+def _fit_block(
+    problem: Problem, rough: Problem, dwell_s: float, settings: FitSettings, fids: Complex
+) -> dict[str, Any]:
+    """Return the fields of a `BatchResult` for some spectra; shape (v, samples). `rough` is of fewer samples."""
     sized = fids / np.abs(fids).max(axis=1, keepdims=True)  # limits below are of numbers about one
-    start = find_start(problem, sized, dwell_s, settings.largest_shift_ppm)
+    start = find_start(rough, sized[:, : rough.samples], dwell_s, settings.largest_shift_ppm)
     t = np.arange(fids.shape[-1]) * dwell_s
     second = np.flatnonzero(start.unexplained[:, 1] < _AMBIGUOUS * start.unexplained[:, 0])
     of = np.concatenate([np.arange(len(fids)), second])
@@ -285,21 +299,23 @@ def _fit_block(problem: Problem, dwell_s: float, settings: FitSettings, fids: Co
     data = problem.spectrum(turned).real
     noise = noise_sd(turned)
     noise = np.maximum(noise, _LEAST_NOISE * np.abs(data).max(axis=1))
-    task, found = _first(problem, data / noise[:, None], width, settings)
-    best = _best_attempt(of, found.solved.cost, len(fids))
-    task, found, unit = _second(task.part(best), found.theta[best], settings)
+    early = rough.spectrum(turned[:, : rough.samples]).real
+    theta, cost = _first(rough, early / noise[:, None], width, settings)
+    best = _best_attempt(of, cost, len(fids))
+    task, found, unit = _second(problem, (data / noise[:, None])[best], theta[best], settings)
     return _fields(task, found, noise[best], unit, settings) | {"shift_hz": shift[best], "phase": phase[best]}
 
 
-def _first(problem: Problem, data: Real, width: Real, settings: FitSettings) -> tuple[Task, Found]:
-    """Search with a Voigt line and a baseline of middle stiffness."""
+def _first(problem: Problem, data: Real, width: Real, settings: FitSettings) -> tuple[Real, Real]:
+    """Search with a Voigt line, a baseline of middle stiffness and without ratios; return parameters and cost."""
     smooth = baseline(problem.ppm)
     log_weight = np.full(len(data), smooth.log_weight(settings.stiffness or _FIRST_DIMENSION))
     task = _task(problem, smooth, data, replace(settings, lineshape_sd=0.0), log_weight)
     theta = np.zeros((len(data), problem.layout.size))
     theta[:, problem.layout.gauss] = 0.6 * width
     theta[:, problem.layout.width] = 0.4 * width[:, None]
-    return task, search(task, theta, _FIRST_STEPS, _ROUGH)
+    found = search(task, theta, _FIRST_STEPS, _ROUGH)
+    return _rounded(_task(problem, smooth, data, settings, log_weight), found)
 
 
 def _best_attempt(of: NDArray[np.int64], cost: Real, n: int) -> NDArray[np.int64]:
@@ -308,18 +324,16 @@ def _best_attempt(of: NDArray[np.int64], cost: Real, n: int) -> NDArray[np.int64
     return np.asarray(order[np.searchsorted(of[order], np.arange(n))])
 
 
-def _second(task: Task, theta: Real, settings: FitSettings) -> tuple[Task, Found, Real]:
+def _second(problem: Problem, data: Real, theta: Real, settings: FitSettings) -> tuple[Task, Found, Real]:
     """Search with soft ratios, the whole lineshape and the stiffness that the data ask for.
 
     What the model cannot follow counts as noise, or it would outweigh all that is known beforehand: the data of the
     task that is returned are in units of noise times what is returned with it.
     """
-    names = task.problem.names
+    names, smooth = problem.names, baseline(problem.ppm)
     ratios = (*settings.ratio_priors, *fit_known.expected(names, settings))
-    low, high = fit_known.bounds(task.problem, settings)
-    known = fit_known.precision(task.problem, settings)
-    task = replace(task, precision=known, lower=low, upper=high)
-    theta = _rounded(task, theta)
+    log_weight = np.full(len(data), smooth.log_weight(settings.stiffness or _FIRST_DIMENSION))
+    task = _task(problem, smooth, data, settings, log_weight)
     solved = solve(task, theta)
     amplitudes, unit = solved.amplitudes, np.ones(len(theta))
     for turn in range(_ROUNDS):
@@ -327,7 +341,7 @@ def _second(task: Task, theta: Real, settings: FitSettings) -> tuple[Task, Found
         task = replace(task, soft=soft)
         if settings.stiffness is None:
             solved = solve(task, theta, solved.free, solved.state)
-            task = replace(task, log_weight=choose_log_weight(task, solved))
+            task = replace(task, log_weight=choose_log_weight(task, solved, near=turn > 0))
         enough = _ROUGH if turn < _ROUNDS - 1 else ENOUGH
         found = search(task, theta, enough=enough, state=solved.state)
         theta, solved = found.theta, found.solved
@@ -340,27 +354,30 @@ def _second(task: Task, theta: Real, settings: FitSettings) -> tuple[Task, Found
 
 def _spread(task: Task, solved: Solved) -> Real:
     """Return the residual of each spectrum in units of its noise."""
-    rest = task.data - np.einsum("vk,vkn->vn", solved.amplitudes, solved.state.columns)
+    rest = task.data - solved.explained
     held = task.smooth.kept(task.log_weight)
     rest = rest - ((rest @ task.smooth.vectors) * held) @ task.smooth.vectors.T
     freedom = task.data.shape[1] - solved.free.sum(axis=1) - held.sum(axis=1) - 4
     return np.asarray(np.sqrt(np.sum(rest**2, axis=1) / np.maximum(freedom, 1)))
 
 
-def _rounded(task: Task, theta: Real) -> Real:
-    """Give a Gaussian width to lines that ended without one, where the lineshape has no freedom, and look again."""
-    at = task.problem.layout
+def _rounded(task: Task, found: Found) -> tuple[Real, Real]:
+    """Give a Gaussian width to lines that ended without one, where the lineshape has no freedom, and look again.
+
+    Return parameters and cost.
+    """
+    at, theta, cost = task.problem.layout, found.theta.copy(), found.solved.cost.copy()
     sharp = np.flatnonzero(theta[:, at.gauss] < theta[:, at.width.start])
     if not sharp.size:
-        return theta
+        return theta, cost
     part, other = task.part(sharp), theta[sharp]
     other[:, at.gauss] = 0.7 * other[:, at.width.start]
     other[:, at.width.start] *= 0.3
-    found = [search(part, start, _FIRST_STEPS, _ROUGH) for start in (theta[sharp], other)]
-    better = found[1].solved.cost < found[0].solved.cost
-    theta = theta.copy()
-    theta[sharp] = np.where(better[:, None], found[1].theta, found[0].theta)
-    return theta
+    both = [search(part, start, _FIRST_STEPS, _ROUGH) for start in (theta[sharp], other)]
+    better = both[1].solved.cost < both[0].solved.cost
+    theta[sharp] = np.where(better[:, None], both[1].theta, both[0].theta)
+    cost[sharp] = np.minimum(both[0].solved.cost, both[1].solved.cost)
+    return theta, cost
 
 
 def _fields(task: Task, found: Found, noise: Real, unit: Real, settings: FitSettings) -> dict[str, Any]:
@@ -400,7 +417,9 @@ def _covariance(task: Task, found: Found, spread: Real, settings: FitSettings) -
     information[:, diagonal, diagonal] += task.precision
     scale = np.sqrt(np.maximum(np.diagonal(information, axis1=1, axis2=2), 1e-300))
     information /= scale[:, :, None] * scale[:, None, :]
-    inverse = np.linalg.pinv(information, rcond=1e-12, hermitian=True)
+    diagonal = np.arange(rows.shape[1])
+    information[:, diagonal, diagonal] += _RIDGE
+    inverse = np.linalg.inv(information)
     gain = (inverse / (scale[:, :, None] * scale[:, None, :]))[:, :k]
     sd_hz = settings.multiplet_sd_ppm * problem.f0_hz * 1e-6
     beyond = considered_multiplets(task, theta, solved, rows, gain / spread[:, None, None] ** 2, sd_hz)

@@ -17,11 +17,32 @@ _DIMENSIONS_PER_PPM = np.geomspace(0.55, 8.0, 15)
 """Effective dimensions among which the baseline's is chosen."""
 
 
-def choose_log_weight(task: Task, solved: Solved) -> Real:
-    """Return the most likely smoothing parameter of each spectrum, all else as it is; shape (v,)."""
+def choose_log_weight(task: Task, solved: Solved, near: bool = False) -> Real:
+    """Return the most likely smoothing parameter of each spectrum, all else as it is; shape (v,).
+
+    Parameters
+    ----------
+    task, solved
+        Spectra and their fits.
+    near
+        Go on from the parameters that the task has, as far as the likelihood rises.
+
+    """
     grid = np.array([task.smooth.log_weight(one) for one in _DIMENSIONS_PER_PPM])
-    scores = np.stack([_score(task, solved, float(one)) for one in grid], axis=1)
-    return np.asarray(grid[np.argmin(scores, axis=1)])
+    scores = np.full((len(task.data), grid.size), np.inf)
+    if not near:
+        for number, one in enumerate(grid):
+            scores[:, number] = _score(task, solved, float(one))
+        return np.asarray(grid[np.argmin(scores, axis=1)])
+    at = np.argmin(np.abs(grid - task.log_weight[:, None]), axis=1)
+    while True:
+        beside = np.clip(at[:, None] + np.array([-1, 0, 1]), 0, grid.size - 1)
+        for number in np.unique(beside[np.isinf(np.take_along_axis(scores, beside, axis=1))]):
+            scores[:, number] = _score(task, solved, float(grid[number]))
+        best = np.argmin(scores, axis=1)
+        if np.array_equal(best, at):
+            return np.asarray(grid[at])
+        at = best
 
 
 def likely_log_weight(smooth: Baseline, rest: Real) -> float:

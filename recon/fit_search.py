@@ -81,6 +81,11 @@ class Solved:
     cost: Real
     """Chi square with all priors; shape (v,)."""
 
+    @property
+    def explained(self) -> Real:
+        """The components together; shape (v, n_points)."""
+        return np.asarray((self.amplitudes[:, None, :] @ self.state.columns)[:, 0])
+
 
 @dataclass(frozen=True, eq=False)
 class Found:
@@ -117,10 +122,10 @@ def solve(task: Task, theta: Real, free: Bool | None = None, state: State | None
     data_curves = task.data @ task.smooth.vectors
     gram = columns @ columns.transpose(0, 2, 1) - (curves * held[:, None]) @ curves.transpose(0, 2, 1)
     gram += task.soft
-    right = np.einsum("vkn,vn->vk", columns, task.data) - np.einsum("vks,vs->vk", curves, held * data_curves)
+    right = (columns @ task.data[..., None] - curves @ (held * data_curves)[..., None])[..., 0]
     amplitudes, free = solve_nonnegative(gram, right, free)
     squares = np.einsum("vn,vn->v", task.data, task.data) - np.einsum("vs,vs->v", held, data_curves**2)
-    fitted = np.einsum("vk,vk->v", amplitudes, np.einsum("vkl,vl->vk", gram, amplitudes) - 2 * right)
+    fitted = np.einsum("vk,vk->v", amplitudes, (gram @ amplitudes[..., None])[..., 0] - 2 * right)
     prior = theta**2 @ task.precision
     return Solved(state, gram, curves, amplitudes, free, squares + fitted + prior)
 
@@ -142,7 +147,7 @@ def derivatives(
     kept = curves * task.smooth.kept(task.log_weight)[:, None].astype(kind)
     itself = slope @ slope.transpose(0, 2, 1) - kept @ curves.transpose(0, 2, 1)
     crossed = slope @ columns.transpose(0, 2, 1) - kept @ solved.curves.transpose(0, 2, 1).astype(kind)
-    rest = task.data - np.einsum("vk,vkn->vn", solved.amplitudes, solved.state.columns)
+    rest = task.data - solved.explained
     against = slope @ rest[..., None].astype(kind) - kept @ (rest @ task.smooth.vectors)[..., None].astype(
         kind
     )

@@ -116,7 +116,7 @@ def _proposals(
 
 def _judged(problem: Problem, measured: Complex, shift_hz: Real, width_hz: Real) -> Start:
     """Return all proposals with their best phase, in the order of what they leave."""
-    use = np.union1d(_main(problem), np.flatnonzero(problem.broad)).astype(np.int64)
+    use = _main(problem)
     smooth = baseline(problem.ppm)
     held = smooth.kept(np.asarray(smooth.log_weight(_BASELINE_DIMENSION)))
     columns = _columns(problem, np.array(_WIDTHS_HZ))[:, use].real

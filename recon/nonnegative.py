@@ -67,5 +67,5 @@ def _pivot(gram: Real, right: Real, inside: Bool) -> tuple[Real, Real]:
     diagonal = np.arange(gram.shape[1])
     held[:, diagonal, diagonal] += ~inside
     x = np.linalg.solve(held, np.where(inside, right, 0.0)[..., None])[..., 0]
-    slope = np.einsum("vkl,vl->vk", gram, x) - right
+    slope = (gram @ x[..., None])[..., 0] - right
     return x, slope
