@@ -55,7 +55,7 @@ def central(shots: Sequence[Shot], select: Select) -> tuple[Shot, ...]:
         groups.setdefault(_played(shot), []).append(shot)
     found: list[tuple[float, list[Shot], int]] = []
     words = "there is none"
-    for group in groups.values():
+    for group in _first_interleaves(list(groups.values())):
         try:
             found.append((*_central(group, select), len(group)))
         except SequenceError as error:
@@ -69,6 +69,29 @@ def central(shots: Sequence[Shot], select: Select) -> tuple[Shot, ...]:
         if weight > _SHARE * strongest or count > 1 or not encoded
         for shot in some
     )
+
+
+def _first_interleaves(groups: Sequence[list[Shot]]) -> list[list[Shot]]:
+    """Return groups without those that differ from another in nothing but a train that begins later.
+
+    Interleaves are the same signal read out at other times.
+    """
+    earliest: dict[tuple[object, ...], float] = {}
+    for group in groups:
+        key, later_s = _family(group[0])
+        earliest[key] = min(later_s, earliest.get(key, later_s))
+    return [
+        group
+        for group in groups
+        if group[0].readout.moments_per_m is None or _family(group[0])[1] <= earliest[_family(group[0])[0]]
+    ]
+
+
+def _family(shot: Shot) -> tuple[tuple[object, ...], float]:
+    """Return what is equal for interleaves, and the wait before the readout."""
+    last = shot.pulses[-1]
+    same = replace(shot, pulses=(*shot.pulses[:-1], Pulse(last.rf, last.moment_per_m, 0.0)))
+    return _played(same), round(last.delay_s * 1e9) * 1e-9
 
 
 def _central(group: Sequence[Shot], select: Select) -> tuple[float, list[Shot]]:

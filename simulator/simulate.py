@@ -33,7 +33,7 @@ DEFAULT_TOLERANCE = 1e-4
 WATER_PPM = 4.65
 """Chemical shift of water at body temperature (Hindman 1966, doi:10.1063/1.1726676, at 37 degrees)."""
 
-_ENGINE = 4
+_ENGINE = 5
 """Version of the engine: part of the key under which bases are kept."""
 _MERGE_HZ = 0.01
 _SHIFT_RANGE_PPM = (0.8, 5.4)
