@@ -11,6 +11,7 @@ import pytest
 import sequences_for_tests as seqs
 
 from pulsespec.errors import InputError, SequenceError
+from pulsespec.protocols import load_protocol
 from pulsespec.simulator import image_acquire, image_maps, image_slab, simulate
 from pulsespec.simulator.basis import render
 from pulsespec.simulator.engine import simulate_system
@@ -119,6 +120,26 @@ def test_without_faults_the_tissues_are_what_the_basis_has(flyback):
     np.testing.assert_allclose(found, expected, atol=2e-3 * np.abs(expected).max())
     water = tissues["white-matter"].water.mm * np.abs(basis.water.amplitude.sum())
     assert made.water["white-matter"].amplitude.sum() == pytest.approx(water, rel=2e-3)
+
+
+def test_interleaves_of_a_train_are_one_signal(tmp_path):
+    """A basis has the first of them, which begins as a train without interleaves does."""
+    found = []
+    for interleaves in (1, 2):
+        folder = tmp_path / str(interleaves)
+        folder.mkdir()
+        train = load_protocol("epsi-3t-2d-flyback").train.model_copy(update={"interleaves": interleaves})
+        path = images.written(
+            folder,
+            "epsi-3t-2d-flyback",
+            (4, 3, 1),
+            (240.0, 240.0, 15.0),
+            train=train,
+            averages=1,
+            phase_cycle=1,
+        )
+        found.append(render(simulate(path, ["Ins"], tolerance=1e-3).lines["Ins"], 64, 4e-4))
+    np.testing.assert_allclose(*found, atol=2e-2 * np.abs(found[0]).max())
 
 
 def test_what_relaxation_leaves_is_what_tissues_were_made_with(epsi, flyback):
