@@ -195,20 +195,21 @@ def fit_batch(
     settings = settings or FitSettings()
     fids = spectra.data.reshape(-1, spectra.samples)
     _check(spectra, fids, basis, settings)
-    everything = problem_for(spectra, basis, settings)
+    signals = _signals(spectra, basis, settings)
+    everything = problem_for(spectra, basis, settings, signals)
     left_out: tuple[str, ...] = ()
     if settings.names is None:
-        left_out = _out_of_range(spectra, basis, everything)
+        left_out = _out_of_range(everything, signals, spectra.dwell_s)
         kept = tuple(name for name in everything.names if name not in left_out)
+        signals = signals[[name in kept for name in everything.names]]
         settings = replace(settings, names=kept) if left_out else settings
     needed = spectra.samples
     if settings.shorten:
         needed = samples_to_fit(everything, fids, spectra.dwell_s)
-    shorter = spectra.with_data(spectra.data[..., :needed])
-    problem = problem_for(shorter, basis, settings)
+    problem = problem_for(_first_samples(spectra, needed), basis, settings, signals)
     settings = replace(settings, ratio_priors=anchored(settings.ratio_priors, problem.names))
-    early = spectra.with_data(spectra.data[..., : _early(problem, spectra.dwell_s)])
-    rough = problem_for(early, basis, settings)
+    early = _first_samples(spectra, _early(problem, spectra.dwell_s))
+    rough = problem_for(early, basis, settings, signals)
     one_block = partial(_fit_block, problem, rough, spectra.dwell_s, settings)
     blocks = map_blocks(one_block, _blocks(fids[:, :needed]), jobs)
     arrays = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
@@ -236,27 +237,34 @@ def _check(spectra: Transients, fids: Complex, basis: Any, settings: FitSettings
         raise InputError(f"basis: has no component {', '.join(missing)}, only {', '.join(basis.names)}")
 
 
-def _out_of_range(spectra: Transients, basis: Any, problem: Problem) -> tuple[str, ...]:
+def _first_samples(spectra: Transients, samples: int) -> Transients:
+    return spectra.with_data(spectra.data[..., :samples])
+
+
+def _out_of_range(problem: Problem, signals: Complex, dwell_s: float) -> tuple[str, ...]:
     """Return the components whose signal lies outside the fitted range: tails would be traded for baseline."""
-    t = np.arange(spectra.samples) * spectra.dwell_s
-    left_out = []
-    for name in problem.names:
-        fid = basis.fid(name, spectra.samples, spectra.dwell_s) * np.exp(-np.pi * _RANGE_HZ * t)
-        whole = np.sum(np.abs(fid) ** 2)
-        moved_hz = ppm_to_hz(basis.reference_ppm, spectra.f0_hz, spectra.reference_ppm)
-        inside = np.sum(np.abs(problem.spectrum(fid * np.exp(2j * np.pi * moved_hz * t))) ** 2)
-        if inside < _LEAST_IN_RANGE * whole:
-            left_out.append(name)
-    return tuple(left_out) if len(left_out) < len(problem.names) else ()
+    fids = signals * np.exp(-np.pi * _RANGE_HZ * np.arange(signals.shape[1]) * dwell_s)
+    whole = np.sum(np.abs(fids) ** 2, axis=1)
+    inside = np.sum(np.abs(problem.spectrum(fids)) ** 2, axis=1)
+    outside = np.flatnonzero(inside < _LEAST_IN_RANGE * whole)
+    return tuple(problem.names[k] for k in outside) if outside.size < len(problem.names) else ()
 
 
-def problem_for(spectra: Transients, basis: Any, settings: FitSettings) -> Problem:
-    """Return the problem of fitting spectra with a basis."""
-    names = settings.names or tuple(basis.names)
+def _signals(spectra: Transients, basis: Any, settings: FitSettings) -> Complex:
+    """Return the components' FIDs about the centre of the data; shape (n_components, samples)."""
     t = np.arange(spectra.samples) * spectra.dwell_s
     moved_hz = ppm_to_hz(basis.reference_ppm, spectra.f0_hz, spectra.reference_ppm)
-    move = np.exp(2j * np.pi * moved_hz * t)
-    fids = np.array([basis.fid(name, spectra.samples, spectra.dwell_s) * move for name in names])
+    names = settings.names or tuple(basis.names)
+    fids = np.array([basis.fid(name, spectra.samples, spectra.dwell_s) for name in names])
+    return np.asarray(fids * np.exp(2j * np.pi * moved_hz * t))
+
+
+def problem_for(
+    spectra: Transients, basis: Any, settings: FitSettings, signals: Complex | None = None
+) -> Problem:
+    """Return the problem of fitting spectra with a basis, whose FIDs may be known already and longer."""
+    names = settings.names or tuple(basis.names)
+    fids = (_signals(spectra, basis, settings) if signals is None else signals)[:, : spectra.samples]
     broad = tuple(getattr(basis, "broad", ()))
     natural = None
     if settings.t2_widths and spectra.nucleus == "1H":
@@ -370,13 +378,13 @@ def _rounded(task: Task, found: Found) -> tuple[Real, Real]:
     sharp = np.flatnonzero(theta[:, at.gauss] < theta[:, at.width.start])
     if not sharp.size:
         return theta, cost
-    part, other = task.part(sharp), theta[sharp]
+    other = theta[sharp]
     other[:, at.gauss] = 0.7 * other[:, at.width.start]
     other[:, at.width.start] *= 0.3
-    both = [search(part, start, _FIRST_STEPS, _ROUGH) for start in (theta[sharp], other)]
-    better = both[1].solved.cost < both[0].solved.cost
-    theta[sharp] = np.where(better[:, None], both[1].theta, both[0].theta)
-    cost[sharp] = np.minimum(both[0].solved.cost, both[1].solved.cost)
+    both = search(task.part(np.tile(sharp, 2)), np.concatenate([theta[sharp], other]), _FIRST_STEPS, _ROUGH)
+    costs = both.solved.cost.reshape(2, -1)
+    better = np.where(costs[1] < costs[0], np.arange(sharp.size) + sharp.size, np.arange(sharp.size))
+    theta[sharp], cost[sharp] = both.theta[better], costs.min(axis=0)
     return theta, cost
 
 
@@ -415,7 +423,7 @@ def _covariance(task: Task, found: Found, spread: Real, settings: FitSettings) -
     information[:, :k, :k] += task.soft
     diagonal = np.arange(k, rows.shape[1])
     information[:, diagonal, diagonal] += task.precision
-    scale = np.sqrt(np.maximum(np.diagonal(information, axis1=1, axis2=2), 1e-300))
+    scale = np.sqrt(np.maximum(np.diagonal(information, axis1=1, axis2=2), 1e-12))
     information /= scale[:, :, None] * scale[:, None, :]
     diagonal = np.arange(rows.shape[1])
     information[:, diagonal, diagonal] += _RIDGE
