@@ -27,6 +27,8 @@ from pulsespec.simulator.tissue_table import Table, parse_table, shipped_table
 Real = NDArray[np.float64]
 Single = NDArray[np.float32]
 
+_LEAST_MM = 60.0
+"""Half of the smallest head that coils are built for: a segmentation may be of a part of the brain."""
 _FWHM_LORENTZ, _FWHM_SQUARE = 0.5346, 0.2166
 
 
@@ -96,7 +98,7 @@ def make_head(settings: HeadSettings, grid: Grid, f0_hz: float) -> Head:
         points,
         brain,
         f0_hz,
-        centre_mm=np.asarray(settings.centre_mm),
+        centre_mm=middle_mm(settings)[0],
         hot_spot_hz=settings.hot_spot_hz,
         shim_order=settings.shim_order,
         residue_hz=settings.shim_residue_hz,
@@ -121,6 +123,12 @@ def extent_mm(settings: HeadSettings) -> tuple[Real, Real]:
         return segmentation_extent_mm(settings.labels, settings.tissues)
     centre, outer = np.asarray(settings.centre_mm), np.asarray(settings.outer_mm)
     return centre - outer, centre + outer
+
+
+def middle_mm(settings: HeadSettings) -> tuple[Real, Real]:
+    """Return the centre of a head and half its edges in mm, for what lies around it: air and coils."""
+    low, high = extent_mm(settings)
+    return (low + high) / 2, np.maximum((high - low) / 2, _LEAST_MM)
 
 
 def gauss_of(settings: HeadSettings, f0_hz: float) -> float:

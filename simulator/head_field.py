@@ -19,13 +19,13 @@ _LARGEST = 99.9
 def sphere_field(points_mm: Real, centre_mm: Real, radius_mm: float) -> Real:
     """Return the field of a sphere of air in tissue, relative to the magnet's, which lies along the third axis.
 
-    Outside, (chi_i - chi_o) / 3 (a / r)^3 (3 cos^2 theta - 1) (Schenck 1996, doi:10.1118/1.597854); inside, where
-    nothing gives signal, as at the surface.
+    Outside, (chi_i - chi_o) / 3 (a / r)^3 (3 cos^2 theta - 1) (Schenck 1996, doi:10.1118/1.597854); nearer than
+    `BONE_AROUND` radii, where a drawn head has bone alone, as at that distance.
     """
     away = points_mm - centre_mm
     r = np.maximum(np.linalg.norm(away, axis=-1), 1e-9)
-    cosine = away[..., 2] / r
-    return np.asarray(AIR_OVER_TISSUE / 3 * (radius_mm / np.maximum(r, radius_mm)) ** 3 * (3 * cosine**2 - 1))
+    cosine, nearest = away[..., 2] / r, BONE_AROUND * radius_mm
+    return np.asarray(AIR_OVER_TISSUE / 3 * (radius_mm / np.maximum(r, nearest)) ** 3 * (3 * cosine**2 - 1))
 
 
 def harmonics(points_mm: Real, order: int) -> Real:

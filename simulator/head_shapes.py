@@ -55,7 +55,10 @@ def drawn(settings: HeadSettings, points_mm: Real, blur_mm: float) -> dict[str, 
     _brain(found, points, outer - below, _inside(depth - below, blur_mm), blur_mm, settings.fold_mm)
     for centre, radius in AIR:
         away = np.linalg.norm(points - np.asarray(centre), axis=-1)
-        _paint(found, BONE, _inside(BONE_AROUND * radius - away, blur_mm) * _inside(depth, blur_mm))
+        near = _inside(BONE_AROUND * radius + blur_mm - away, blur_mm)  # all of it within that radius
+        bone = found[BONE] * (1 - near) + near * np.sum(list(found.values()), axis=0)
+        _paint(found, BONE, near)
+        found[BONE] = bone.astype(np.float32)
     if settings.lesion:
         away = np.linalg.norm(points_mm - np.asarray(settings.lesion_centre_mm), axis=-1)
         within = _inside(settings.lesion_radius_mm - away, blur_mm) * _inside(depth - below, blur_mm)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pulsespec.errors import SequenceError
 from pulsespec.simulator.basis import Lines
+from pulsespec.simulator.head import middle_mm
 from pulsespec.simulator.head_coils import loops_around, noise_covariance, sensitivities
 from pulsespec.simulator.image_faults import ImageFaults
 from pulsespec.simulator.image_noise import gain_map, noise_variance
@@ -96,7 +97,8 @@ def coils_of(setup: ImageSetup, count: int) -> tuple[Raw, Real]:
     from scipy.ndimage import map_coordinates
 
     head, grid = setup.head, setup.head.grid
-    loops = loops_around(count, np.asarray(head.settings.outer_mm), np.asarray(head.settings.centre_mm))
+    centre_mm, half_mm = middle_mm(head.settings)
+    loops = loops_around(count, half_mm, centre_mm)
     points = grid.points_mm()
     every = [max(int(_COIL_GRID_MM * 1e-3 / spacing), 1) for spacing in grid.spacing_m]
     taken = [

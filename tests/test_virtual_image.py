@@ -16,6 +16,7 @@ from pulsespec.simulator import image_acquire, image_maps, image_slab, simulate
 from pulsespec.simulator.basis import render
 from pulsespec.simulator.engine import simulate_system
 from pulsespec.simulator.head import tissue_of
+from pulsespec.simulator.head_settings import load_head_settings
 from pulsespec.simulator.image_faults import ImageFaults, load_image_faults
 from pulsespec.simulator.image_noise import readout_of, reference_height, white_matter
 from pulsespec.simulator.image_play import (
@@ -238,6 +239,38 @@ def test_an_image_of_water_is_the_truth_through_the_point_spread(tmp_path):
     expected = (weight * fine).sum(axis=(0, 1, 2)) / weight.sum()
     found = (np.abs(image)[..., None] * grid.points_mm()).sum(axis=(0, 1, 2)) / np.abs(image).sum()
     np.testing.assert_allclose(found[:2], expected[:2], atol=12.0)
+
+
+def test_an_off_centre_cube_is_seen_in_its_place_with_its_shifts(tmp_path):
+    """A segmentation of grey matter alone: right, behind and above; water and NAA on the side where they belong."""
+    labels, centre = np.zeros((40, 40, 40), np.int16), np.array([45.0, -35.0, 4.0])
+    labels[17:23, 17:23, 17:23] = 7
+    affine = np.diag([5.0, 5.0, 5.0, 1.0])
+    affine[:3, 3] = centre - 5.0 * 19.5
+    nibabel.save(nibabel.Nifti1Image(labels, affine), tmp_path / "labels.nii.gz")
+    (tmp_path / "head.toml").write_text(
+        'labels = "labels.nii.gz"\nfine_mm = [8, 8, 8]\nhot_spot_hz = 0.0\nshim_residue_hz = 0.0\n[tissues]\n'
+        "grey-matter = 7\n"
+    )
+    path = images.written(
+        tmp_path, "fid-mrsi-3t", (8, 8, 1), (240.0, 240.0, 15.0), points=256, encoding={"elliptical": False}
+    )
+    setup = set_up_image(path, load_head_settings(tmp_path / "head.toml"))
+    data, _ = play_image(prepare_image(setup, faults=replace(QUIET, coils=1)))
+    grid, images_of = setup.grid, {}
+    for water in (True, False):
+        image = np.zeros((*grid.shape, 256), complex)
+        for shot in np.flatnonzero(setup.is_water == water):
+            k = setup.trajectory.k_per_m(shot)[0] @ grid.axes
+            x, y, z = (np.exp(-2j * np.pi * k[axis] * grid.along(axis)) for axis in range(3))
+            image += (x[:, None, None] * y[:, None] * z)[..., None] * data[shot][0]
+        images_of[water] = image
+    at = np.unravel_index(np.abs(images_of[True][..., 0]).argmax(), grid.shape)
+    assert np.all(np.abs(grid.points_mm()[at] - centre)[:2] <= 15.0 + 1e-6)
+    ppm = 4.65 + np.fft.fftfreq(256, 4e-4) / setup.timeline.f0_hz * 1e6  # Pulseq sense
+    assert abs(ppm[np.abs(np.fft.fft(images_of[True][at])).argmax()] - 4.65) < 0.1
+    spectrum = np.abs(np.fft.fft(images_of[False][at]))
+    assert abs(ppm[spectrum.argmax()] - 2.01) < 0.1
 
 
 def test_a_reconstructed_voxel_has_the_asked_signal_to_noise(flyback):
