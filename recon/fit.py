@@ -41,6 +41,8 @@ _BLOCK = 32
 _FIRST_DIMENSION = 1.5
 """Effective dimension of the baseline per ppm until it is chosen from the data."""
 _FIRST_STEPS = 12
+_EARLY_S = 0.2
+"""Least length of the FID in which the first search looks."""
 _AMBIGUOUS = 1.5
 """A second guess that leaves less than this times what the first leaves is followed too."""
 _ROUNDS = 3
@@ -193,23 +195,32 @@ def fit_batch(
     settings = settings or FitSettings()
     fids = spectra.data.reshape(-1, spectra.samples)
     _check(spectra, fids, basis, settings)
-    everything = problem_for(spectra, basis, settings)
+    signals = _signals(spectra, basis, settings)
+    everything = problem_for(spectra, basis, settings, signals)
     left_out: tuple[str, ...] = ()
     if settings.names is None:
-        left_out = _out_of_range(spectra, basis, everything)
+        left_out = _out_of_range(everything, signals, spectra.dwell_s)
         kept = tuple(name for name in everything.names if name not in left_out)
+        signals = signals[[name in kept for name in everything.names]]
         settings = replace(settings, names=kept) if left_out else settings
     needed = spectra.samples
     if settings.shorten:
         needed = samples_to_fit(everything, fids, spectra.dwell_s)
-    shorter = spectra.with_data(spectra.data[..., :needed])
-    problem = problem_for(shorter, basis, settings)
+    problem = problem_for(_first_samples(spectra, needed), basis, settings, signals)
     settings = replace(settings, ratio_priors=anchored(settings.ratio_priors, problem.names))
-    one_block = partial(_fit_block, problem, spectra.dwell_s, settings)
+    early = _first_samples(spectra, _early(problem, spectra.dwell_s))
+    rough = problem_for(early, basis, settings, signals)
+    one_block = partial(_fit_block, problem, rough, spectra.dwell_s, settings)
     name = f"fits of {_BLOCK} spectra"
     blocks = map_blocks(one_block, _blocks(fids[:, :needed]), jobs, keep=True, name=name)
     arrays = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     return BatchResult(problem, settings, **arrays, left_out=left_out)
+
+
+def _early(problem: Problem, dwell_s: float) -> int:
+    """Return how many samples tell where a search should begin, at half the work."""
+    least = max(round(_EARLY_S / dwell_s), 4 * len(problem.names) * problem.samples // problem.ppm.size)
+    return min(max(problem.samples // 2, least + 1), problem.samples)
 
 
 def _blocks(fids: Complex) -> Iterator[Complex]:
@@ -227,27 +238,34 @@ def _check(spectra: Transients, fids: Complex, basis: Any, settings: FitSettings
         raise InputError(f"basis: has no component {', '.join(missing)}, only {', '.join(basis.names)}")
 
 
-def _out_of_range(spectra: Transients, basis: Any, problem: Problem) -> tuple[str, ...]:
+def _first_samples(spectra: Transients, samples: int) -> Transients:
+    return spectra.with_data(spectra.data[..., :samples])
+
+
+def _out_of_range(problem: Problem, signals: Complex, dwell_s: float) -> tuple[str, ...]:
     """Return the components whose signal lies outside the fitted range: tails would be traded for baseline."""
-    t = np.arange(spectra.samples) * spectra.dwell_s
-    left_out = []
-    for name in problem.names:
-        fid = basis.fid(name, spectra.samples, spectra.dwell_s) * np.exp(-np.pi * _RANGE_HZ * t)
-        whole = np.sum(np.abs(fid) ** 2)
-        moved_hz = ppm_to_hz(basis.reference_ppm, spectra.f0_hz, spectra.reference_ppm)
-        inside = np.sum(np.abs(problem.spectrum(fid * np.exp(2j * np.pi * moved_hz * t))) ** 2)
-        if inside < _LEAST_IN_RANGE * whole:
-            left_out.append(name)
-    return tuple(left_out) if len(left_out) < len(problem.names) else ()
+    fids = signals * np.exp(-np.pi * _RANGE_HZ * np.arange(signals.shape[1]) * dwell_s)
+    whole = np.sum(np.abs(fids) ** 2, axis=1)
+    inside = np.sum(np.abs(problem.spectrum(fids)) ** 2, axis=1)
+    outside = np.flatnonzero(inside < _LEAST_IN_RANGE * whole)
+    return tuple(problem.names[k] for k in outside) if outside.size < len(problem.names) else ()
 
 
-def problem_for(spectra: Transients, basis: Any, settings: FitSettings) -> Problem:
-    """Return the problem of fitting spectra with a basis."""
-    names = settings.names or tuple(basis.names)
+def _signals(spectra: Transients, basis: Any, settings: FitSettings) -> Complex:
+    """Return the components' FIDs about the centre of the data; shape (n_components, samples)."""
     t = np.arange(spectra.samples) * spectra.dwell_s
     moved_hz = ppm_to_hz(basis.reference_ppm, spectra.f0_hz, spectra.reference_ppm)
-    move = np.exp(2j * np.pi * moved_hz * t)
-    fids = np.array([basis.fid(name, spectra.samples, spectra.dwell_s) * move for name in names])
+    names = settings.names or tuple(basis.names)
+    fids = np.array([basis.fid(name, spectra.samples, spectra.dwell_s) for name in names])
+    return np.asarray(fids * np.exp(2j * np.pi * moved_hz * t))
+
+
+def problem_for(
+    spectra: Transients, basis: Any, settings: FitSettings, signals: Complex | None = None
+) -> Problem:
+    """Return the problem of fitting spectra with a basis, whose FIDs may be known already and longer."""
+    names = settings.names or tuple(basis.names)
+    fids = (_signals(spectra, basis, settings) if signals is None else signals)[:, : spectra.samples]
     broad = tuple(getattr(basis, "broad", ()))
     natural = None
     if settings.t2_widths and spectra.nucleus == "1H":
@@ -275,10 +293,12 @@ def _task(problem: Problem, smooth: Baseline, data: Real, settings: FitSettings,
     )
 
 
-def _fit_block(problem: Problem, dwell_s: float, settings: FitSettings, fids: Complex) -> dict[str, Any]:
-    """Return the fields of a `BatchResult` for some spectra; shape (v, samples)."""
+def _fit_block(
+    problem: Problem, rough: Problem, dwell_s: float, settings: FitSettings, fids: Complex
+) -> dict[str, Any]:
+    """Return the fields of a `BatchResult` for some spectra; shape (v, samples). `rough` is of fewer samples."""
     sized = fids / np.abs(fids).max(axis=1, keepdims=True)  # limits below are of numbers about one
-    start = find_start(problem, sized, dwell_s, settings.largest_shift_ppm)
+    start = find_start(rough, sized[:, : rough.samples], dwell_s, settings.largest_shift_ppm)
     t = np.arange(fids.shape[-1]) * dwell_s
     second = np.flatnonzero(start.unexplained[:, 1] < _AMBIGUOUS * start.unexplained[:, 0])
     of = np.concatenate([np.arange(len(fids)), second])
@@ -288,21 +308,23 @@ def _fit_block(problem: Problem, dwell_s: float, settings: FitSettings, fids: Co
     data = problem.spectrum(turned).real
     noise = noise_sd(turned)
     noise = np.maximum(noise, _LEAST_NOISE * np.abs(data).max(axis=1))
-    task, found = _first(problem, data / noise[:, None], width, settings)
-    best = _best_attempt(of, found.solved.cost, len(fids))
-    task, found, unit = _second(task.part(best), found.theta[best], settings)
+    early = rough.spectrum(turned[:, : rough.samples]).real
+    theta, cost = _first(rough, early / noise[:, None], width, settings)
+    best = _best_attempt(of, cost, len(fids))
+    task, found, unit = _second(problem, (data / noise[:, None])[best], theta[best], settings)
     return _fields(task, found, noise[best], unit, settings) | {"shift_hz": shift[best], "phase": phase[best]}
 
 
-def _first(problem: Problem, data: Real, width: Real, settings: FitSettings) -> tuple[Task, Found]:
-    """Search with a Voigt line and a baseline of middle stiffness."""
+def _first(problem: Problem, data: Real, width: Real, settings: FitSettings) -> tuple[Real, Real]:
+    """Search with a Voigt line, a baseline of middle stiffness and without ratios; return parameters and cost."""
     smooth = baseline(problem.ppm)
     log_weight = np.full(len(data), smooth.log_weight(settings.stiffness or _FIRST_DIMENSION))
     task = _task(problem, smooth, data, replace(settings, lineshape_sd=0.0), log_weight)
     theta = np.zeros((len(data), problem.layout.size))
     theta[:, problem.layout.gauss] = 0.6 * width
     theta[:, problem.layout.width] = 0.4 * width[:, None]
-    return task, search(task, theta, _FIRST_STEPS, _ROUGH)
+    found = search(task, theta, _FIRST_STEPS, _ROUGH)
+    return _rounded(_task(problem, smooth, data, settings, log_weight), found)
 
 
 def _best_attempt(of: NDArray[np.int64], cost: Real, n: int) -> NDArray[np.int64]:
@@ -311,18 +333,16 @@ def _best_attempt(of: NDArray[np.int64], cost: Real, n: int) -> NDArray[np.int64
     return np.asarray(order[np.searchsorted(of[order], np.arange(n))])
 
 
-def _second(task: Task, theta: Real, settings: FitSettings) -> tuple[Task, Found, Real]:
+def _second(problem: Problem, data: Real, theta: Real, settings: FitSettings) -> tuple[Task, Found, Real]:
     """Search with soft ratios, the whole lineshape and the stiffness that the data ask for.
 
     What the model cannot follow counts as noise, or it would outweigh all that is known beforehand: the data of the
     task that is returned are in units of noise times what is returned with it.
     """
-    names = task.problem.names
+    names, smooth = problem.names, baseline(problem.ppm)
     ratios = (*settings.ratio_priors, *fit_known.expected(names, settings))
-    low, high = fit_known.bounds(task.problem, settings)
-    known = fit_known.precision(task.problem, settings)
-    task = replace(task, precision=known, lower=low, upper=high)
-    theta = _rounded(task, theta)
+    log_weight = np.full(len(data), smooth.log_weight(settings.stiffness or _FIRST_DIMENSION))
+    task = _task(problem, smooth, data, settings, log_weight)
     solved = solve(task, theta)
     amplitudes, unit = solved.amplitudes, np.ones(len(theta))
     for turn in range(_ROUNDS):
@@ -350,20 +370,23 @@ def _spread(task: Task, solved: Solved) -> Real:
     return np.asarray(np.sqrt(np.sum(rest**2, axis=1) / np.maximum(freedom, 1)))
 
 
-def _rounded(task: Task, theta: Real) -> Real:
-    """Give a Gaussian width to lines that ended without one, where the lineshape has no freedom, and look again."""
-    at = task.problem.layout
+def _rounded(task: Task, found: Found) -> tuple[Real, Real]:
+    """Give a Gaussian width to lines that ended without one, where the lineshape has no freedom, and look again.
+
+    Return parameters and cost.
+    """
+    at, theta, cost = task.problem.layout, found.theta.copy(), found.solved.cost.copy()
     sharp = np.flatnonzero(theta[:, at.gauss] < theta[:, at.width.start])
     if not sharp.size:
-        return theta
-    part, other = task.part(sharp), theta[sharp]
+        return theta, cost
+    other = theta[sharp]
     other[:, at.gauss] = 0.7 * other[:, at.width.start]
     other[:, at.width.start] *= 0.3
-    found = [search(part, start, _FIRST_STEPS, _ROUGH) for start in (theta[sharp], other)]
-    better = found[1].solved.cost < found[0].solved.cost
-    theta = theta.copy()
-    theta[sharp] = np.where(better[:, None], found[1].theta, found[0].theta)
-    return theta
+    both = search(task.part(np.tile(sharp, 2)), np.concatenate([theta[sharp], other]), _FIRST_STEPS, _ROUGH)
+    costs = both.solved.cost.reshape(2, -1)
+    better = np.where(costs[1] < costs[0], np.arange(sharp.size) + sharp.size, np.arange(sharp.size))
+    theta[sharp], cost[sharp] = both.theta[better], costs.min(axis=0)
+    return theta, cost
 
 
 def _fields(task: Task, found: Found, noise: Real, unit: Real, settings: FitSettings) -> dict[str, Any]:
@@ -401,7 +424,7 @@ def _covariance(task: Task, found: Found, spread: Real, settings: FitSettings) -
     information[:, :k, :k] += task.soft
     diagonal = np.arange(k, rows.shape[1])
     information[:, diagonal, diagonal] += task.precision
-    scale = np.sqrt(np.maximum(np.diagonal(information, axis1=1, axis2=2), 1e-300))
+    scale = np.sqrt(np.maximum(np.diagonal(information, axis1=1, axis2=2), 1e-12))
     information /= scale[:, :, None] * scale[:, None, :]
     diagonal = np.arange(rows.shape[1])
     information[:, diagonal, diagonal] += _RIDGE

@@ -27,17 +27,16 @@ _NOTHING = 0.1
 def multiplets(problem: Problem) -> tuple[Complex, NDArray[np.int64]]:
     """Return the multiplets of molecules that have several, and the component of each.
 
-    Shapes (n_multiplets, n_band), in the form of `Problem.basis`, and (n_multiplets,).
+    Shapes (n_multiplets, n_times), in the form of `Problem.basis`, and (n_multiplets,).
     """
-    spectra = np.fft.fft(problem.basis, axis=1)
-    gap = _GAP_PPM * problem.f0_hz * 1e-6 * problem.dwell_s * spectra.shape[1]
+    spectra = np.fft.fft(problem.basis, problem.n_band, axis=1)
+    n, gap = problem.basis.shape[1], _GAP_PPM * problem.f0_hz * 1e-6 * problem.dwell_s * problem.n_band
     pieces, of = [], []
     for k in np.flatnonzero(~problem.broad):
         windows = _windows(np.abs(spectra[k]), gap)
         if len(windows) > 1:
-            pieces += [np.fft.ifft(spectra[k] * window) for window in windows]
+            pieces += [np.fft.ifft(spectra[k] * window)[:n] for window in windows]
             of += [k] * len(windows)
-    n = problem.basis.shape[1]
     return np.array(pieces, dtype=complex).reshape(-1, n), np.array(of, dtype=np.int64)
 
 

@@ -24,6 +24,8 @@ _WIDEST_SHIFT_PPM = 0.1
 """What is left of the reference shift once it is found."""
 _FREEDOM = 3
 """Of Student's t."""
+_NO_AMPLITUDE = 1e-9
+"""In units of the noise: added where nothing was found, so that a ratio to it has a number."""
 _LEAST_SHARE = 0.05
 """Of the largest amplitude: what a reference of a ratio counts at least."""
 
@@ -118,7 +120,7 @@ def ratio_rows(
 
     Shapes (n_priors, k) and (v, n_priors).
     """
-    least = _LEAST_SHARE * amplitudes.max(axis=1, initial=0.0) + 1e-300
+    least = _LEAST_SHARE * amplitudes.max(axis=1, initial=0.0) + _NO_AMPLITUDE
     rows, weights = [], []
     for name, references, ratio, sd in priors:
         against = _weights(names, references)

@@ -41,7 +41,10 @@ class Problem:
     """Fixed parts of the model."""
 
     basis: Complex
-    """Components within the band, as signals of time from `-before` samples on; shape (n_components, n_band)."""
+    """Components within the band, as signals of time from `-before` samples on, until they have gone; shape
+    (n_components, n_times)."""
+    n_band: int
+    """Points of their Fourier transform."""
     names: tuple[str, ...]
     broad: NDArray[np.bool_]
     """Which components are macromolecules or lipids; shape (n_components,)."""
@@ -68,7 +71,7 @@ class Problem:
 
     @property
     def time_s(self) -> Real:
-        """Times of the basis; shape (n_band,)."""
+        """Times of the basis; shape (n_times,)."""
         return np.asarray((np.arange(self.basis.shape[1]) - self.before) * self.dwell_s)
 
     @property
@@ -137,11 +140,11 @@ class State:
     columns: Real
     """Real spectra of components of amplitude one; shape (v, k, n_points)."""
     fids: Complex
-    """Their signals without `series`; shape (v, k, n_band)."""
+    """Their signals without `series`; shape (v, k, n_times)."""
     decay: Real
-    """Gaussian part of the line that is common to all; shape (v, n_band)."""
+    """Gaussian part of the line that is common to all; shape (v, n_times)."""
     series: Complex
-    """The rest of it; shape (v, n_band)."""
+    """The rest of it; shape (v, n_times)."""
     turn: Complex
     """Phase factor of each point; shape (v, n_points)."""
 
@@ -185,8 +188,10 @@ def problem_of(
     before = min(n_band // 4, math.ceil(_BEFORE_S / step))
     # Zero frequency is the first fitted point, so that those of a transform begin with it.
     reduced = np.roll(np.fft.ifft(np.roll(spectra, first - bins[0], axis=-1), axis=-1), before, axis=-1)
+    needed = min(n_band, n_band // 2 + 2 * before)  # half of the transform is zero filling
     return Problem(
-        reduced,
+        reduced[:, :needed],
+        n_band,
         tuple(names),
         is_broad,
         step,
@@ -303,7 +308,7 @@ def slopes(problem: Problem, theta: Real, state: State, amplitudes: Real, rough:
 
 def _spectra(problem: Problem, fids: Complex) -> Complex:
     """Return the fitted points of signals on the times of the basis, but for `_later`."""
-    whole = scipy.fft.fft(fids, axis=-1, overwrite_x=True)
+    whole = scipy.fft.fft(fids, problem.n_band, axis=-1, overwrite_x=True)
     n = problem.keep.size
     if problem.keep[-1] == n - 1:
         return np.asarray(whole[..., :n])
@@ -312,8 +317,7 @@ def _spectra(problem: Problem, fids: Complex) -> Complex:
 
 def _later(problem: Problem) -> Complex:
     """Return what it makes of each point that time zero is not the first sample; shape (n_points,)."""
-    n = problem.basis.shape[1]
-    return np.asarray(np.exp(2j * np.pi * problem.keep * problem.before / n))
+    return np.asarray(np.exp(2j * np.pi * problem.keep * problem.before / problem.n_band))
 
 
 def _sigma(gauss_hz: Real) -> Real:
@@ -322,7 +326,7 @@ def _sigma(gauss_hz: Real) -> Real:
 
 
 def _terms(sigma: Real, t: Real) -> Complex:
-    """Return (i sigma t)^j / sqrt(j!) for each order; shape (v, n_orders, n_band)."""
+    """Return (i sigma t)^j / sqrt(j!) for each order; shape (v, n_orders, n_times)."""
     product = sigma[:, None] * np.maximum(t, 0.0)
     powers = np.cumprod(np.broadcast_to(product[:, None], (len(sigma), max(ORDERS), t.size)), axis=1)
     factors = np.array([1j**order / math.sqrt(math.factorial(order)) for order in ORDERS])
