@@ -1,6 +1,7 @@
 """Blocks of work that the executor's tests spread."""
 
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -36,3 +37,12 @@ def noted(folder, seed):
 
 def wrong(seed):
     raise ValueError(f"seed {seed}")
+
+
+def cut_off(folder, seed):
+    """A large result, whose process is killed the first time while it is on its way."""
+    marker = Path(folder) / f"cut-{seed}"
+    if seed == 1 and not marker.exists():
+        marker.touch()
+        threading.Timer(0.03, os.kill, (os.getpid(), 9)).start()
+    return np.full(6_000_000, float(seed))

@@ -42,6 +42,12 @@ def test_a_worker_that_dies_costs_its_block_alone(tmp_path):
     assert [words for words in said if words] == ["block 3: its worker died; it is computed again"]
 
 
+def test_a_result_that_was_cut_off_on_its_way_is_computed_again(tmp_path):
+    given = map_blocks(partial(work.cut_off, tmp_path), range(3), 2)
+    assert [(found[0], found[-1], found.size) for found in given] == [(k, k, 6_000_000) for k in range(3)]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_block_that_kills_every_worker_is_named(tmp_path):
     deadly = partial(work.fatal, tmp_path, times=99)
     with pytest.raises(WorkerError, match="seed 2: its worker died, again and again"):

@@ -4,13 +4,14 @@ import os
 import pickle
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib import import_module
 from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
 
@@ -28,13 +29,19 @@ def one_thread() -> Iterator[None]:
 
 
 class Processes:
-    """A crew of processes, started as they are needed. Each has a pool of its own, for a pool breaks as a whole."""
+    """A crew of processes, started as they are needed. Each is watched by a thread over a pipe of its own.
+
+    Pools of `concurrent.futures` break as a whole, and wait for ever for the rest of a result whose sender was killed.
+    """
 
     def __init__(self, function: Callable[[Any], Any], jobs: int) -> None:
         self._function = pickle.dumps(function, 5)
         self._jobs = jobs
-        self._idle: SimpleQueue[ProcessPoolExecutor | None] = SimpleQueue()
-        self._pools: set[ProcessPoolExecutor] = set()
+        self._threads = ThreadPoolExecutor(jobs, thread_name_prefix="blocks")
+        self._idle: SimpleQueue[_Worker | None] = SimpleQueue()
+        self._workers: set[_Worker] = set()
+        self._lock = threading.Lock()
+        self._closed = False
         for _ in range(jobs):
             self._idle.put(None)
 
@@ -44,19 +51,11 @@ class Processes:
 
     def submit(self, block: bytes) -> "Future[bytes]":
         """Begin a block in a process that has none."""
-        pool = self._idle.get() or self._started()
-        try:
-            future = pool.submit(_compute, block)
-        except BrokenProcessPool:  # it died with nothing to do
-            self._gone(pool)
-            pool = self._started()
-            future = pool.submit(_compute, block)
-        future.add_done_callback(lambda done: self._back(pool, done))
-        return future
+        return self._threads.submit(self._run, block)
 
     def lost(self, error: BaseException) -> float:
         """Return 1 where the process is gone: it had this block alone."""
-        return float(isinstance(error, BrokenProcessPool))
+        return float(isinstance(error, BrokenExecutor))
 
     def look(self) -> str:
         """Return nothing: a process that is gone says so by itself."""
@@ -64,43 +63,88 @@ class Processes:
 
     def close(self) -> None:
         """End all processes, at once where they still compute."""
-        for pool in self._pools:
-            _end(pool)
+        with self._lock:
+            self._closed = True
+            for worker in self._workers:
+                worker.process.terminate()
+        self._threads.shutdown(cancel_futures=True)
+        for worker in self._workers:
+            worker.end()
 
-    def _started(self) -> ProcessPoolExecutor:
+    def _run(self, block: bytes) -> bytes:
+        worker = self._idle.get()
+        try:
+            worker = worker or self._started()
+            answer = worker.ask(block)
+        except (EOFError, OSError) as error:
+            self._idle.put(None)
+            raise BrokenExecutor("the process is gone") from error
+        self._idle.put(worker)
+        if answer[:1] == _DONE:
+            return answer[1:]
+        raise pickle.loads(answer[1:])
+
+    def _started(self) -> "_Worker":
+        with self._lock:
+            if self._closed:
+                raise BrokenExecutor("closed")
+            worker = _Worker()
+            self._workers.add(worker)
+        worker.pipe.send_bytes(self._function)
+        return worker
+
+
+class _Worker:
+    """A process and the pipe to it, whose other end is its alone: it breaks where the process dies."""
+
+    def __init__(self) -> None:
         context = get_context("spawn")
-        pool = ProcessPoolExecutor(1, context, initializer=_prepare, initargs=(self._function,))
-        self._pools.add(pool)
-        return pool
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self.process.start()
+        theirs.close()
 
-    def _back(self, pool: ProcessPoolExecutor, done: "Future[bytes]") -> None:
-        broken = not done.cancelled() and isinstance(done.exception(), BrokenProcessPool)
-        self._idle.put(None if broken else pool)
+    def ask(self, block: bytes) -> bytes:
+        """Return what the process makes of a block; `EOFError` or `OSError` where it is gone."""
+        self.pipe.send_bytes(block)
+        return self.pipe.recv_bytes()
 
-    def _gone(self, pool: ProcessPoolExecutor) -> None:
-        self._pools.discard(pool)
-        pool.shutdown()
-
-
-def _end(pool: ProcessPoolExecutor) -> None:
-    """Stop a pool without waiting for the block that it computes."""
-    processes = list((getattr(pool, "_processes", None) or {}).values())
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        process.terminate()
-    pool.shutdown()
+    def end(self) -> None:
+        """Wait for the process, which was told to end."""
+        self.process.join()
+        self.process.close()
+        self.pipe.close()
 
 
-_SHARED: list[bytes] = []
+_DONE, _ERROR = b"d", b"e"
 
 
-def _prepare(function: bytes) -> None:
-    """Set a new process up: one BLAS thread, no part in Ctrl-C, an end when its parent ends."""
+def _serve(pipe: Connection) -> None:
+    """Compute blocks until the other end of the pipe is closed: one BLAS thread, no part in Ctrl-C."""
     for name in _BLAS_THREADS:
         os.environ[name] = "1"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
-    _SHARED[:] = [function]
+    function = pipe.recv_bytes()
+    while True:
+        try:
+            block = pipe.recv_bytes()
+        except EOFError:
+            return
+        pipe.send_bytes(_answer(function, block))
+
+
+def _answer(function: bytes, block: bytes) -> bytes:
+    try:
+        return _DONE + compute(function, block)
+    except BaseException as error:
+        error.add_note(traceback.format_exc())
+        try:
+            content = pickle.dumps(error)
+            pickle.loads(content)
+        except Exception:
+            content = pickle.dumps(RuntimeError(f"{error!r}\n{traceback.format_exc()}"))
+        return _ERROR + content
 
 
 def _follow_parent() -> None:
@@ -108,10 +152,6 @@ def _follow_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def _compute(block: bytes) -> bytes:
-    return compute(_SHARED[0], block)
 
 
 def compute(function: bytes, block: bytes) -> bytes:
