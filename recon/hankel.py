@@ -14,6 +14,7 @@ Complex = NDArray[np.complex128]
 _LONGEST = 1024
 _SPARE = 8
 _FASTEST_PER_S = 300.0
+_RCOND = 1e-12
 _PASSES = 4
 
 
@@ -107,7 +108,11 @@ def continued_backwards(fids: Complex, dwell_s: float, points: int, components: 
     slow = -rates.real < _FASTEST_PER_S
     waves = np.exp(np.where(slow, rates, 0.0)[:, :, None] * at) * slow[:, :, None]
     seen = waves[:, :, points:]
-    amplitudes = np.einsum("bks,bs->bk", np.linalg.pinv(seen.swapaxes(1, 2)), rest)
+    values, vectors = np.linalg.eigh(seen.conj() @ seen.swapaxes(1, 2))
+    kept = values > _RCOND * values[:, -1:]
+    inverse = np.where(kept, 1 / np.where(kept, values, 1.0), 0.0)
+    products = np.einsum("bks,bs->bk", seen.conj(), rest)
+    amplitudes = np.einsum("bkj,bj->bk", vectors, inverse * np.einsum("bkj,bk->bj", vectors.conj(), products))
     made = fids.copy()
     made[:, :points] = np.einsum("bk,bks->bs", amplitudes, waves[:, :, :points])
     return made
