@@ -2,7 +2,8 @@
 
 The mean frequency of an encode is that of its water, which its own k weighs; for a real object it is the same at k and
 -k. So what k and -k of the same scan differ by, over the time between them, is the drift. Drift that is linear in time
-is found; what is even in k is not told from the object.
+is found; what is even in k is not told from the object, nor what is odd in k of the axis that is encoded slowest, which
+coils and field make: on coarse grids it has looked like 6 to 12 Hz. Hence an option.
 """
 
 from dataclasses import dataclass, replace

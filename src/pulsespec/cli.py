@@ -416,6 +416,9 @@ def recon(
     echo_mode: Annotated[
         str, typer.Option(help="Images: average, interlaced, even or odd echoes of a bipolar train.")
     ] = "average",
+    drift: Annotated[
+        bool, typer.Option("--drift", help="Images: take a linear drift of the frequency away.")
+    ] = False,
     jobs: Jobs = 1,
     keep_identifiers: KeepIdentifiers = False,
     dwell_s: DwellS = None,
@@ -439,7 +442,7 @@ def recon(
             made = imaging_verbs.recon_rings(
                 raws[0],
                 output,
-                imaging_verbs.settings_of(filter_name, echo_mode, coils, zero_fill, no_eddy),
+                imaging_verbs.settings_of(filter_name, echo_mode, coils, zero_fill, no_eddy, drift),
                 cleaning=imaging_verbs.cleaning_of(keep_water, keep_lipid, brain_mask),
                 jobs=jobs,
                 overwrite=overwrite,
@@ -453,7 +456,7 @@ def recon(
                 chosen,
                 sequence,
                 output,
-                imaging_verbs.settings_of(filter_name, echo_mode, coils, zero_fill, no_eddy),
+                imaging_verbs.settings_of(filter_name, echo_mode, coils, zero_fill, no_eddy, drift),
                 cleaning=imaging_verbs.cleaning_of(keep_water, keep_lipid, brain_mask),
                 jobs=jobs,
                 overwrite=overwrite,

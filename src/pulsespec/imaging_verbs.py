@@ -180,7 +180,12 @@ def cleaning_of(keep_water: bool, keep_lipid: bool, brain_mask: Path | None) -> 
 
 
 def settings_of(
-    filter_name: str, echo_mode: str, coils: str | None, zero_fill: str | None, no_eddy: bool
+    filter_name: str,
+    echo_mode: str,
+    coils: str | None,
+    zero_fill: str | None,
+    no_eddy: bool,
+    drift: bool = False,
 ) -> "ImageSettings":
     """Return the settings of an image as the command line has them."""
     from pulsespec.recon.image_settings import ImageSettings
@@ -191,6 +196,7 @@ def settings_of(
         coil_combination=coils or "walsh",
         zero_fill=None if zero_fill is None else voxels_of(zero_fill),
         eddy_current_correction=not no_eddy,
+        drift_correction=drift,
     )
 
 
