@@ -298,7 +298,7 @@ def run(
     encoded = imaging_verbs.image_source(raws, sequence, notify)
     if encoded is not None and sequence is not None:
         _for_single_voxels({"--spurious": spurious, "--posterior": posterior})
-        how = dataclasses.replace(image or map_verbs.ImageOptions(), phantom=phantom)
+        how = dataclasses.replace(image or map_verbs.ImageOptions(), phantom=phantom, sequence=sequence)
         facts = {"inputs": [path.name for path in raws], "--seq": str(sequence)}
         if dry_run:
             return {"inputs": [str(path) for path in raws], "output": str(output)}

@@ -517,6 +517,7 @@ def fit(
     contralateral: map_cli.Contralateral = None,
     midplane: map_cli.Midplane = None,
     keep_lipid: map_cli.KeepLipid = False,
+    played: map_cli.PlayedSequence = None,
     jobs: Jobs = 1,
     conjugate: Conjugate = False,
     dwell_s: DwellS = None,
@@ -560,7 +561,9 @@ def fit(
             f0_mhz=f0_mhz,
             overwrite=overwrite,
             dry_run=dry_run,
-            image=map_cli.options_of(mask, block_voxels, jobs, lesion, contralateral, midplane, keep_lipid),
+            image=map_cli.options_of(
+                mask, block_voxels, jobs, lesion, contralateral, midplane, keep_lipid, played
+            ),
             notify=notify,
         )
     _show(console, made, dry_run)
