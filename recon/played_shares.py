@@ -30,7 +30,7 @@ _METABOLITES_PPM = (1.9, 4.1)
 _WATER_PPM = 4.65
 _NULLED = 0.1
 """Share of a metabolite below which an inversion leaves too little of it for a concentration."""
-_EDGE = 0.2
+_EDGE = 0.5
 """Of the middle of the slab: voxels with less are beside it."""
 
 
