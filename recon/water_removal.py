@@ -25,6 +25,8 @@ Real = NDArray[np.float64]
 _WIDTHS_PPM = (0.14, 0.18, 0.22, 0.26, 0.3, 0.35)
 _CHANCE = 3.0
 _RCOND = 1e-3
+_TOLERANCE = 1e-6
+"""Relative, of the singular values: what is left of water changes by 1e-9 of it."""
 _LONGEST = 1024
 """Points of the FID that the model is made from; damped water is gone by then."""
 
@@ -68,7 +70,7 @@ def decay_rates(fid: Complex, dwell_s: float, components: int) -> Complex:
 
     start = np.random.default_rng(0).normal(size=rows) + 0j
     square = LinearOperator((rows, rows), matvec=squared, dtype=complex)
-    _, left = eigsh(square, k=min(components, rows - 2), v0=start)
+    _, left = eigsh(square, k=min(components, rows - 2), v0=start, tol=_TOLERANCE)
     shift, *_ = np.linalg.lstsq(left[:-1], left[1:], rcond=None)
     rate = np.log(np.linalg.eigvals(shift)) / dwell_s
     return np.asarray(np.minimum(rate.real, 0.0) + 1j * rate.imag)
