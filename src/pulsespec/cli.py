@@ -603,6 +603,7 @@ def run(
     contralateral: map_cli.Contralateral = None,
     midplane: map_cli.Midplane = None,
     keep_lipid: map_cli.KeepLipid = False,
+    macromolecules: map_cli.Macromolecules = None,
     conjugate: Conjugate = False,
     keep_identifiers: KeepIdentifiers = False,
     gaba_model: GabaModel = "soft",
@@ -655,6 +656,7 @@ def run(
             keep_identifiers=keep_identifiers,
             gaba_model=gaba_model,
             image=map_cli.options_of(mask, block_voxels, jobs, lesion, contralateral, midplane, keep_lipid),
+            macromolecules=macromolecules,
             notify=notify,
         )
     _show(console, made, dry_run)

@@ -19,6 +19,12 @@ BlockVoxels = Annotated[
     int | None,
     typer.Option("--block-voxels", min=1, help="Voxels that are fitted at once: memory is in proportion."),
 ]
+Macromolecules = Annotated[
+    str | None,
+    typer.Option(
+        "--macromolecules", help="Model in place of the default one: lcmodel, birch-3t, bell-7t, ..."
+    ),
+]
 PlayedSequence = Annotated[
     Path | None,
     typer.Option(
