@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from pulsespec.conventions import field_from_larmor
 from pulsespec.recon.constants import Constants, constants_at
 from pulsespec.recon.fit import BatchResult
 from pulsespec.recon.image_tables import rows_of
+from pulsespec.recon.played_shares import PlayedShares, played_shares
 from pulsespec.recon.quantify_settings import QuantifySettings
 from pulsespec.recon.transients import Transients
 from pulsespec.recon.water_scale import acquisition_of, assumptions, without_scale
@@ -36,6 +38,8 @@ class ImageScale:
     words: tuple[str, ...]
     settings: Mapping[str, Any]
     """For the result."""
+    played: PlayedShares | None = None
+    """What the `.seq` leaves beside relaxation by TE and TR; `None` where it is not known."""
 
 
 def image_scale(
@@ -45,6 +49,7 @@ def image_scale(
     basis: Any,
     settings: QuantifySettings,
     segmented: bool,
+    sequence: Path | None = None,
 ) -> ImageScale | str:
     """Return what amplitudes are multiplied by, or why there is nothing to scale with.
 
@@ -60,6 +65,8 @@ def image_scale(
         Assumptions.
     segmented
         Whether each voxel has fractions of tissue of its own.
+    sequence
+        The `.seq` that was played: its inversions, its water pulses and its slab count then.
 
     """
     why = without_scale(water, basis, settings)
@@ -70,6 +77,12 @@ def image_scale(
     field_t = field_from_larmor(image.f0_hz, image.nucleus)
     constants, words = constants_at(field_t, names, settings.constants, tuple(getattr(basis, "broad", ())))
     acquisition, more, relaxed = acquisition_of(image, water, basis, settings)
+    played = None
+    if sequence is not None and settings.relaxation:
+        played = played_shares(sequence, names, image, constants, acquisition)
+        more = (*more, played.words)
+    elif image.header.get("sequence_hash"):
+        more = (*more, "without --seq an inversion, water pulses and the slab of the sequence are not in mM")
     assumed = () if segmented else assumptions(settings)
     return ImageScale(
         constants,
@@ -87,12 +100,18 @@ def image_scale(
             "amplitude_of_1_mm_in_basis": in_basis,
             "stated_mm": settings.water_mm,
             "basis_includes_relaxation": relaxed,
+            "played": None if played is None else played.words,
         },
+        played,
     )
 
 
 def concentrations(
-    batch: BatchResult, scale: ImageScale, water: NDArray[np.complexfloating], fractions: Real
+    batch: BatchResult,
+    scale: ImageScale,
+    water: NDArray[np.complexfloating],
+    fractions: Real,
+    plane: NDArray[np.intp] | None = None,
 ) -> dict[str, Real]:
     """Return molar (mM) and molal (mmol/kg) concentrations with standard deviations, each of shape (v, r).
 
@@ -108,8 +127,11 @@ def concentrations(
         Water FIDs of the same voxels; shape (v, samples).
     fractions
         Volume fractions of gm, wm and csf; shape (v, 3).
+    plane
+        Number of each voxel along z, where the slab has a profile; shape (v,).
 
     """
+    played = scale.played
     size, size_sd = water_sizes(water)
     found = factors(
         scale.constants,
@@ -118,12 +140,15 @@ def concentrations(
         scale.acquisition,
         fraction_sd=scale.fraction_sd,
         water_mm=scale.water_mm,
+        beside=None if played is None else (played.metabolite, played.water),
     )
     parts = weights(rows_of(batch.names), batch.names)
     relative = np.hypot(size_sd / size, batch.settings.line_sd)
     made = {}
     with np.errstate(invalid="ignore", divide="ignore"):
         unit = (size / scale.in_basis)[:, None]
+        if played is not None and plane is not None:
+            unit = unit * played.profile[plane][:, None]
         for name, factor, effects in (
             ("mM", found.molar, found.molar_effects),
             ("molal", found.molal, found.molal_effects),

@@ -90,15 +90,21 @@ def map_picture(panels: Sequence[Panel], geometry: Geometry | None, shown: NDArr
     chosen = slices_of(upright(shown, geometry))
     columns = len(chosen) if len(chosen) > 1 else min(4, len(panels))
     rows = len(panels) if len(chosen) > 1 else -(-len(panels) // columns)
-    figure = Figure(
-        figsize=(_INCH * 1.35 * columns + 0.6, _INCH * 1.45 * rows), dpi=_DPI, layout="constrained"
-    )
+    figure = Figure(figsize=(_INCH * 1.35 * columns + 0.6, _INCH * 1.45 * rows), dpi=_DPI)
     axes = figure.subplots(rows, columns, squeeze=False)
+    figure.subplots_adjust(
+        left=0.01,
+        right=0.96 if len(chosen) == 1 else 1.0,
+        bottom=0.02,
+        top=1 - 0.25 / (_INCH * 1.45 * rows),
+        hspace=0.25,
+    )
     for axis in axes.flat:
         axis.set_axis_off()
     tall = _aspect(geometry)
+    box = _box([upright(panel.values, geometry) for panel in panels])
     for number, panel in enumerate(panels):
-        values = upright(panel.values, geometry)
+        values = upright(panel.values, geometry)[box]
         row = axes[number] if len(chosen) > 1 else [axes[number // columns][number % columns]]
         for axis, at in zip(row, chosen, strict=True):
             drawn = axis.imshow(
@@ -110,12 +116,23 @@ def map_picture(panels: Sequence[Panel], geometry: Geometry | None, shown: NDArr
                 aspect=tall,
             )
             if panel.outline is not None:
-                inside = upright(panel.outline, geometry)[:, :, at].T
+                inside = upright(panel.outline, geometry)[box][:, :, at].T
                 axis.add_collection(_frame(inside))
             axis.text(0.02, 0.02, "L" if geometry is not None else "", transform=axis.transAxes, fontsize=6)
         row[0].set_title(panel.title, fontsize=8, loc="left")
         figure.colorbar(drawn, ax=list(row), shrink=0.85, pad=0.01).ax.tick_params(labelsize=6)
     return _png(figure)
+
+
+def _box(shown: Sequence[NDArray[Any]]) -> tuple[slice, slice]:
+    """Return the part of the slices that has voxels in any of the maps, one voxel of margin around it."""
+    known = np.any([np.isfinite(values) & (values != 0) for values in shown], axis=(0, 3))
+    part = []
+    for axis, size in enumerate(known.shape):
+        used = np.flatnonzero(known.any(axis=1 - axis))
+        low, high = (used[0], used[-1] + 1) if used.size else (0, size)
+        part.append(slice(max(0, int(low) - 1), min(size, int(high) + 1)))
+    return part[0], part[1]
 
 
 def _frame(inside: NDArray[np.bool_]) -> Any:

@@ -82,6 +82,7 @@ def factors(
     *,
     fraction_sd: float = 0.0,
     water_mm: float | None = None,
+    beside: tuple[Real, Real] | None = None,
 ) -> Factors:
     """Return the factors of components for arrays of tissue fractions.
 
@@ -99,12 +100,15 @@ def factors(
         Standard deviation of each fraction before they are made to sum to 1.
     water_mm
         Concentration of water in the whole voxel in mM, as in a phantom: it then has no CSF.
+    beside
+        What the sequence leaves of components in gm and wm, shape (n, 2), and of water, shape (3,), over what
+        relaxation by `acquisition` leaves (`played_shares`).
 
     """
     numbers, deviations, rows = _numbers(constants, names, fractions, fraction_sd)
 
     def both(at: _Numbers) -> tuple[NDArray[Any], NDArray[Any]]:
-        return _factors(at, rows, acquisition, constants.mm_per_kg, water_mm)
+        return _factors(at, rows, acquisition, constants.mm_per_kg, water_mm, beside)
 
     with np.errstate(divide="ignore", invalid="ignore"):
         molar, molal = (np.asarray(value, dtype=np.float64) for value in both(numbers))
@@ -166,20 +170,33 @@ def _moved(numbers: _Numbers, deviations: Sequence[Deviation]) -> Iterator[tuple
 
 
 def _factors(
-    at: _Numbers, rows: NDArray[np.intp], acquisition: Acquisition, mm_per_kg: float, water_mm: float | None
+    at: _Numbers,
+    rows: NDArray[np.intp],
+    acquisition: Acquisition,
+    mm_per_kg: float,
+    water_mm: float | None,
+    beside: tuple[Real, Real] | None,
 ) -> tuple[NDArray[Any], NDArray[Any]]:
+    of_metabolites, of_water = beside if beside is not None else (np.ones((1, 2)), np.ones(3))
     share = at.fractions / at.fractions.sum(axis=-1, keepdims=True)
     water = share * at.content
-    seen = (water * _kept(at.water, acquisition.water)).sum(axis=-1)
+    seen = (water * _kept(at.water, acquisition.water) * of_water).sum(axis=-1)
     in_tissue, solid = water[..., :2].sum(axis=-1), share[..., :2]
     tissue = solid.sum(axis=-1)
     if water_mm is not None:
         seen = seen / water.sum(axis=-1) * water_mm / mm_per_kg
         in_tissue, tissue = np.full(seen.shape, water_mm / mm_per_kg), np.ones(seen.shape)
-    kept = _kept(at.metabolites, acquisition.metabolite)[rows]
+    kept = _kept(at.metabolites, acquisition.metabolite)[rows] * of_metabolites
     kept = (solid[..., np.newaxis, :] * kept).sum(axis=-1) / solid.sum(axis=-1)[..., np.newaxis]
     whole = mm_per_kg * seen[..., np.newaxis] / kept
     return whole / tissue[..., np.newaxis], whole / in_tissue[..., np.newaxis]
+
+
+def kept_shares(constants: Constants, names: Sequence[str], acquisition: Acquisition) -> tuple[Real, Real]:
+    """Return what relaxation leaves of components in gm and wm, shape (n, 2), and of water, shape (3,)."""
+    numbers, _, rows = _numbers(constants, names, np.ones(3), 0.0)
+    of_metabolites = _kept(numbers.metabolites, acquisition.metabolite)[rows]
+    return np.asarray(of_metabolites), np.asarray(_kept(numbers.water, acquisition.water))
 
 
 def _kept(times: NDArray[Any], timing: Timing | None) -> NDArray[Any]:

@@ -60,6 +60,8 @@ def made(tmp_path_factory):
             str(folder / "out"),
             "--metabolites",
             "NAA,Cr,GPC",
+            "--macromolecules",
+            "lcmodel",
             "--json",
         ],
     )
@@ -102,6 +104,8 @@ def test_what_was_reconstructed_and_simulated_is_kept(made):
     result = json.loads((folder / "result.json").read_text())
     assert result["settings"]["--seq"].endswith("image.seq")
     assert result["voxels"]["fitted"] == 20
+    assert "MM09" in result["rows"]
+    assert result["settings"]["macromolecules"] == "lcmodel"
     methods = [step["method"] for step in result["steps"]]
     assert "Spatial Fourier transform" in methods
     assert result["quantification"] is not None

@@ -311,6 +311,7 @@ def run(
     keep_identifiers: bool = False,
     gaba_model: str = "soft",
     image: "map_verbs.ImageOptions | None" = None,
+    macromolecules: str | None = None,
     notify: Notify = silent,
 ) -> dict[str, Any]:
     """Go from raw data to concentrations and a report in the folder `output`.
@@ -318,7 +319,8 @@ def run(
     Exactly one of `protocol`, `sequence` and `basis` says what the data were acquired with; for the first two
     the basis set is simulated at the exact frequency of the data and kept in `output`, of `metabolites` or
     by default of `BRAIN_METABOLITES`. All conditions of edited data are fitted together, with the macromolecule under
-    GABA held as `gaba_model` says (`pulsespec.recon.edited_model.GABA_MODELS`).
+    GABA held as `gaba_model` says (`pulsespec.recon.edited_model.GABA_MODELS`). `macromolecules` names a model that
+    takes the place of the default one where nothing is edited.
     """
     given = [name for name, value in _origins(protocol, sequence, basis).items() if value is not None]
     if len(given) != 1:
@@ -329,12 +331,14 @@ def run(
     encoded = imaging_verbs.image_source(raws, sequence, notify)
     if encoded is not None and sequence is not None:
         _for_single_voxels({"--spurious": spurious, "--posterior": posterior})
-        how = dataclasses.replace(image or map_verbs.ImageOptions(), phantom=phantom)
+        how = dataclasses.replace(image or map_verbs.ImageOptions(), phantom=phantom, sequence=sequence)
         facts = {"inputs": [path.name for path in raws], "--seq": str(sequence)}
         if dry_run:
             return {"inputs": [str(path) for path in raws], "output": str(output)}
         with atomic_directory(output, overwrite) as folder:
-            made = _run_image(encoded, sequence, folder, facts, metabolites, how, assumptions, notify)
+            made = _run_image(
+                encoded, sequence, folder, facts, metabolites, how, assumptions, macromolecules, notify
+            )
         return made | {"output": str(output)}
     _for_images(image)
     functions = None if basis is None else read_basis(basis, notify, told)
@@ -359,16 +363,28 @@ def run(
             "phantom": phantom,
         }
         if "edit" in measured(done).dims:
+            if macromolecules is not None:
+                raise InputError("--macromolecules: edited data have models of their own, see --gaba-model")
             bases = _bases_for(done, folder, path, basis, metabolites, jobs, notify)
             return edited_verbs.analyse_edited(
                 done, bases, folder, settings, notify, assumptions, _judged(scan, done, notify), gaba_model
             ) | {"output": str(output)}
         functions = _basis_for(scan, folder, path, functions, metabolites, jobs, notify)
         settings["metabolites"] = list(functions.names)
+        functions = _with_macromolecules(functions, macromolecules)
         judged = _judged(scan, done, notify)
         return analyse(
             done, functions, folder, settings, notify, assumptions, judged, spurious, posterior, phantom
         ) | {"output": str(output)}
+
+
+def _with_macromolecules(basis: Any, model: str | None) -> Any:
+    """Return a basis with the lines of a model of macromolecules and lipids, where one is named."""
+    from pulsespec.simulator.broad import broad_lines
+
+    if model is None:
+        return basis
+    return basis.with_broad(broad_lines(basis.f0_hz, reference_ppm=basis.reference_ppm, model=model))
 
 
 def _run_image(
@@ -379,6 +395,7 @@ def _run_image(
     metabolites: Sequence[str] | None,
     how: "map_verbs.ImageOptions",
     assumptions: "QuantifySettings | None",
+    macromolecules: str | None,
     notify: Notify,
 ) -> dict[str, Any]:
     """Reconstruct an image, simulate its basis and fit it; images and basis are left in `folder`."""
@@ -391,7 +408,8 @@ def _run_image(
     measured(scan)
     write_images(scan, folder / "image.nii.gz")
     functions = _basis_for(scan, folder, sequence, None, metabolites, how.jobs, notify)
-    settings = settings | {"metabolites": list(functions.names)}
+    settings = settings | {"metabolites": list(functions.names), "macromolecules": macromolecules}
+    functions = _with_macromolecules(functions, macromolecules)
     return map_verbs.fit_voxels(scan, functions, folder, settings, notify, assumptions, how)
 
 

@@ -529,6 +529,7 @@ def fit(
     contralateral: map_cli.Contralateral = None,
     midplane: map_cli.Midplane = None,
     keep_lipid: map_cli.KeepLipid = False,
+    played: map_cli.PlayedSequence = None,
     jobs: Jobs = 1,
     conjugate: Conjugate = False,
     dwell_s: DwellS = None,
@@ -572,7 +573,9 @@ def fit(
             f0_mhz=f0_mhz,
             overwrite=overwrite,
             dry_run=dry_run,
-            image=map_cli.options_of(mask, block_voxels, jobs, lesion, contralateral, midplane, keep_lipid),
+            image=map_cli.options_of(
+                mask, block_voxels, jobs, lesion, contralateral, midplane, keep_lipid, played
+            ),
             notify=notify,
         )
     _show(console, made, dry_run)
@@ -612,6 +615,7 @@ def run(
     contralateral: map_cli.Contralateral = None,
     midplane: map_cli.Midplane = None,
     keep_lipid: map_cli.KeepLipid = False,
+    macromolecules: map_cli.Macromolecules = None,
     conjugate: Conjugate = False,
     keep_identifiers: KeepIdentifiers = False,
     gaba_model: GabaModel = "soft",
@@ -664,6 +668,7 @@ def run(
             keep_identifiers=keep_identifiers,
             gaba_model=gaba_model,
             image=map_cli.options_of(mask, block_voxels, jobs, lesion, contralateral, midplane, keep_lipid),
+            macromolecules=macromolecules,
             notify=notify,
         )
     _show(console, made, dry_run)

@@ -19,6 +19,18 @@ BlockVoxels = Annotated[
     int | None,
     typer.Option("--block-voxels", min=1, help="Voxels that are fitted at once: memory is in proportion."),
 ]
+Macromolecules = Annotated[
+    str | None,
+    typer.Option(
+        "--macromolecules", help="Model in place of the default one: lcmodel, birch-3t, bell-7t, ..."
+    ),
+]
+PlayedSequence = Annotated[
+    Path | None,
+    typer.Option(
+        "--seq", help="Images: the .seq that was played; what it leaves of T1 and its slab count in mM."
+    ),
+]
 KeepLipid = Annotated[
     bool, typer.Option("--keep-lipid", help="Images: leave scalp lipid in the voxels of the brain.")
 ]
@@ -46,6 +58,7 @@ def options_of(
     contralateral: Path | None = None,
     midplane: Path | None = None,
     keep_lipid: bool = False,
+    sequence: Path | None = None,
 ) -> "ImageOptions":
     """Return the options of an image."""
     from pulsespec.map_verbs import ImageOptions
@@ -54,7 +67,9 @@ def options_of(
     if lesion is None and (contralateral or midplane):
         raise InputError("--contralateral and --midplane: belong to --lesion")
     masks = None if lesion is None else LesionMasks(lesion, contralateral, midplane)
-    return ImageOptions(mask, block_voxels, jobs, lesion=masks, lipid_removal=not keep_lipid)
+    return ImageOptions(
+        mask, block_voxels, jobs, lesion=masks, lipid_removal=not keep_lipid, sequence=sequence
+    )
 
 
 def regions(

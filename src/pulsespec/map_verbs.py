@@ -45,6 +45,8 @@ class ImageOptions:
     """A lesion that is compared with the other side."""
     lipid_removal: bool = True
     """Whether scalp lipid is removed from the brain, where a scalp is found."""
+    sequence: Path | None = None
+    """The `.seq` that was played: what its inversions, water pulses and slab leave is then in mM."""
 
 
 def is_image(scan: "Scan") -> bool:
@@ -92,7 +94,7 @@ def fit_voxels(
     scan, basis, said = matched_image(scan, chosen, basis)
     assert scan.metabolite is not None
     fractions, words = _fractions(scan.metabolite, chosen, assumptions)
-    plan, more = _plan(scan, basis, assumptions, fractions is not None, options.phantom)
+    plan, more = _plan(scan, basis, assumptions, fractions is not None, options)
     shares = _assumed(assumptions, len(chosen.index)) if fractions is None else fractions
     found = fit_image(
         scan,
@@ -306,7 +308,7 @@ def _assumed(assumptions: "QuantifySettings", count: int) -> "NDArray[np.float64
 
 
 def _plan(
-    scan: "Scan", basis: Any, assumptions: "QuantifySettings", segmented: bool, phantom: bool
+    scan: "Scan", basis: Any, assumptions: "QuantifySettings", segmented: bool, options: ImageOptions
 ) -> "tuple[Plan, tuple[str, ...]]":
     """Return how blocks are fitted, and what is to be said of the scale."""
     from pulsespec.recon.fit import FitSettings
@@ -315,10 +317,10 @@ def _plan(
 
     image = scan.metabolite
     assert image is not None
-    how = FitSettings(t2_widths=not phantom, metabolite_priors=not phantom)
+    how = FitSettings(t2_widths=not options.phantom, metabolite_priors=not options.phantom)
     if not assumptions.relaxation:
         how = dataclasses.replace(how, t2_widths=False)
-    scale = image_scale(basis.names, image, scan.water, basis, assumptions, segmented)
+    scale = image_scale(basis.names, image, scan.water, basis, assumptions, segmented, options.sequence)
     words = (scale,) if isinstance(scale, str) else scale.words
     nothing = np.zeros((1, 1, 1, image.samples), dtype=np.complex64)
     like = dataclasses.replace(image, data=nothing, header={}, records=(), noise=None)
