@@ -332,7 +332,7 @@ def run(
     if encoded is not None and sequence is not None:
         _for_single_voxels({"--spurious": spurious, "--posterior": posterior})
         how = dataclasses.replace(image or map_verbs.ImageOptions(), phantom=phantom, sequence=sequence)
-        facts = {"inputs": [path.name for path in raws], "--seq": str(sequence)}
+        facts = {"inputs": [path.name for path in raws], "--seq": str(sequence), "--filter": how.filter}
         if dry_run:
             return {"inputs": [str(path) for path in raws], "output": str(output)}
         with atomic_directory(output, overwrite) as folder:
@@ -401,9 +401,10 @@ def _run_image(
     """Reconstruct an image, simulate its basis and fit it; images and basis are left in `folder`."""
     from pulsespec.recon.image_files import write_images
     from pulsespec.recon.image_recon import known_sequence
+    from pulsespec.recon.image_settings import ImageSettings
 
     cleaning = imaging_verbs.cleaning_of(False, not how.lipid_removal, how.mask)
-    scan, _ = imaging_verbs.clean_source(source, None, cleaning, how.jobs, notify)
+    scan, _ = imaging_verbs.clean_source(source, ImageSettings(filter=how.filter), cleaning, how.jobs, notify)
     scan = known_sequence(scan, sequence, source.played)
     measured(scan)
     write_images(scan, folder / "image.nii.gz")

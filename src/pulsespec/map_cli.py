@@ -34,6 +34,12 @@ PlayedSequence = Annotated[
 KeepLipid = Annotated[
     bool, typer.Option("--keep-lipid", help="Images: leave scalp lipid in the voxels of the brain.")
 ]
+Filter = Annotated[
+    str,
+    typer.Option(
+        "--filter", help="Images of raw data: none, hamming, hann, cosine or gaussian over k-space."
+    ),
+]
 LesionMask = Annotated[
     Path | None, typer.Option("--lesion", help="NIfTI mask of a lesion, compared with the other side.")
 ]
@@ -59,6 +65,7 @@ def options_of(
     midplane: Path | None = None,
     keep_lipid: bool = False,
     sequence: Path | None = None,
+    filter_name: str = "hamming",
 ) -> "ImageOptions":
     """Return the options of an image."""
     from pulsespec.map_verbs import ImageOptions
@@ -68,7 +75,13 @@ def options_of(
         raise InputError("--contralateral and --midplane: belong to --lesion")
     masks = None if lesion is None else LesionMasks(lesion, contralateral, midplane)
     return ImageOptions(
-        mask, block_voxels, jobs, lesion=masks, lipid_removal=not keep_lipid, sequence=sequence
+        mask,
+        block_voxels,
+        jobs,
+        lesion=masks,
+        lipid_removal=not keep_lipid,
+        filter=filter_name,
+        sequence=sequence,
     )
 
 

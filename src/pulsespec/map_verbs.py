@@ -45,6 +45,9 @@ class ImageOptions:
     """A lesion that is compared with the other side."""
     lipid_removal: bool = True
     """Whether scalp lipid is removed from the brain, where a scalp is found."""
+    filter: str = "hamming"
+    """Weight over k-space of what is reconstructed here, see `recon.image_settings`: without one, scalp lipid rings
+    through the whole brain."""
     sequence: Path | None = None
     """The `.seq` that was played: what its inversions, water pulses and slab leave is then in mM."""
 

@@ -1,0 +1,143 @@
+"""From a protocol to maps of the whole brain on the virtual scanner, each step one command, held against the truth.
+
+    python benchmarks/whole_brain.py --folder /big/disk --jobs 2                       # 50 x 50 x 18, 8 coils: 19 GB
+    python benchmarks/whole_brain.py --folder DIR --matrix 24x24x8 --coils 4           # smaller
+    python benchmarks/whole_brain.py --folder DIR --phantom brain-necrosis \
+        --protocol epsi-3t-te17.6-no-inversion-whole-brain                             # a lesion
+
+Printed for each command: wall time, processor time and the peak of memory of any one of its processes. Errors of mM are
+of voxels of the brain that pass the quality mask, against the truth as the point-spread function of the image sees it,
+filter included (what an image without filter shows, weighted in k-space).
+`--maps DIR` judges maps that are there already. Files that exist are not made again.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from scores import table
+
+RUN = "from pulsespec.cli import main; main()"
+NAMES = ("tNAA", "tCr", "tCho", "Ins", "Glx")
+MOST_MEDIAN = {"tNAA": 5.0, "tCr": 5.0, "tCho": 5.0, "Ins": 10.0, "Glx": 10.0}
+INSIDE = 0.9
+"""Share of a voxel that is brain, for errors: at the rim the truth of the box is not that of the tissue alone."""
+LESION = ("tCho", "tNAA", "Lac", "tLip")
+
+
+def command(*arguments: object) -> None:
+    """Run one command of pulsespec and print what it took."""
+    words = [str(one) for one in arguments]
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", RUN, *words], check=False, stdout=subprocess.DEVNULL)
+    if done.returncode not in (0, 3):
+        raise SystemExit(f"pulsespec {' '.join(words)}: exit {done.returncode}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(
+        f"pulsespec {words[0]}: {time.perf_counter() - start:.0f} s, CPU {cpu:.0f} s, "
+        f"peak so far {after.ru_maxrss / 1024:.0f} MiB",
+        flush=True,
+    )
+
+
+def load(path: Path) -> np.ndarray:
+    """Return an image as an array; nothing is known of voxels without a number."""
+    return np.asarray(nibabel.load(path).dataobj, dtype=float)
+
+
+def seen_by(truth: Path, name: str, hamming: bool) -> np.ndarray:
+    """Return true mM as the image shows them: that of the box, weighted over k-space."""
+    found = np.fft.fftn(load(truth / "psf" / f"{name}.nii.gz"))
+    if hamming:
+        for axis, n in enumerate(found.shape):
+            weight = 0.54 + 0.46 * np.cos(2 * np.pi * np.fft.fftfreq(n))
+            found *= np.expand_dims(weight, [k for k in range(3) if k != axis])
+    return np.asarray(np.fft.ifftn(found).real)
+
+
+def judge(maps: Path, truth: Path, hamming: bool) -> None:
+    """Print errors of the maps, and what share of the brain they are of."""
+    brain = load(truth / "brain_mask.nii.gz") > INSIDE
+    quality = load(maps / "quality.nii.gz") > 0
+    seen = brain & quality
+    print(f"{np.mean(quality[brain]):.1%} of {np.count_nonzero(brain)} brain voxels pass the quality mask")
+    rows = [("metabolite", "median %", "median |error| %", "asked %", "stated sd %", "within 2 sd %")]
+    for name in NAMES:
+        of = seen_by(truth, name, hamming)[seen]
+        found, sd = load(maps / f"{name}_mM.nii.gz")[seen], load(maps / f"{name}_mM_sd.nii.gz")[seen]
+        at = np.isfinite(found) & (of > 0)
+        error = 100 * (found[at] / of[at] - 1)
+        stated, near = (
+            100 * np.median(sd[at] / of[at]),
+            100 * np.mean(np.abs(found[at] - of[at]) < 2 * sd[at]),
+        )
+        values = (np.median(error), np.median(np.abs(error)), MOST_MEDIAN[name], stated, near)
+        rows.append(
+            (name, *(f"{value:+.1f}" if k == 0 else f"{value:.1f}" for k, value in enumerate(values)))
+        )
+    print(table(rows), flush=True)
+
+
+def judge_lesion(maps: Path, truth: Path, hamming: bool) -> None:
+    """Print amounts within the lesion and in the rest of the brain, and those that are true."""
+    lesion = load(truth / "lesion_mask.nii.gz") > 0.5
+    rest = (load(truth / "brain_mask.nii.gz") > INSIDE) & (load(maps / "quality.nii.gz") > 0) & ~lesion
+    if not lesion.any():
+        return
+    rows = [("median mM", "lesion", "truth", "rest of the brain", "truth")]
+    for name in LESION:
+        path = maps / f"{name}_mM.nii.gz"
+        if path.exists():
+            found, known = load(path), (truth / "psf" / f"{name}.nii.gz").exists()
+            true = seen_by(truth, name, hamming) if known else np.full(found.shape, np.nan)
+            medians = [np.nanmedian(one[at]) for at in (lesion, rest) for one in (found, true)]
+            rows.append((name, *(f"{value:.2f}" for value in medians)))
+    print(f"lesion of {np.count_nonzero(lesion)} voxels")
+    print(table(rows), flush=True)
+
+
+def main() -> None:
+    """Run the commands and judge their maps."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--protocol", default="epsi-3t-te17.6-whole-brain")
+    parser.add_argument("--scanner", default="siemens-prisma")
+    parser.add_argument("--matrix")
+    parser.add_argument("--phantom", default="brain")
+    parser.add_argument("--faults", default="clean")
+    parser.add_argument("--coils", type=int, default=8)
+    parser.add_argument("--snr", type=float, default=25.0)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--filter", choices=("hamming", "none"), default="hamming")
+    parser.add_argument("--keep-lipid", action="store_true", help="as of `run`")
+    parser.add_argument("--maps", type=Path, help="maps that are there already")
+    options = parser.parse_args()
+    folder = options.folder
+    sequence, raw, truth, out = (folder / name for name in ("epsi.seq", "raw.h5", "truth", "maps"))
+    if options.maps is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not sequence.exists():
+            size = () if options.matrix is None else ("--matrix", options.matrix)
+            command("export", options.protocol, "--scanner", options.scanner, "-o", sequence, *size)
+        if not raw.exists():
+            how = ("--faults", options.faults, "--coils", options.coils, "--snr", options.snr)
+            command(
+                *("acquire", sequence, "--phantom", options.phantom, *how),
+                *("--jobs", options.jobs, "-o", raw, "--truth", truth),
+            )
+        more = ("--keep-lipid",) if options.keep_lipid else ()
+        how = ("--filter", options.filter, "--jobs", options.jobs, "--overwrite")
+        command("run", raw, "--seq", sequence, "-o", out, *how, *more)
+    maps = options.maps or out / "maps"
+    judge(maps, truth, options.filter == "hamming")
+    judge_lesion(maps, truth, options.filter == "hamming")
+
+
+if __name__ == "__main__":
+    main()
