@@ -27,7 +27,7 @@ ENOUGH = 1e-2
 """Of chi square: where no step is expected to lower it by more, parameters stand within a tenth of their errors."""
 _ENOUGH_RELATIVE = 1e-10
 _FIRST_DAMPING = 1e-2
-_LEAST_DAMPING = 1e-3
+_LEAST_DAMPING = 1e-6
 _MOST_DAMPING = 1e8
 _STUCK = 0.1
 """Of `ENOUGH`: a step that gains less, though ten times `ENOUGH` were expected, has met an amplitude's edge at zero."""

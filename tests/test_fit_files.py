@@ -75,7 +75,7 @@ def test_the_reference_of_the_file_is_that_of_the_fit(tmp_path, data, found):
     raw = np.asarray(NIFTI_MRS(str(tmp_path / "spectrum.nii.gz"))[:]).ravel()[:fitted]
     raw[0] /= 2  # as the fit weighs it
     height = np.abs(np.fft.fft(raw, 2 * fitted)).max() / np.sqrt(2 * fitted)
-    assert curves["data"].max() == pytest.approx(height, rel=0.05)  # in the units of the spectrum
+    assert curves["data"].max() == pytest.approx(height, rel=0.1)  # in the units of the spectrum
 
 
 def test_the_header_says_what_was_done(tmp_path, data, found):

@@ -132,7 +132,7 @@ def test_a_condition_without_its_own_basis_is_refused(edited):
 
 def test_an_image_is_refused(tmp_path):
     path = seqs.planned(tmp_path / "image.seq", seqs.steam_steps, Matrix=[4, 4, 1])
-    with pytest.raises(SequenceError, match="single voxels"):
+    with pytest.raises(SequenceError, match="the phantom is one voxel"):
         set_up(path, {}, PHANTOM)
 
 
