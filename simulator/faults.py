@@ -1,17 +1,14 @@
 """What a scan suffers from: the settings of the virtual scanner, checked, with named sets as data."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from difflib import get_close_matches
-from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import Field
 
 from pulsespec.errors import InputError
+from pulsespec.simulator.settings_table import check_settings, settings_of, shipped_sets
 
 Kind = Literal["loss", "phase", "lipid", "broadening"]
 """What motion does to a shot."""
@@ -129,7 +126,7 @@ class Faults:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _checked("faults", {one.name: getattr(self, one.name) for one in fields(self)})
+        check_settings(Faults, "faults", {one.name: getattr(self, one.name) for one in fields(self)})
         if self.dead_coils >= self.coils:
             raise InputError(f"faults: dead_coils {self.dead_coils}: expected fewer than coils, {self.coils}")
         strange = [name for name in self.seeds if name not in SOURCES]
@@ -150,7 +147,7 @@ def no_faults(**changes: Any) -> Faults:
 
 def list_faults() -> list[str]:
     """Return the names of the shipped sets."""
-    return list(_shipped())
+    return list(shipped_sets("faults.toml"))
 
 
 def load_faults(name_or_path: str | Path, **changes: Any) -> Faults:
@@ -165,9 +162,9 @@ def load_faults(name_or_path: str | Path, **changes: Any) -> Faults:
         There is no such set or file, it is not TOML, or a key or value is wrong.
 
     """
-    values = dict(_values(name_or_path))
+    values = dict(settings_of(name_or_path, "faults.toml", "faults"))
     values.update({key: value for key, value in changes.items() if value is not None})
-    _checked(str(name_or_path), values)
+    check_settings(Faults, str(name_or_path), values)
     if "corrupted_kinds" in values:
         values["corrupted_kinds"] = tuple(values["corrupted_kinds"])
     return Faults(**values)
@@ -184,57 +181,3 @@ def from_json(values: Mapping[str, Any]) -> Faults:
     snr = values["snr"]
     kinds = tuple(values["corrupted_kinds"])
     return Faults(**{**values, "snr": float("inf") if snr is None else snr, "corrupted_kinds": kinds})
-
-
-def _values(name_or_path: str | Path) -> Mapping[str, Any]:
-    shipped = _shipped()
-    if str(name_or_path) in shipped:
-        return shipped[str(name_or_path)]
-    path = Path(name_or_path)
-    if path.suffix != ".toml" and not path.is_file():
-        raise InputError(
-            f"faults {str(name_or_path)!r}: expected a .toml file or one of {', '.join(shipped)}"
-        )
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is not valid TOML ({error})") from error
-    base = values.pop("base", None)
-    if base is not None and base not in shipped:
-        raise InputError(f"{path}: base = {base!r}: expected one of {', '.join(shipped)}")
-    return values if base is None else {**shipped[base], **values}
-
-
-@lru_cache(maxsize=1)
-def _shipped() -> dict[str, dict[str, Any]]:
-    text = files("pulsespec.simulator").joinpath("faults.toml").read_text(encoding="utf-8")
-    return {
-        name: {key: value for key, value in row.items() if key != "about"}
-        for name, row in tomllib.loads(text).items()
-    }
-
-
-@lru_cache(maxsize=1)
-def _schema() -> type[BaseModel]:
-    hints = get_type_hints(Faults, include_extras=True)
-    columns: dict[str, Any] = {one.name: (hints[one.name], None) for one in fields(Faults)}
-    return create_model("Faults", __config__=ConfigDict(extra="forbid", strict=True), **columns)
-
-
-def _checked(origin: str, values: Mapping[str, Any]) -> None:
-    try:
-        _schema().model_validate(dict(values))
-    except ValidationError as error:
-        raise InputError("; ".join(_explain(origin, one) for one in error.errors())) from error
-
-
-def _explain(origin: str, error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        known = [one.name for one in fields(Faults)]
-        near = get_close_matches(key, known, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else f" (known: {', '.join(known)})"
-        return f"{origin}: {key}: unknown key{hint}"
-    return f"{origin}: {key} = {error['input']!r}: {error['msg'][:1].lower()}{error['msg'][1:]}"

@@ -438,31 +438,19 @@ def recon(
         rings = sequence is None and output is not None and imaging_verbs.is_rings(raws)
         if sequence is not None and output is not None:
             chosen = imaging_verbs.image_source(raws, sequence, notify)
-        if rings and output is not None:
-            made = imaging_verbs.recon_rings(
-                raws[0],
-                output,
-                imaging_verbs.settings_of(filter_name, echo_mode, coils, zero_fill, no_eddy, drift),
-                cleaning=imaging_verbs.cleaning_of(keep_water, keep_lipid, brain_mask),
-                jobs=jobs,
-                overwrite=overwrite,
-                dry_run=dry_run,
-                notify=notify,
-            )
-            console.result(made, f"{'would write' if dry_run else 'wrote'} {made['output']}")
-            return
-        if chosen is not None and sequence is not None and output is not None:
-            made = imaging_verbs.recon_image(
-                chosen,
-                sequence,
-                output,
-                imaging_verbs.settings_of(filter_name, echo_mode, coils, zero_fill, no_eddy, drift),
-                cleaning=imaging_verbs.cleaning_of(keep_water, keep_lipid, brain_mask),
-                jobs=jobs,
-                overwrite=overwrite,
-                dry_run=dry_run,
-                notify=notify,
-            )
+        if output is not None and (rings or chosen is not None):
+            made_by = imaging_verbs.settings_of(filter_name, echo_mode, coils, zero_fill, no_eddy, drift)
+            how: dict[str, Any] = {
+                "cleaning": imaging_verbs.cleaning_of(keep_water, keep_lipid, brain_mask),
+                "jobs": jobs,
+                "overwrite": overwrite,
+                "dry_run": dry_run,
+                "notify": notify,
+            }
+            if chosen is not None and sequence is not None:
+                made = imaging_verbs.recon_image(chosen, sequence, output, made_by, **how)
+            else:
+                made = imaging_verbs.recon_rings(raws[0], output, made_by, **how)
             console.result(made, f"{'would write' if dry_run else 'wrote'} {made['output']}")
             return
         settings = ReconSettings(
