@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares, nnls
+from threadpoolctl import threadpool_limits
 
 from pulsespec.errors import InputError
 from pulsespec.recon import fit_known
@@ -200,6 +201,7 @@ def shared(
     return Sharing(matrix, start, low, high, np.eye(sd.size)[finite] / sd[finite, None])
 
 
+@threadpool_limits.wrap(limits=1)
 def joint_fit(
     stack: Stack, links: Links, sharing: Sharing, settings: FitSettings | None = None
 ) -> JointResult:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
+from threadpoolctl import threadpool_limits
 
 from pulsespec.errors import InputError
 from pulsespec.recon import fit_known
@@ -183,6 +184,7 @@ class SeriesResult:
         return np.concatenate([by_unknown, np.einsum("sk,pnk->snp", rows, moved)], axis=-1)
 
 
+@threadpool_limits.wrap(limits=1)
 def series_fit(
     spectra: Transients,
     bases: Sequence[Any],

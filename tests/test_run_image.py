@@ -62,6 +62,8 @@ def made(tmp_path_factory):
             "NAA,Cr,GPC",
             "--macromolecules",
             "lcmodel",
+            "--filter",
+            "none",
             "--json",
         ],
     )
