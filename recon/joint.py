@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares, nnls
-from threadpoolctl import threadpool_limits
 
 from pulsespec.errors import InputError
 from pulsespec.recon import fit_known
@@ -21,6 +20,7 @@ from pulsespec.recon.fit_baseline import likely_log_weight
 from pulsespec.recon.fit_model import Problem, State, evaluate, slopes
 from pulsespec.recon.fit_settings import FitSettings
 from pulsespec.recon.spline import baseline
+from pulsespec.workers import one_thread
 
 Real = NDArray[np.float64]
 
@@ -201,7 +201,7 @@ def shared(
     return Sharing(matrix, start, low, high, np.eye(sd.size)[finite] / sd[finite, None])
 
 
-@threadpool_limits.wrap(limits=1)
+@one_thread()
 def joint_fit(
     stack: Stack, links: Links, sharing: Sharing, settings: FitSettings | None = None
 ) -> JointResult:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
-from threadpoolctl import threadpool_limits
 
 from pulsespec.errors import InputError
 from pulsespec.recon import fit_known
@@ -36,6 +35,7 @@ from pulsespec.recon.series_stack import (
 )
 from pulsespec.recon.series_values import constants_of
 from pulsespec.recon.transients import Transients
+from pulsespec.workers import one_thread
 
 Real = NDArray[np.float64]
 
@@ -184,7 +184,7 @@ class SeriesResult:
         return np.concatenate([by_unknown, np.einsum("sk,pnk->snp", rows, moved)], axis=-1)
 
 
-@threadpool_limits.wrap(limits=1)
+@one_thread()
 def series_fit(
     spectra: Transients,
     bases: Sequence[Any],
