@@ -96,7 +96,10 @@ def judge_lesion(maps: Path, truth: Path, hamming: bool) -> None:
         if path.exists():
             found, known = load(path), (truth / "psf" / f"{name}.nii.gz").exists()
             true = seen_by(truth, name, hamming) if known else np.full(found.shape, np.nan)
-            medians = [np.nanmedian(one[at]) for at in (lesion, rest) for one in (found, true)]
+            shown = [one[at] for at in (lesion, rest) for one in (found, true)]
+            medians = [
+                np.median(one[np.isfinite(one)]) if np.isfinite(one).any() else np.nan for one in shown
+            ]
             rows.append((name, *(f"{value:.2f}" for value in medians)))
     print(f"lesion of {np.count_nonzero(lesion)} voxels")
     print(table(rows), flush=True)
