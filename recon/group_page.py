@@ -3,15 +3,12 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
-import jinja2
-
-import pulsespec
 from pulsespec.recon.group import ALL, QUANTITIES, Values
 from pulsespec.recon.group_picture import strip
 from pulsespec.recon.group_tables import FIGURES
+from pulsespec.recon.page import fill
 
 _BROAD = ("MM", "Lip")
 _LEAST_KNOWN = 0.5
@@ -46,17 +43,11 @@ class Picture:
 
 def render(page: Page) -> str:
     """Return the page as HTML; it needs nothing beside itself."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["figure"] = figure
-    template = environment.from_string(
-        files("pulsespec.recon").joinpath("group.html").read_text(encoding="utf-8")
-    )
     shown = {name: _shown(page, name) for name in dict.fromkeys(scan["scan"] for scan in page.scans)}
-    return template.render(
+    return fill(
+        "group.html",
+        figure,
         page=page,
-        version=pulsespec.__version__,
         tiles=_tiles(page),
         troubled=[scan for scan in page.scans if scan["status"] != "done"],
         warnings=_warnings(page.scans),

@@ -17,7 +17,6 @@ Real = NDArray[np.float64]
 _SAME = 0.999
 _WIDTH_HZ = 4.0
 """Lines are broadened to a good linewidth in vivo before functions are compared."""
-_METHYLS = ("Cr", "PCr", "NAA", "GPC", "PCh")
 _HALF_WINDOW_PPM = 0.06
 _AWAY, _THERE = 0.1, 0.3
 _CUT = 0.01

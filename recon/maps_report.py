@@ -2,18 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsespec import __version__
 from pulsespec.recon.map_pictures import Panel, map_picture, upper_end
 from pulsespec.recon.map_quality import limits
 from pulsespec.recon.maps import Maps
+from pulsespec.recon.page import fill
 from pulsespec.recon.report import flatten, show
 from pulsespec.recon.transients import Record
 
@@ -46,13 +44,15 @@ class Page:
 
 def render_page(page: Page) -> str:
     """Return the page as the text of one HTML file that refers to nothing outside itself."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["figure"] = show
-    text = files("pulsespec.recon").joinpath("maps_report.html").read_text(encoding="utf-8")
-    return environment.from_string(text).render(
-        page=page, records=page.records, provenance=list(flatten(page.provenance)), version=__version__
+    return fill(
+        "maps_report.html",
+        show,
+        title=page.title,
+        warnings=page.warnings,
+        tiles=page.figures,
+        page=page,
+        records=page.records,
+        provenance=list(flatten(page.provenance)),
     )
 
 

@@ -12,13 +12,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsespec import __version__
 from pulsespec.errors import InputError
 from pulsespec.recon.fit import FitResult
+from pulsespec.recon.page import fill
 from pulsespec.recon.quality import quality
 from pulsespec.recon.report_correlation import correlation_figure
 from pulsespec.recon.transients import Record, Transients
@@ -141,15 +140,13 @@ def write_report(report: Report, path: Path) -> None:
 
 def render(report: Report) -> str:
     """Return `report` as the text of one HTML page that refers to nothing outside itself."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["figure"] = show
-    template = environment.from_string(
-        files("pulsespec.recon").joinpath("report.html").read_text(encoding="utf-8")
-    )
     steps = [(record, numbers(record), record_figures(record)) for record in report.records]
-    return template.render(
+    return fill(
+        "report.html",
+        show,
+        title=report.title,
+        warnings=report.warnings,
+        tiles=report.quality,
         report=report,
         columns=list(report.table[0]) if report.table else [],
         spectrum=spectrum_figure(report),
@@ -160,7 +157,6 @@ def render(report: Report) -> str:
         },
         plotly_js=_plotly_js(),
         provenance=list(flatten(report.provenance)),
-        version=__version__,
     )
 
 

@@ -20,7 +20,6 @@ from pulsespec.recon.constants import TISSUES
 _MM = {"meter": 1e3, "mm": 1.0, "micron": 1e-3, "unknown": 1.0}
 _TEMPLATE = {3: "Talairach", 4: "MNI"}
 _FAST_LARGEST = 3
-_LARGEST_LABEL = 100_000
 _ABOVE_ONE = 1.02
 _SAME_PLACE_MM = 1e-2
 

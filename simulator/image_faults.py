@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from pulsespec.errors import InputError
-from pulsespec.simulator.settings_table import check_settings, settings_of, shipped_sets
+from pulsespec.simulator.settings_table import check_settings, settings_of
 
 Any_ = Annotated[float, Field(allow_inf_nan=False)]
 Least0 = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -72,11 +72,6 @@ class ImageFaults:
         """Return the faults as JSON has them: lists for tuples, null for an infinite SNR."""
         values = asdict(self) | {"seeds": dict(self.seeds), "gradient_delay_us": list(self.gradient_delay_us)}
         return values | {"snr": None if self.snr == float("inf") else self.snr}
-
-
-def list_image_faults() -> list[str]:
-    """Return the names of the shipped sets."""
-    return list(shipped_sets(_FILE))
 
 
 def load_image_faults(name_or_path: str | Path = "plain", **changes: Any) -> ImageFaults:
