@@ -7,10 +7,12 @@ exp(-TE / T2) (1 - exp(-TR / T1)); a basis of a slab has the mean over it, and a
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsespec.conventions import ppm_axis, to_spectrum
 from pulsespec.errors import SequenceError
 from pulsespec.recon.constants import BRAIN, TISSUES, Constants
 from pulsespec.recon.image_plan import grid_of
@@ -26,7 +28,10 @@ from pulsespec.simulator.tissue_library import load_tissue
 
 Real = NDArray[np.float64]
 
-_METABOLITES_PPM = (1.9, 4.1)
+_METABOLITES_PPM = (0.5, 4.3)
+"""Where signal tells how much of a component there is."""
+_SAMPLES, _RESOLVED_HZ = 512, 10.0
+"""Samples and broadening with which it is looked for."""
 _WATER_PPM = 4.65
 _NULLED = 0.1
 """Share of a metabolite below which an inversion leaves too little of it for a concentration."""
@@ -43,14 +48,32 @@ class PlayedShares:
     water: Real
     """Of water in grey matter, white matter and CSF; shape (3,)."""
     profile: Real
-    """Signal of metabolites over that of water along z of the image, by the slab alone; NaN beside it; shape (z,)."""
+    """Signal of each component over that of water along z of the image, by the slab alone: slices move with the
+    frequency. NaN beside the slab; shape (z, n)."""
     words: str
+    names: tuple[str, ...]
+    """The n components."""
+
+    def columns(self, names: Sequence[str]) -> list[int]:
+        """Return the numbers of some of the components."""
+        return [self.names.index(name) for name in names]
 
 
 def played_shares(
-    path: Path, names: Sequence[str], image: Transients, constants: Constants, acquisition: Acquisition
+    path: Path, basis: Any, image: Transients, constants: Constants, acquisition: Acquisition
 ) -> PlayedShares:
     """Return what a `.seq` leaves of components and water, relative to what `water_scaling` takes without it.
+
+    Parameters
+    ----------
+    path
+        The `.seq` that was played.
+    basis
+        What is fitted; anything with `names`, `reference_ppm` and `fid(name, samples, dwell_s)`.
+    image
+        The image.
+    constants, acquisition
+        What `water_scaling` has.
 
     Raises
     ------
@@ -58,6 +81,7 @@ def played_shares(
         The file cannot be read, or selects a slab that does not lie along z of its image.
 
     """
+    names = tuple(basis.names)
     metabolite = np.ones((len(names), 2))
     water = np.ones(3)
     formula = kept_shares(constants, names, acquisition)
@@ -72,43 +96,53 @@ def played_shares(
     csf = relaxation_shares(path, tissue_of("csf"))
     if WATER in csf and acquisition.water is not None:
         water[2] = csf[WATER] / formula[1][2]
-    profile = _profile(path, image)
+    profile = _profile(path, basis, image)
     span = ", ".join(f"{t} {v:.2f}" for t, v in zip(TISSUES, water, strict=True))
+    whole = profile[np.isfinite(profile).all(axis=1)]
     words = (
         f"T1 as the whole repetition of {path.name} leaves it, over 1 - exp(-TR / T1): water {span}, metabolites "
         f"{np.nanmin(metabolite):.2f} to {np.nanmax(metabolite):.2f}; slab: metabolites over water "
-        f"{np.nanmin(profile):.2f} to {np.nanmax(profile):.2f} along z"
+        f"{whole.min():.2f} to {whole.max():.2f} along z, by the frequencies of each"
     )
-    return PlayedShares(metabolite, water, profile, words)
+    return PlayedShares(metabolite, water, profile, words, names)
 
 
-def _profile(path: Path, image: Transients) -> Real:
-    """Return metabolites over water in the slab at each plane of an image; shape (z,)."""
+def _profile(path: Path, basis: Any, image: Transients) -> Real:
+    """Return components over water in the slab at each plane of an image; shape (z, n)."""
     slabs = slabs_of_file(path)
     points = image.size("z")
     if slabs[0] is None and slabs[1] is None:
-        return np.ones(points)
+        return np.ones((points, len(basis.names)))
     timeline = read_timeline(path, image.f0_hz)
     grid = grid_of(read_played(path, image.f0_hz), path.name)
     width = float(grid.fov_m[2]) / points
     middle = float(grid.centre_m @ grid.axes[:, 2])
     places = np.asarray(middle + (np.arange(points) - points // 2) * width, dtype=np.float64)
-    hz_a_ppm, reference = timeline.f0_hz * 1e-6, timeline.reference_ppm
-    of_metabolites = _seen(
-        slabs[0], [(ppm - reference) * hz_a_ppm for ppm in _METABOLITES_PPM], places, width
-    )
-    of_water = _seen(slabs[1], [(_WATER_PPM - reference) * hz_a_ppm], places, width)
-    low = np.minimum(of_metabolites / of_metabolites.max(), of_water / of_water.max())
+    to_hz, reference = timeline.f0_hz * 1e-6, timeline.reference_ppm
+    ppm, weights = _where(basis, image)
+    of_components = _seen(slabs[0], (ppm - reference) * to_hz, weights, places, width)
+    of_water = _seen(slabs[1], np.array([_WATER_PPM - reference]) * to_hz, np.ones((1, 1)), places, width)
+    least = np.minimum(of_components / of_components.max(axis=0), of_water / of_water.max())
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(low > _EDGE, of_metabolites / of_water, np.nan)
+        return np.where(least > _EDGE, of_components / of_water, np.nan)
 
 
-def _seen(slab: Slab | None, between_hz: Sequence[float], places: Real, width: float) -> Real:
-    """Return the mean size of the profile between frequencies at places; 1 without a slab."""
+def _where(basis: Any, image: Transients) -> tuple[Real, Real]:
+    """Return ppm, and the share of each component's signal that lies there; shapes (n_ppm,) and (n, n_ppm)."""
+    decay = np.exp(-np.pi * _RESOLVED_HZ * np.arange(_SAMPLES) * image.dwell_s)
+    fids = np.array([basis.fid(name, _SAMPLES, image.dwell_s) * decay for name in basis.names])
+    ppm = ppm_axis(_SAMPLES, image.dwell_s, image.f0_hz, basis.reference_ppm)
+    kept = (ppm > _METABOLITES_PPM[0]) & (ppm < _METABOLITES_PPM[1])
+    size = np.abs(to_spectrum(fids))[:, kept] ** 2
+    return ppm[kept], size / np.maximum(size.sum(axis=1, keepdims=True), 1e-300)
+
+
+def _seen(slab: Slab | None, at_hz: Real, weights: Real, places: Real, width: float) -> Real:
+    """Return the size of the profile at places, weighted over frequencies; 1 without a slab; shape (z, n)."""
     if slab is None:
-        return np.ones(places.size)
-    rows = slab.nearest(np.array(between_hz))
-    size = np.abs(slab.at(places, width))[rows.min() : rows.max() + 1].mean(axis=0)
-    if not size.any():
+        return np.ones((places.size, len(weights)))
+    profile = slab.at(places, width)[slab.nearest(at_hz)]
+    size = np.abs(weights @ profile).T
+    if not size.any(axis=0).all():
         raise SequenceError("slab: lies wholly outside the image")
     return np.asarray(size)

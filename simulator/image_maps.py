@@ -190,7 +190,7 @@ def write_truth(
         for name, share in head.shares.items():
             about = f"share of {name}"
             save(f"psf/share_{name}", _seen(share * slab_profile(show, head.grid), about, "1", head, grid))
-            save(f"fine/share_{name}", TruthMap(share, "1", about), head.grid)
+            save(f"fine/share_{name}", TruthMap(share.astype(float), "1", about), head.grid)
     return names
 
 
