@@ -23,10 +23,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel
 import numpy as np
 from scores import table
-from whole_brain import INSIDE, command, load, seen_by
+from whole_brain import command, load, seen_by, tissue_maps
 
 from pulsespec.conventions import ppm_axis, to_spectrum
 from pulsespec.recon.image_cleaning import CleaningSettings, clean_images
@@ -64,7 +63,6 @@ CASES = {
     ),
     "lactate": Case("epsi-3t-te144-no-inversion-whole-brain", "brain-necrosis", {"Lac": 1, "tNAA": -1}),
 }
-TISSUES = {"brain-tumour": "recurrent-tumour", "brain-necrosis": "radiation-necrosis"}
 
 
 def scan(folder: Path, case: Case, options: argparse.Namespace, base: str) -> tuple[Path, Path, Path]:
@@ -82,23 +80,12 @@ def scan(folder: Path, case: Case, options: argparse.Namespace, base: str) -> tu
     return sequence, raw, truth
 
 
-def segmentation(truth: Path, lesion: str) -> tuple[object, ...]:
-    """Return the options that give `run` the tissue of each voxel; a lesion is white matter in it."""
-    white = nibabel.load(truth / "share_white-matter.nii.gz")
-    both = np.asarray(white.dataobj) + load(truth / f"share_{lesion}.nii.gz")
-    nibabel.save(nibabel.Nifti1Image(both.astype(np.float32), white.affine), truth / "white.nii.gz")
-    return (
-        *("--gm-map", truth / "share_grey-matter.nii.gz", "--wm-map", truth / "white.nii.gz"),
-        *("--csf-map", truth / "share_csf.nii.gz"),
-    )
-
-
 def run(case: Case, options: argparse.Namespace, sequence: Path, raw: Path, truth: Path) -> Path:
     """Go from raw data to maps and the comparison of the lesion; return the folder."""
     out = raw.parent / "maps"
     masks = ("--lesion", truth / "lesion_mask.nii.gz", "--midplane", truth / "brain_mask.nii.gz")
     more = ("--keep-lipid",) if options.keep_lipid else ()
-    more += ("--mask", truth / "brain_mask.nii.gz", *segmentation(truth, TISSUES[case.lesion]))
+    more += ("--mask", truth / "brain_mask.nii.gz", *tissue_maps(truth, raw.parent))
     how = ("--filter", options.filter, "--jobs", options.jobs, "--overwrite")
     command("run", raw, "--seq", sequence, "-o", out, *masks, *more, *how)
     return out
@@ -198,7 +185,7 @@ def show(name: str, options: argparse.Namespace) -> None:
     out = run(case, options, sequence, raw, truth)
     sides = load(out / "maps" / "lesion_sides.nii.gz")
     passing = load(out / "maps" / "quality.nii.gz") > 0
-    brain = load(truth / "brain_mask.nii.gz") > INSIDE
+    brain = load(truth / "brain_mask.nii.gz") > 0.5
     print(f"{passing[brain].mean():.0%} of the brain pass; {np.count_nonzero(sides == 1)} voxels of lesion")
     amounts(out, truth, options.filter)
     places(out, case)

@@ -165,25 +165,38 @@ def write_truth(
 ) -> list[str]:
     """Write the truth of a scan as NIfTI images into a folder; return their names.
 
-    Maps of concentrations lie there as means over voxels, and once more below `psf/` as an image without filter shows
-    them, times the profile of the slab over its largest value.
+    Maps of concentrations lie there as means over voxels. Below `psf/` they and the shares of tissues are as an image
+    without filter shows them, times the profile of the slab over its largest value: concentrations per litre of tissue
+    are quotients of these. Below `fine/` are the shares on the grid that the head was drawn on, as a segmentation of an
+    anatomical image would have them.
     """
     import nibabel  # takes longer than the rest of a virtual scan's imports
 
     head, grid = show.setup.head, show.setup.grid
-    names = []
+    names: list[str] = []
     with atomic_directory(folder, overwrite) as temporary:
-        (temporary / "psf").mkdir()
-        for name, one in truth_maps(show, coils).items():
-            _save(nibabel, temporary / f"{name}.nii.gz", one.values, grid, one)
+        for part in ("psf", "fine"):
+            (temporary / part).mkdir()
+
+        def save(name: str, one: TruthMap, on: Grid = grid) -> None:
+            _save(nibabel, temporary / f"{name}.nii.gz", one.values, on, one)
             names.append(f"{name}.nii.gz")
+
+        for name, one in truth_maps(show, coils).items():
+            save(name, one)
         for name, (values, about) in concentrations(head).items():
             profile = slab_profile(show, head.grid, water=name == "water")
-            seen = through_point_spread(values * profile, head.grid, grid)
-            one = TruthMap(seen, "mM", f"{about}, as an image without filter shows it")
-            _save(nibabel, temporary / "psf" / f"{name}.nii.gz", one.values, grid, one)
-            names.append(f"psf/{name}.nii.gz")
+            save(f"psf/{name}", _seen(values * profile, about, "mM", head, grid))
+        for name, share in head.shares.items():
+            about = f"share of {name}"
+            save(f"psf/share_{name}", _seen(share * slab_profile(show, head.grid), about, "1", head, grid))
+            save(f"fine/share_{name}", TruthMap(share, "1", about), head.grid)
     return names
+
+
+def _seen(values: NDArray[np.floating], about: str, unit: str, head: Head, grid: Grid) -> TruthMap:
+    seen = through_point_spread(values, head.grid, grid)
+    return TruthMap(seen, unit, f"{about}, as an image without filter shows it")
 
 
 def _save(nibabel: object, path: Path, values: Real, grid: Grid, one: TruthMap) -> None:
