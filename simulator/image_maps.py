@@ -1,6 +1,6 @@
 """The truth of a head on the grid of the acquisition: concentrations, tissues, field, linewidth, masks.
 
-Maps are means over voxels. `through_point_spread` gives what of such a map an image without filter can show.
+Maps are means over voxels. `image_seen` gives what of such a map an image without filter can show.
 """
 
 from collections.abc import Mapping
@@ -16,6 +16,7 @@ from pulsespec.simulator.head import Head
 from pulsespec.simulator.image_noise import NAA_PPM, ppm_hz
 from pulsespec.simulator.image_play import ImagePerformance
 from pulsespec.simulator.image_response import FAT_LINES
+from pulsespec.simulator.image_seen import seen_by_image
 from pulsespec.simulator.simulate import WATER_PPM
 from pulsespec.simulator.tissue_table import shipped_table
 
@@ -75,23 +76,6 @@ def truth_maps(show: ImagePerformance, coils: bool = False) -> dict[str, TruthMa
             mean = on_coarse(one.real, head.grid, grid) + 1j * on_coarse(one.imag, head.grid, grid)
             found[f"coil_{number + 1}"] = TruthMap(np.abs(mean), "1", "magnitude of the sensitivity")
     return found
-
-
-def through_point_spread(values: NDArray[np.floating], fine: Grid, grid: Grid) -> Real:
-    """Return what an image of the acquisition's k-space, without filter, has of a map on the fine grid.
-
-    The sum over the N k = (n - N // 2) / FOV of each axis of the map's Fourier transform: the object through its
-    point-spread function, which a mean over voxels leaves out.
-    """
-    found = np.asarray(values, dtype=complex)
-    for axis in range(3):
-        many, spacing = grid.shape[axis], grid.spacing_m[axis]
-        k = (np.arange(many) - many // 2) / (many * spacing)
-        forth = np.exp(2j * np.pi * np.outer(k, fine.along(axis)))
-        back = np.exp(-2j * np.pi * np.outer(grid.along(axis), k)) / many
-        matrix = back @ forth * (fine.spacing_m[axis] / spacing)
-        found = np.moveaxis(np.tensordot(matrix, found, axes=(1, axis)), 0, axis)
-    return np.asarray(found.real)
 
 
 def concentrations(head: Head) -> dict[str, tuple[NDArray[np.float32], str]]:
@@ -165,25 +149,38 @@ def write_truth(
 ) -> list[str]:
     """Write the truth of a scan as NIfTI images into a folder; return their names.
 
-    Maps of concentrations lie there as means over voxels, and once more below `psf/` as an image without filter shows
-    them, times the profile of the slab over its largest value.
+    Maps of concentrations lie there as means over voxels. Below `psf/` they and the shares of tissues are as an image
+    without filter shows them, times the profile of the slab over its largest value: concentrations per litre of tissue
+    are quotients of these. Below `fine/` are the shares on the grid that the head was drawn on, as a segmentation of an
+    anatomical image would have them.
     """
     import nibabel  # takes longer than the rest of a virtual scan's imports
 
     head, grid = show.setup.head, show.setup.grid
-    names = []
+    names: list[str] = []
     with atomic_directory(folder, overwrite) as temporary:
-        (temporary / "psf").mkdir()
-        for name, one in truth_maps(show, coils).items():
-            _save(nibabel, temporary / f"{name}.nii.gz", one.values, grid, one)
+        for part in ("psf", "fine"):
+            (temporary / part).mkdir()
+
+        def save(name: str, one: TruthMap, on: Grid = grid) -> None:
+            _save(nibabel, temporary / f"{name}.nii.gz", one.values, on, one)
             names.append(f"{name}.nii.gz")
+
+        for name, one in truth_maps(show, coils).items():
+            save(name, one)
         for name, (values, about) in concentrations(head).items():
             profile = slab_profile(show, head.grid, water=name == "water")
-            seen = through_point_spread(values * profile, head.grid, grid)
-            one = TruthMap(seen, "mM", f"{about}, as an image without filter shows it")
-            _save(nibabel, temporary / "psf" / f"{name}.nii.gz", one.values, grid, one)
-            names.append(f"psf/{name}.nii.gz")
+            save(f"psf/{name}", _seen(show, values * profile, about, "mM"))
+        for name, share in head.shares.items():
+            about = f"share of {name}"
+            save(f"psf/share_{name}", _seen(show, share * slab_profile(show, head.grid), about, "1"))
+            save(f"fine/share_{name}", TruthMap(share.astype(float), "1", about), head.grid)
     return names
+
+
+def _seen(show: ImagePerformance, values: NDArray[np.floating], about: str, unit: str) -> TruthMap:
+    seen = seen_by_image(show.setup, values, show.setup.head.grid)
+    return TruthMap(seen, unit, f"{about}, as an image without filter shows it")
 
 
 def _save(nibabel: object, path: Path, values: Real, grid: Grid, one: TruthMap) -> None:

@@ -119,11 +119,11 @@ def set_up_image(path: Path, settings: HeadSettings | None = None) -> ImageSetup
 def first_echo_s(trajectory: Trajectory, readout: int) -> float:
     """Return the time from the excitation to the first sample of a readout, or to the first echo of a train.
 
-    An echo is where a train passes the middle of its range.
+    An echo is where a train passes the middle of its range. One that turns in k-space has none.
     """
     train = trajectory.trains[trajectory.kinds[readout]]
     reach = np.ptp(train.k_per_m, axis=0)
-    if not reach.any():
+    if not reach.any() or np.linalg.matrix_rank(train.k_per_m - train.k_per_m[0], 1e-3 * reach.max()) > 1:
         return float(trajectory.starts_s[readout] + train.times_s[0])
     along = (train.k_per_m - (train.k_per_m.max(axis=0) + train.k_per_m.min(axis=0)) / 2) @ reach
     crossing = int(np.flatnonzero(np.sign(along[:-1]) * np.sign(along[1:]) < 0)[0])

@@ -30,7 +30,7 @@ Indices = NDArray[np.int64]
 _GAUSS = np.pi**2 / (4 * np.log(2))
 _MARGIN_HZ = 30.0
 """What T2 adds to the band of a line."""
-_SAME_PER_M = 1e-4
+SAME_PER_M = 1e-4
 """k that differ by less are worked out once."""
 _LINES_AT_ONCE = 512
 _ANCHOR = 16
@@ -170,13 +170,13 @@ def _column(values: Real | None, lines: Lines) -> Real:
 def encoded(stage: Stage, found: Evolution, encodes: Encodes) -> Iterator[tuple[slice, Raw]]:
     """Yield runs of samples and what each coil receives there in each readout; shape (n_readouts, n_coils, n)."""
     starts = encodes.x_per_m
-    keys = np.rint(np.add.outer(starts, encodes.train_per_m) / _SAME_PER_M).astype(np.int64)
+    keys = np.rint(np.add.outer(starts, encodes.train_per_m) / SAME_PER_M).astype(np.int64)
     distinct, inverse = np.unique(keys, return_inverse=True)
     number = inverse.reshape(keys.shape)
     along = [
-        _waves(k, places)
+        waves(k, places)
         for k, places in zip(
-            (np.asarray(distinct * _SAME_PER_M, float), encodes.y_per_m, encodes.z_per_m),
+            (np.asarray(distinct * SAME_PER_M, float), encodes.y_per_m, encodes.z_per_m),
             stage.places_m,
             strict=True,
         )
@@ -184,7 +184,7 @@ def encoded(stage: Stage, found: Evolution, encodes: Encodes) -> Iterator[tuple[
     first, weights = found.nodes.first, found.nodes.weights
     taps = weights.shape[1]
     recent: list[Raw] = []
-    for node, image in enumerate(_images(stage, found)):
+    for node, image in enumerate(images(stage, found)):
         recent = [*recent[-(taps - 1) :], _transformed(stage, image, along)]
         begin, end = np.searchsorted(first, [node - taps + 1, node - taps + 2])
         if len(recent) == taps and end > begin:
@@ -192,7 +192,7 @@ def encoded(stage: Stage, found: Evolution, encodes: Encodes) -> Iterator[tuple[
             yield part, _read(recent, weights[part], number[:, part], found.carrier[part], encodes, stage)
 
 
-def _images(stage: Stage, found: Evolution) -> Iterator[Raw]:
+def images(stage: Stage, found: Evolution) -> Iterator[Raw]:
     """Yield the transverse magnetisation at each node; shape (n_z, n_columns)."""
     times = found.field_s
     step = np.exp(2j * np.pi * stage.field_hz * (times[1] - times[0])).astype(np.complex64)
@@ -212,7 +212,8 @@ def _images(stage: Stage, found: Evolution) -> Iterator[Raw]:
         turn = turn * step
 
 
-def _waves(k_per_m: Real, places_m: Real) -> Raw:
+def waves(k_per_m: Real, places_m: Real) -> Raw:
+    """Return exp(2 pi i k.r); shape (n_k, n_places)."""
     return np.exp(2j * np.pi * np.multiply.outer(k_per_m, places_m)).astype(np.complex64)
 
 

@@ -12,7 +12,7 @@ import sequences_for_tests as seqs
 
 from pulsespec.errors import InputError, SequenceError
 from pulsespec.protocols import load_protocol
-from pulsespec.simulator import image_acquire, image_maps, image_slab, simulate
+from pulsespec.simulator import image_acquire, image_maps, image_seen, image_slab, simulate
 from pulsespec.simulator.basis import render
 from pulsespec.simulator.engine import simulate_system
 from pulsespec.simulator.head import tissue_of
@@ -230,7 +230,7 @@ def test_an_image_of_water_is_the_truth_through_the_point_spread(tmp_path):
         image += data[shot][0, 0] * middle * x[:, None, None] * y[:, None] * z / np.prod(grid.shape)
     mm, _ = image_maps.concentrations(setup.head)["water"]
     profile = image_maps.slab_profile(show, setup.head.grid, water=True)
-    seen = image_maps.through_point_spread(mm * profile, setup.head.grid, grid)
+    seen = image_seen.through_point_spread(mm * profile, setup.head.grid, grid)
     unit = image.real.max() / seen.max()
     assert unit == pytest.approx(2 * np.sin(np.pi / 4), rel=0.06)  # two protons at 45 degrees
     np.testing.assert_allclose(image.real / unit, seen, atol=1e-2 * seen.max())
