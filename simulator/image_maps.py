@@ -133,15 +133,16 @@ def _linewidth(head: Head, grid: Grid) -> Real:
 
 
 def slab_profile(show: ImagePerformance, grid: Grid, water: bool = False) -> Real:
-    """Return the profile of the slab over its largest value on a grid, at water or NAA; broadcastable to the grid."""
-    setup = show.setup
-    slab = setup.water_slab if water else setup.slab
-    if slab is None:
-        return np.ones((1, 1, 1))
-    places = grid.along(2) + float(grid.centre_m @ grid.axes[:, 2])
-    row = slab.nearest(np.array([ppm_hz(setup, WATER_PPM if water else NAA_PPM)]))[0]
-    size = np.abs(slab.at(places, float(grid.spacing_m[2]))[row])
-    return np.asarray(size / np.abs(slab.values[row]).max())[None, None, :]
+    """Return the profile of slab or box over its largest value, at water or NAA; broadcastable to the grid."""
+    setup, found = show.setup, np.ones((1, 1, 1))
+    for axis, slab in enumerate(setup.water_box if water else setup.box):
+        if slab is not None:
+            places = grid.along(axis) + float(grid.centre_m @ grid.axes[:, axis])
+            row = slab.nearest(np.array([ppm_hz(setup, WATER_PPM if water else NAA_PPM)]))[0]
+            size = np.abs(slab.at(places, float(grid.spacing_m[axis]))[row])
+            others = tuple({0, 1, 2} - {axis})
+            found = found * np.expand_dims(size / np.abs(slab.values[row]).max(), others)
+    return found
 
 
 def write_truth(

@@ -136,14 +136,17 @@ def reference_height(setup: ImageSetup, readout: Readout) -> float:
 
 
 def _in_voxel(setup: ImageSetup) -> float:
-    """Return the signal of a voxel over the mean over the slab: of all of the slab where z is not encoded."""
-    slab = setup.slab
-    if slab is None:
-        return 1.0
-    row = slab.values[slab.nearest(np.array([ppm_hz(setup, NAA_PPM)]))[0]]
-    if setup.grid.shape[2] == 1:
-        return float(np.abs(row.sum()) * (slab.places_m[1] - slab.places_m[0]) / setup.grid.spacing_m[2])
-    return float(np.median(np.abs(row)[np.abs(row) > _FLAT * np.abs(row).max()]))
+    """Return the signal of a voxel over the mean over slab or box: of all of a slab along what is not encoded."""
+    found = 1.0
+    for axis, slab in enumerate(setup.box):
+        if slab is None:
+            continue
+        row = np.abs(slab.values[slab.nearest(np.array([ppm_hz(setup, NAA_PPM)]))[0]])
+        if setup.grid.shape[axis] == 1:
+            found *= float(row.sum() * (slab.places_m[1] - slab.places_m[0]) / setup.grid.spacing_m[axis])
+        else:
+            found *= float(np.median(row[row > _FLAT * row.max()]))
+    return found
 
 
 def ppm_hz(setup: ImageSetup, ppm: float) -> float:
@@ -174,12 +177,14 @@ def white_matter(setup: ImageSetup) -> NDArray[np.bool_]:
     The slab is that of NAA: at 7 T lines far away from it lie elsewhere.
     """
     share = on_coarse(setup.head.shares[setup.response.reference], setup.head.grid, setup.grid)
-    if setup.slab is not None:
-        places = setup.grid.along(2) + float(setup.grid.centre_m @ setup.grid.axes[:, 2])
-        row = setup.slab.nearest(np.array([ppm_hz(setup, NAA_PPM)]))[0]
-        size = np.abs(setup.slab.at(places, float(setup.grid.spacing_m[2]))[row])
-        within = np.where(share.max(axis=(0, 1)) > 0, size, 0.0)
-        share = share * (within > _FLAT * within.max())
+    for axis, slab in enumerate(setup.box):
+        if slab is not None:
+            places = setup.grid.along(axis) + float(setup.grid.centre_m @ setup.grid.axes[:, axis])
+            row = slab.nearest(np.array([ppm_hz(setup, NAA_PPM)]))[0]
+            size = np.abs(slab.at(places, float(setup.grid.spacing_m[axis]))[row])
+            others = tuple({0, 1, 2} - {axis})
+            within = np.where(share.max(axis=others) > 0, size, 0.0)
+            share = share * np.expand_dims(within > _FLAT * within.max(), others)
     return np.asarray(share > min(_WHITE, 0.9 * share.max()))
 
 

@@ -20,7 +20,15 @@ from pulsespec.simulator.image_faults import ImageFaults
 from pulsespec.simulator.image_noise import gain_map, noise_variance
 from pulsespec.simulator.image_paths import Paths, along_paths
 from pulsespec.simulator.image_setup import ImageSetup
-from pulsespec.simulator.image_signal import SAME_PER_M, Encodes, Evolution, Stage, encoded, evolution
+from pulsespec.simulator.image_signal import (
+    SAME_PER_M,
+    Encodes,
+    Evolution,
+    Stage,
+    encoded,
+    evolution,
+    profiles_at,
+)
 from pulsespec.simulator.receiver import add_noise
 from pulsespec.simulator.trajectory import Train, Trajectory, echoes, read_trajectory
 
@@ -264,10 +272,13 @@ def evolution_of(show: ImagePerformance, stage: Stage, kind: Kind) -> Evolution:
             for name, one in lines.items()
         }
     widest = float(np.abs(stage.field_hz).max(initial=0.0)) + 2 * float(stage.gauss_hz.max(initial=0.0))
-    heights = stage.places_m[2] + float(setup.grid.centre_m @ setup.grid.axes[:, 2])
-    slab = setup.water_slab if kind.is_water else setup.slab
-    thickness = float(setup.head.grid.spacing_m[2])
-    return evolution(lines, slab, heights, thickness, times_s, later_s, widest)
+    places = tuple(
+        along + middle
+        for along, middle in zip(stage.places_m, setup.grid.centre_m @ setup.grid.axes, strict=True)
+    )
+    box = setup.water_box if kind.is_water else setup.box
+    across = profiles_at(box, places, setup.head.grid.spacing_m, stage.columns)
+    return evolution(lines, across, times_s, later_s, widest)
 
 
 def encodes_of(show: ImagePerformance, kind: Kind, shots: Indices) -> Encodes | Paths:
