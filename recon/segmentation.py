@@ -179,8 +179,9 @@ def _template(image: Any, path: Path) -> list[str]:
 
 
 def _part(image: Any, where: tuple[slice, slice, slice]) -> NDArray[Any]:
-    if any(one.start == one.stop for one in where):  # beside the image: nibabel reads no empty part
-        return np.zeros([one.stop - one.start for one in where], image.get_data_dtype())
+    sizes = [len(range(size)[one]) for size, one in zip(image.shape[:3], where, strict=True)]
+    if 0 in sizes:  # beside the image: nibabel reads no empty part
+        return np.zeros(sizes, image.get_data_dtype())
     part, words = attempt(lambda: np.asarray(image.dataobj[where]))
     if part is None:
         name = Path(str(image.get_filename())).name

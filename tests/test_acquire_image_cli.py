@@ -48,7 +48,13 @@ def test_a_head_gives_raw_data_and_maps(run, sequence, tmp_path):
     shown = json.loads(out)
     assert shown["truth"] == str(tmp_path / "raw-truth")
     assert nibabel.load(tmp_path / "raw-truth" / "share_recurrent-tumour.nii.gz").get_fdata().max() > 0.1
-    assert set(shown["maps"]) >= {"NAA.nii.gz", "b0.nii.gz", "psf/tCho.nii.gz"}
+    assert set(shown["maps"]) >= {
+        "NAA.nii.gz",
+        "b0.nii.gz",
+        "psf/tCho.nii.gz",
+        "psf/share_csf.nii.gz",
+        "fine/share_csf.nii.gz",
+    }
     dataset = ismrmrd.Dataset(str(tmp_path / "raw.h5"), "dataset", create_if_needed=False)
     header = ismrmrd.xsd.CreateFromDocument(dataset.read_xml_header())
     dataset.close()

@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
+import nibabel
 import numpy as np
 import pytest
 from maps_for_tests import grid
 
 from pulsespec.recon.blurred_fractions import Blur, blur_of, blurred_fractions
-from pulsespec.recon.segmentation import Segmentation
+from pulsespec.recon.segmentation import Segmentation, Source, read_segmentation
 from pulsespec.recon.transients import Geometry, Record, Transients
 
 
@@ -18,8 +19,6 @@ class Shares:
         self.values, self.affine = values, affine
 
     def segmentation(self):
-        import nibabel
-
         images = tuple(nibabel.Nifti1Image(part.astype(np.float32), self.affine) for part in self.values)
         return Segmentation(images, self.affine, None, "test", ())
 
@@ -97,3 +96,17 @@ def test_what_was_sampled_is_read_from_the_record():
     )
     step = {"Method": "Spatial Fourier transform", "Program": "pulsespec", "Details": train}
     assert blur_of(replace(image, header={"processing_applied": [step]})) == Blur((50, 50, 18), "none")
+
+
+def test_planes_beside_the_segmentation_have_no_tissue(tmp_path):
+    affine = np.diag([10.0, 10.0, 10.0, 1.0])
+    paths = {}
+    for name, share in (("gm", 1.0), ("wm", 0.0), ("csf", 0.0)):
+        paths[name] = tmp_path / f"{name}.nii"
+        nibabel.Nifti1Image(np.full((4, 6, 2), share, np.float32), affine).to_filename(paths[name])
+    found = blurred_fractions(
+        Geometry(affine), read_segmentation(Source(**paths)), (8, 6, 2), Blur((8, 6, 2), "hamming")
+    )
+    assert found.inside[1:3, 2:4].min() > 0.9
+    assert found.inside[5:7].max() < 0.1
+    np.testing.assert_allclose(found.tissue[..., 0], found.inside, atol=1e-6)
