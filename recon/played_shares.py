@@ -4,7 +4,7 @@ An inversion that nulls lipid and a water pulse in the same repetition leave oth
 exp(-TE / T2) (1 - exp(-TR / T1)); a basis of a slab has the mean over it, and a voxel its own part of the profile.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,20 +13,22 @@ from numpy.typing import NDArray
 
 from pulsespec.errors import SequenceError
 from pulsespec.recon.constants import BRAIN, TISSUES, Constants
-from pulsespec.recon.image_plan import grid_of
+from pulsespec.recon.image_plan import Grid, grid_of
 from pulsespec.recon.transients import Transients
 from pulsespec.recon.water_scaling import Acquisition, kept_shares
+from pulsespec.simulator.basis import Lines
 from pulsespec.simulator.basis_names import house_name
 from pulsespec.simulator.head import tissue_of
 from pulsespec.simulator.image_response import relaxation_shares
-from pulsespec.simulator.image_slab import Slab, slabs_of_file
+from pulsespec.simulator.image_slab import Box, Slab, boxes_of_file
 from pulsespec.simulator.timeline import read_played, read_timeline
 from pulsespec.simulator.tissue import WATER
 from pulsespec.simulator.tissue_library import load_tissue
 
 Real = NDArray[np.float64]
 
-_METABOLITES_PPM = (1.9, 4.1)
+_METABOLITES_PPM = (0.5, 4.2)
+_STEP_PPM = 0.05
 _WATER_PPM = 4.65
 _NULLED = 0.1
 """Share of a metabolite below which an inversion leaves too little of it for a concentration."""
@@ -43,19 +45,32 @@ class PlayedShares:
     water: Real
     """Of water in grey matter, white matter and CSF; shape (3,)."""
     profile: Real
-    """Signal of metabolites over that of water along z of the image, by the slab alone; NaN beside it; shape (z,)."""
+    """Signal of each component over that of water in the voxels of the image, by slab or box alone; NaN beside it;
+    shape (n, x, y, z), of one place where all are alike."""
     words: str
+
+    def at(self, places: NDArray[np.integer]) -> Real:
+        """Return the profile in voxels, of which `places` has the numbers along x, y, z; (v, 3) to (v, n)."""
+        x, y, z = np.minimum(places.T, np.array(self.profile.shape[1:])[:, None] - 1)
+        return np.asarray(self.profile[:, x, y, z].T)
 
 
 def played_shares(
-    path: Path, names: Sequence[str], image: Transients, constants: Constants, acquisition: Acquisition
+    path: Path,
+    names: Sequence[str],
+    lines: Mapping[str, Lines],
+    image: Transients,
+    constants: Constants,
+    acquisition: Acquisition,
 ) -> PlayedShares:
     """Return what a `.seq` leaves of components and water, relative to what `water_scaling` takes without it.
+
+    `lines` are those of the components' basis.
 
     Raises
     ------
     SequenceError
-        The file cannot be read, or selects a slab that does not lie along z of its image.
+        The file cannot be read, or selects along what is no axis of its image.
 
     """
     metabolite = np.ones((len(names), 2))
@@ -72,43 +87,73 @@ def played_shares(
     csf = relaxation_shares(path, tissue_of("csf"))
     if WATER in csf and acquisition.water is not None:
         water[2] = csf[WATER] / formula[1][2]
-    profile = _profile(path, image)
+    profile = _profile(path, names, lines, image)
     span = ", ".join(f"{t} {v:.2f}" for t, v in zip(TISSUES, water, strict=True))
     words = (
         f"T1 as the whole repetition of {path.name} leaves it, over 1 - exp(-TR / T1): water {span}, metabolites "
         f"{np.nanmin(metabolite):.2f} to {np.nanmax(metabolite):.2f}; slab: metabolites over water "
-        f"{np.nanmin(profile):.2f} to {np.nanmax(profile):.2f} along z"
+        f"{np.nanmin(profile):.2f} to {np.nanmax(profile):.2f}"
     )
     return PlayedShares(metabolite, water, profile, words)
 
 
-def _profile(path: Path, image: Transients) -> Real:
-    """Return metabolites over water in the slab at each plane of an image; shape (z,)."""
-    slabs = slabs_of_file(path)
-    points = image.size("z")
-    if slabs[0] is None and slabs[1] is None:
-        return np.ones(points)
+def _profile(path: Path, names: Sequence[str], lines: Mapping[str, Lines], image: Transients) -> Real:
+    """Return components over water by slab or box at each place of an image; shape (n, x, y, z), 1 where all are alike.
+
+    A component has the mean over its lines by their power, as least squares weigh them.
+    """
+    boxes = boxes_of_file(path)
+    if all(slab is None for box in boxes for slab in box):
+        return np.ones((len(names), 1, 1, 1))
     timeline = read_timeline(path, image.f0_hz)
     grid = grid_of(read_played(path, image.f0_hz), path.name)
-    width = float(grid.fov_m[2]) / points
-    middle = float(grid.centre_m @ grid.axes[:, 2])
-    places = np.asarray(middle + (np.arange(points) - points // 2) * width, dtype=np.float64)
-    hz_a_ppm, reference = timeline.f0_hz * 1e-6, timeline.reference_ppm
-    of_metabolites = _seen(
-        slabs[0], [(ppm - reference) * hz_a_ppm for ppm in _METABOLITES_PPM], places, width
+    low, high, water = (
+        (ppm - timeline.reference_ppm) * timeline.f0_hz * 1e-6 for ppm in (*_METABOLITES_PPM, _WATER_PPM)
     )
-    of_water = _seen(slabs[1], [(_WATER_PPM - reference) * hz_a_ppm], places, width)
-    low = np.minimum(of_metabolites / of_metabolites.max(), of_water / of_water.max())
+    frequency = np.arange(low, high, _STEP_PPM * timeline.f0_hz * 1e-6)
+    weights = np.array([_weights(lines.get(name), frequency) for name in names])
+    sizes = [_along(grid, axis, image.size("xyz"[axis]), boxes, frequency, water) for axis in range(3)]
+    found = np.einsum("nf,fx,fy,fz->nxyz", weights, *(one for one, _ in sizes))
+    reference = np.einsum("x,y,z->xyz", *(one for _, one in sizes))
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(low > _EDGE, of_metabolites / of_water, np.nan)
+        return np.where(_edges(found) & _edges(reference), found / reference, np.nan)
 
 
-def _seen(slab: Slab | None, between_hz: Sequence[float], places: Real, width: float) -> Real:
-    """Return the mean size of the profile between frequencies at places; 1 without a slab."""
+def _edges(profile: Real) -> NDArray[np.bool_]:
+    """Return where a profile is not beside its slab or box: of the last three axes."""
+    largest = profile.max(axis=(-3, -2, -1), keepdims=True)
+    return np.asarray(profile > _EDGE * largest)
+
+
+def _weights(lines: Lines | None, frequency_hz: Real) -> Real:
+    """Return the share of a component's power at frequencies; all alike where it has no lines among them."""
+    found = np.zeros(frequency_hz.size)
+    if lines is not None:
+        step = frequency_hz[1] - frequency_hz[0]
+        at = np.rint((lines.frequency_hz - frequency_hz[0]) / step).astype(np.int64)
+        inside = (at >= 0) & (at < found.size)
+        np.add.at(found, at[inside], np.abs(lines.amplitude[inside]) ** 2)
+    return found / found.sum() if found.any() else np.full(found.size, 1 / found.size)
+
+
+def _along(
+    grid: Grid, axis: int, points: int, boxes: tuple[Box, Box], frequency_hz: Real, water_hz: float
+) -> tuple[Real, Real]:
+    """Return the sizes of profiles along an axis at its voxels: (n_frequencies, points) and, of water, (points,)."""
+    width = float(grid.fov_m[axis]) / points
+    middle = float(grid.centre_m @ grid.axes[:, axis])
+    places = np.asarray(middle + (np.arange(points) - points // 2) * width, dtype=np.float64)
+    return (
+        _size(boxes[0][axis], frequency_hz, places, width),
+        _size(boxes[1][axis], np.array([water_hz]), places, width)[0],
+    )
+
+
+def _size(slab: Slab | None, frequency_hz: Real, places: Real, width: float) -> Real:
+    """Return the size of a profile at frequencies and places; 1 without one."""
     if slab is None:
-        return np.ones(places.size)
-    rows = slab.nearest(np.array(between_hz))
-    size = np.abs(slab.at(places, width))[rows.min() : rows.max() + 1].mean(axis=0)
+        return np.ones((frequency_hz.size, places.size))
+    size = np.abs(slab.at(places, width))[slab.nearest(frequency_hz)]
     if not size.any():
         raise SequenceError("slab: lies wholly outside the image")
     return np.asarray(size)

@@ -53,8 +53,10 @@ def test_the_slab_divides_by_what_metabolites_have_more():
     water = 1e4 * np.exp(-20 * np.arange(256) * 1e-3) * np.ones((2, 1), complex)
     fractions = np.tile([0.5, 0.5, 0.0], (2, 1))
     plain = concentrations(batch, scale, water, fractions)
-    played = module.PlayedShares(np.ones((3, 2)), np.ones(3), np.array([1.0, 1.25]), "")
-    found = concentrations(batch, replace(scale, played=played), water, fractions, np.array([0, 1]))
+    played = module.PlayedShares(np.ones((3, 2)), np.ones(3), np.full((3, 1, 1, 2), 1.0) * [1.0, 1.25], "")
+    found = concentrations(
+        batch, replace(scale, played=played), water, fractions, np.array([[5, 6, 0], [7, 0, 1]])
+    )
     assert found["mM"][0] == pytest.approx(plain["mM"][0])
     assert found["mM"][1] == pytest.approx(plain["mM"][1] / 1.25)
 
@@ -73,7 +75,9 @@ def test_an_inversion_and_a_water_pulse_in_the_repetition_count(tmp_path, monkey
     constants = constants_at(2.89, NAMES, broad=["MM20"])[0]
     timing = load_protocol("epsi-3t-whole-brain")
     how = Acquisition(*[Timing(timing.te_ms * 1e-3, timing.tr_ms * 1e-3)] * 2)
-    plain, nulled = (module.played_shares(one, NAMES, image(2), constants, how) for one in (path, with_null))
+    plain, nulled = (
+        module.played_shares(one, NAMES, {}, image(2), constants, how) for one in (path, with_null)
+    )
     t1_s = load_tissue("white-matter").times("NAA", 2.89).t1_s
     ti_s, tr_s = inversion.ti_ms * 1e-3, timing.tr_ms * 1e-3
     left = abs(1 - 2 * np.exp(-ti_s / t1_s) + np.exp(-tr_s / t1_s)) / (1 - np.exp(-tr_s / t1_s))
