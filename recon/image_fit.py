@@ -46,8 +46,8 @@ class Block:
     """Shape (v, samples of water)."""
     fractions: Real
     """Volume fractions of gm, wm and csf; shape (v, 3)."""
-    plane: NDArray[np.intp]
-    """Number of each voxel along z; shape (v,)."""
+    places: NDArray[np.intp]
+    """Numbers of each voxel along x, y, z; shape (v, 3)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,9 +152,8 @@ class _Blocks:
         for first in range(0, len(self.chosen.index), self.size):
             at = tuple(self.chosen.index[first : first + self.size].T)
             water = None if self.scan.water is None else self.scan.water.data[at]
-            yield Block(
-                self.scan.metabolite.data[at], water, self.fractions[first : first + self.size], at[2]
-            )
+            fractions = self.fractions[first : first + self.size]
+            yield Block(self.scan.metabolite.data[at], water, fractions, np.stack(at[:3], axis=1))
 
 
 def cleaned(plan: Plan, fids: NDArray[np.complexfloating]) -> Transients:
@@ -199,7 +198,7 @@ def _of_rows(batch: BatchResult, plan: Plan, block: Block) -> dict[str, Real]:
     to_naa, to_naa_sd = ratios(batch, ("NAA", "NAAG"))
     scaled = nothing((amounts.value.shape[0], amounts.value.shape[1]))
     if plan.scale is not None and block.water is not None:
-        scaled = concentrations(batch, plan.scale, block.water, block.fractions, block.plane)
+        scaled = concentrations(batch, plan.scale, block.water, block.fractions, block.places)
     return {
         "value": amounts.value,
         "sd": amounts.sd,

@@ -111,7 +111,7 @@ def concentrations(
     scale: ImageScale,
     water: NDArray[np.complexfloating],
     fractions: Real,
-    plane: NDArray[np.intp] | None = None,
+    places: NDArray[np.intp] | None = None,
 ) -> dict[str, Real]:
     """Return molar (mM) and molal (mmol/kg) concentrations with standard deviations, each of shape (v, r).
 
@@ -127,8 +127,8 @@ def concentrations(
         Water FIDs of the same voxels; shape (v, samples).
     fractions
         Volume fractions of gm, wm and csf; shape (v, 3).
-    plane
-        Number of each voxel along z, where the slab has a profile; shape (v,).
+    places
+        Numbers of each voxel along x, y, z, where slab or box has a profile; shape (v, 3).
 
     """
     played = scale.played
@@ -148,8 +148,8 @@ def concentrations(
     made = {}
     with np.errstate(invalid="ignore", divide="ignore"):
         unit = (size / scale.in_basis)[:, None]
-        if played is not None and plane is not None:
-            unit = unit * played.profile[plane][:, columns]
+        if played is not None and places is not None:
+            unit = unit * played.at(places)[:, columns]
         for name, factor, effects in (
             ("mM", found.molar, found.molar_effects),
             ("molal", found.molal, found.molal_effects),

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from pulsespec.conventions import ppm_axis, to_spectrum
 from pulsespec.errors import SequenceError
 from pulsespec.recon.constants import BRAIN, TISSUES, Constants
-from pulsespec.recon.image_plan import grid_of
+from pulsespec.recon.image_plan import Grid, grid_of
 from pulsespec.recon.transients import Transients
 from pulsespec.recon.water_scaling import Acquisition, kept_shares
 from pulsespec.simulator.basis_names import house_name
 from pulsespec.simulator.head import tissue_of
 from pulsespec.simulator.image_response import relaxation_shares
-from pulsespec.simulator.image_slab import Slab, slabs_of_file
+from pulsespec.simulator.image_slab import Box, Slab, boxes_of_file
 from pulsespec.simulator.timeline import read_played, read_timeline
 from pulsespec.simulator.tissue import WATER
 from pulsespec.simulator.tissue_library import load_tissue
@@ -48,8 +48,8 @@ class PlayedShares:
     water: Real
     """Of water in grey matter, white matter and CSF; shape (3,)."""
     profile: Real
-    """Signal of each component over that of water along z of the image, by the slab alone: slices move with the
-    frequency. NaN beside the slab; shape (z, n)."""
+    """Signal of each component over that of water in the voxels of the image, by slab or box alone; NaN beside it;
+    shape (n, x, y, z), of one place where all are alike."""
     words: str
     names: tuple[str, ...]
     """The n components."""
@@ -57,6 +57,11 @@ class PlayedShares:
     def columns(self, names: Sequence[str]) -> list[int]:
         """Return the numbers of some of the components."""
         return [self.names.index(name) for name in names]
+
+    def at(self, places: NDArray[np.integer]) -> Real:
+        """Return the profile in voxels, of which `places` has the numbers along x, y, z; (v, 3) to (v, n)."""
+        x, y, z = np.minimum(places.T, np.array(self.profile.shape[1:])[:, None] - 1)
+        return np.asarray(self.profile[:, x, y, z].T)
 
 
 def played_shares(
@@ -78,7 +83,7 @@ def played_shares(
     Raises
     ------
     SequenceError
-        The file cannot be read, or selects a slab that does not lie along z of its image.
+        The file cannot be read, or selects along what is no axis of its image.
 
     """
     names = tuple(basis.names)
@@ -98,51 +103,68 @@ def played_shares(
         water[2] = csf[WATER] / formula[1][2]
     profile = _profile(path, basis, image)
     span = ", ".join(f"{t} {v:.2f}" for t, v in zip(TISSUES, water, strict=True))
-    whole = profile[np.isfinite(profile).all(axis=1)]
     words = (
         f"T1 as the whole repetition of {path.name} leaves it, over 1 - exp(-TR / T1): water {span}, metabolites "
         f"{np.nanmin(metabolite):.2f} to {np.nanmax(metabolite):.2f}; slab: metabolites over water "
-        f"{whole.min():.2f} to {whole.max():.2f} along z, by the frequencies of each"
+        f"{np.nanmin(profile):.2f} to {np.nanmax(profile):.2f}, by the frequencies of each"
     )
     return PlayedShares(metabolite, water, profile, words, names)
 
 
 def _profile(path: Path, basis: Any, image: Transients) -> Real:
-    """Return components over water in the slab at each plane of an image; shape (z, n)."""
-    slabs = slabs_of_file(path)
-    points = image.size("z")
-    if slabs[0] is None and slabs[1] is None:
-        return np.ones((points, len(basis.names)))
+    """Return components over water by slab or box at each place of an image; shape (n, x, y, z), 1 where all are alike.
+
+    A component has the mean over its spectrum by power, as least squares weigh it: slices move with the frequency.
+    """
+    boxes = boxes_of_file(path)
+    if all(slab is None for box in boxes for slab in box):
+        return np.ones((len(basis.names), 1, 1, 1))
     timeline = read_timeline(path, image.f0_hz)
     grid = grid_of(read_played(path, image.f0_hz), path.name)
-    width = float(grid.fov_m[2]) / points
-    middle = float(grid.centre_m @ grid.axes[:, 2])
-    places = np.asarray(middle + (np.arange(points) - points // 2) * width, dtype=np.float64)
     to_hz, reference = timeline.f0_hz * 1e-6, timeline.reference_ppm
     ppm, weights = _where(basis, image)
-    of_components = _seen(slabs[0], (ppm - reference) * to_hz, weights, places, width)
-    of_water = _seen(slabs[1], np.array([_WATER_PPM - reference]) * to_hz, np.ones((1, 1)), places, width)
-    least = np.minimum(of_components / of_components.max(axis=0), of_water / of_water.max())
+    frequency, water = (ppm - reference) * to_hz, (_WATER_PPM - reference) * to_hz
+    sizes = [_along(grid, axis, image.size("xyz"[axis]), boxes, frequency, water) for axis in range(3)]
+    found = np.einsum("nf,fx,fy,fz->nxyz", weights, *(one for one, _ in sizes))
+    reference = np.einsum("x,y,z->xyz", *(one for _, one in sizes))
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(least > _EDGE, of_components / of_water, np.nan)
+        return np.where(_edges(found) & _edges(reference), found / reference, np.nan)
+
+
+def _edges(profile: Real) -> NDArray[np.bool_]:
+    """Return where a profile is not beside its slab or box: of the last three axes."""
+    largest = profile.max(axis=(-3, -2, -1), keepdims=True)
+    return np.asarray(profile > _EDGE * largest)
 
 
 def _where(basis: Any, image: Transients) -> tuple[Real, Real]:
-    """Return ppm, and the share of each component's signal that lies there; shapes (n_ppm,) and (n, n_ppm)."""
+    """Return ppm, and the share of each component's power that lies there; shapes (n_ppm,) and (n, n_ppm)."""
     decay = np.exp(-np.pi * _RESOLVED_HZ * np.arange(_SAMPLES) * image.dwell_s)
     fids = np.array([basis.fid(name, _SAMPLES, image.dwell_s) * decay for name in basis.names])
     ppm = ppm_axis(_SAMPLES, image.dwell_s, image.f0_hz, basis.reference_ppm)
     kept = (ppm > _METABOLITES_PPM[0]) & (ppm < _METABOLITES_PPM[1])
-    size = np.abs(to_spectrum(fids))[:, kept] ** 2
-    return ppm[kept], size / np.maximum(size.sum(axis=1, keepdims=True), 1e-300)
+    power = np.abs(to_spectrum(fids))[:, kept] ** 2
+    return ppm[kept], power / np.maximum(power.sum(axis=1, keepdims=True), 1e-300)
 
 
-def _seen(slab: Slab | None, at_hz: Real, weights: Real, places: Real, width: float) -> Real:
-    """Return the size of the profile at places, weighted over frequencies; 1 without a slab; shape (z, n)."""
+def _along(
+    grid: Grid, axis: int, points: int, boxes: tuple[Box, Box], frequency_hz: Real, water_hz: float
+) -> tuple[Real, Real]:
+    """Return the sizes of profiles along an axis at its voxels: (n_frequencies, points) and, of water, (points,)."""
+    width = float(grid.fov_m[axis]) / points
+    middle = float(grid.centre_m @ grid.axes[:, axis])
+    places = np.asarray(middle + (np.arange(points) - points // 2) * width, dtype=np.float64)
+    return (
+        _size(boxes[0][axis], frequency_hz, places, width),
+        _size(boxes[1][axis], np.array([water_hz]), places, width)[0],
+    )
+
+
+def _size(slab: Slab | None, frequency_hz: Real, places: Real, width: float) -> Real:
+    """Return the size of a profile at frequencies and places; 1 without one."""
     if slab is None:
-        return np.ones((places.size, len(weights)))
-    profile = slab.at(places, width)[slab.nearest(at_hz)]
-    size = np.abs(weights @ profile).T
-    if not size.any(axis=0).all():
+        return np.ones((frequency_hz.size, places.size))
+    size = np.abs(slab.at(places, width))[slab.nearest(frequency_hz)]
+    if not size.any():
         raise SequenceError("slab: lies wholly outside the image")
     return np.asarray(size)

@@ -95,6 +95,8 @@ def grid_of(raw: RingScan, zero_fill: tuple[int, int, int] | None = None) -> tup
     voxel_mm = raw.volume.voxel_mm / np.array([shape[0], shape[1], 1])
     affine = np.eye(4)
     affine[:3, :3] = axes * voxel_mm
+    if raw.centred:
+        centre_mm = centre_mm - affine[:3, :3] @ (np.array(shape) // 2 - (np.array(shape) - 1) / 2)
     affine[:3, 3] = centre_mm - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
     grid = ImageGrid(axes.T @ centre_mm * 1e-3, voxel_mm * 1e-3, (shape[0], shape[1], 1))
     return grid, Geometry(affine)

@@ -120,6 +120,7 @@ def ring_source(stream: AdcStream, played: Played, trajectory: Trajectory, name:
         grid.matrix[:2],
         place,
         known,
+        centred=True,
     )
     return RingSource(
         stream, rows, played, plan, name, trajectory, scan=scan, records=(*stream.records, *records)

@@ -73,6 +73,9 @@ class RingScan:
     """The field of view as one voxel: axes are read, phase and the slice's normal."""
     facts: Mapping[str, Any]
     """What the header says, by the names of the fields of `Transients`."""
+    centred: bool = False
+    """Whether the middle of the field of view is that of a voxel, n // 2, as of images of our own `.seq`; else that of
+    the grid."""
 
 
 def is_rings(path: Path) -> bool:

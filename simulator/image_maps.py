@@ -1,6 +1,6 @@
 """The truth of a head on the grid of the acquisition: concentrations, tissues, field, linewidth, masks.
 
-Maps are means over voxels. `through_point_spread` gives what of such a map an image without filter can show.
+Maps are means over voxels. `image_seen` gives what of such a map an image without filter can show.
 """
 
 from collections.abc import Mapping
@@ -16,6 +16,7 @@ from pulsespec.simulator.head import Head
 from pulsespec.simulator.image_noise import NAA_PPM, ppm_hz
 from pulsespec.simulator.image_play import ImagePerformance
 from pulsespec.simulator.image_response import FAT_LINES
+from pulsespec.simulator.image_seen import seen_by_image
 from pulsespec.simulator.simulate import WATER_PPM
 from pulsespec.simulator.tissue_table import shipped_table
 
@@ -77,23 +78,6 @@ def truth_maps(show: ImagePerformance, coils: bool = False) -> dict[str, TruthMa
     return found
 
 
-def through_point_spread(values: NDArray[np.floating], fine: Grid, grid: Grid) -> Real:
-    """Return what an image of the acquisition's k-space, without filter, has of a map on the fine grid.
-
-    The sum over the N k = (n - N // 2) / FOV of each axis of the map's Fourier transform: the object through its
-    point-spread function, which a mean over voxels leaves out.
-    """
-    found = np.asarray(values, dtype=complex)
-    for axis in range(3):
-        many, spacing = grid.shape[axis], grid.spacing_m[axis]
-        k = (np.arange(many) - many // 2) / (many * spacing)
-        forth = np.exp(2j * np.pi * np.outer(k, fine.along(axis)))
-        back = np.exp(-2j * np.pi * np.outer(grid.along(axis), k)) / many
-        matrix = back @ forth * (fine.spacing_m[axis] / spacing)
-        found = np.moveaxis(np.tensordot(matrix, found, axes=(1, axis)), 0, axis)
-    return np.asarray(found.real)
-
-
 def concentrations(head: Head) -> dict[str, tuple[NDArray[np.float32], str]]:
     """Return each metabolite, sum, water and lipid on the head's grid in mM, and what it is."""
     found: dict[str, NDArray[np.float32]] = {}
@@ -149,15 +133,16 @@ def _linewidth(head: Head, grid: Grid) -> Real:
 
 
 def slab_profile(show: ImagePerformance, grid: Grid, water: bool = False) -> Real:
-    """Return the profile of the slab over its largest value on a grid, at water or NAA; broadcastable to the grid."""
-    setup = show.setup
-    slab = setup.water_slab if water else setup.slab
-    if slab is None:
-        return np.ones((1, 1, 1))
-    places = grid.along(2) + float(grid.centre_m @ grid.axes[:, 2])
-    row = slab.nearest(np.array([ppm_hz(setup, WATER_PPM if water else NAA_PPM)]))[0]
-    size = np.abs(slab.at(places, float(grid.spacing_m[2]))[row])
-    return np.asarray(size / np.abs(slab.values[row]).max())[None, None, :]
+    """Return the profile of slab or box over its largest value, at water or NAA; broadcastable to the grid."""
+    setup, found = show.setup, np.ones((1, 1, 1))
+    for axis, slab in enumerate(setup.water_box if water else setup.box):
+        if slab is not None:
+            places = grid.along(axis) + float(grid.centre_m @ grid.axes[:, axis])
+            row = slab.nearest(np.array([ppm_hz(setup, WATER_PPM if water else NAA_PPM)]))[0]
+            size = np.abs(slab.at(places, float(grid.spacing_m[axis]))[row])
+            others = tuple({0, 1, 2} - {axis})
+            found = found * np.expand_dims(size / np.abs(slab.values[row]).max(), others)
+    return found
 
 
 def write_truth(
@@ -186,16 +171,16 @@ def write_truth(
             save(name, one)
         for name, (values, about) in concentrations(head).items():
             profile = slab_profile(show, head.grid, water=name == "water")
-            save(f"psf/{name}", _seen(values * profile, about, "mM", head, grid))
+            save(f"psf/{name}", _seen(show, values * profile, about, "mM"))
         for name, share in head.shares.items():
             about = f"share of {name}"
-            save(f"psf/share_{name}", _seen(share * slab_profile(show, head.grid), about, "1", head, grid))
+            save(f"psf/share_{name}", _seen(show, share * slab_profile(show, head.grid), about, "1"))
             save(f"fine/share_{name}", TruthMap(share.astype(float), "1", about), head.grid)
     return names
 
 
-def _seen(values: NDArray[np.floating], about: str, unit: str, head: Head, grid: Grid) -> TruthMap:
-    seen = through_point_spread(values, head.grid, grid)
+def _seen(show: ImagePerformance, values: NDArray[np.floating], about: str, unit: str) -> TruthMap:
+    seen = seen_by_image(show.setup, values, show.setup.head.grid)
     return TruthMap(seen, unit, f"{about}, as an image without filter shows it")
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pulsespec.simulator.grid import on_coarse
 from pulsespec.simulator.image_setup import ImageSetup
 from pulsespec.simulator.image_signal import rendered
+from pulsespec.simulator.timeline import Played
 from pulsespec.simulator.trajectory import echoes
 
 Real = NDArray[np.float64]
@@ -47,6 +48,8 @@ def readout_of(setup: ImageSetup) -> Readout:
     encodes = len(np.unique(np.stack([labels[name] for name in ("LIN", "PAR", "PHS")]), axis=1).T)
     averages = np.unique(labels["AVG"]).size
     nx, ny, nz = setup.grid.shape
+    if plays_rings(played):
+        return _readout_of_rings(setup, shots)
     if not np.ptp(train.k_per_m @ direction):
         whole = nx * ny * nz
         first = played.readouts[int(shots[0])]
@@ -71,6 +74,39 @@ def readout_of(setup: ImageSetup) -> Readout:
     points = len(used) // polarities * interleaves
     variance = alone / polarities * encodes / (ny * nz) ** 2 / averages
     return Readout(points, period_s / interleaves, variance)
+
+
+def plays_rings(played: Played) -> bool:
+    """Return whether a `.seq` says that its readouts turn around rings."""
+    return str(played.definitions.get("Readout", "")).strip() == "rings"
+
+
+def _readout_of_rings(setup: ImageSetup, shots: NDArray[np.int64]) -> Readout:
+    """Return what reconstruction makes of rings: each sample of a turn weighs the area that it stands for.
+
+    Rings are closed half-way to their neighbours, the outermost as far outwards as inwards; each partition of a stack
+    weighs the same.
+    """
+    played, trajectory = setup.played, setup.trajectory
+    turn, interleaves = (int(played.numbers(key)[0]) for key in ("TurnSamples", "Interleaves"))
+    one = {int(trajectory.labels["LIN"][shot]): int(shot) for shot in shots}
+    k = np.array([(trajectory.k_per_m(shot)[0] @ setup.grid.axes)[:2] for shot in one.values()])
+    edges = ring_edges(np.sort(np.linalg.norm(k, axis=1)))
+    shares = np.pi * np.diff(edges**2) * np.prod(setup.grid.spacing_m[:2])
+    averages = np.unique(trajectory.labels["AVG"][shots]).size
+    first = trajectory.trains[trajectory.kinds[shots[0]]]
+    turn_s = float(first.times_s[turn] - first.times_s[0])
+    points = played.readouts[int(shots[0])].samples // turn * interleaves
+    return Readout(
+        points, turn_s / interleaves, float((shares**2).sum() / turn / setup.grid.shape[2] / averages)
+    )
+
+
+def ring_edges(radii_per_m: Real) -> Real:
+    """Return the radii between which rings of rising radius lie, 0 first; shape (n_rings + 1,)."""
+    middle = (radii_per_m[1:] + radii_per_m[:-1]) / 2
+    last = 2 * radii_per_m[-1] - middle[-1] if middle.size else 2 * radii_per_m[-1]
+    return np.concatenate([[0.0], middle, [last]])
 
 
 def _k_in_echo(setup: ImageSetup, readout: int, samples: slice) -> Real:
@@ -100,14 +136,17 @@ def reference_height(setup: ImageSetup, readout: Readout) -> float:
 
 
 def _in_voxel(setup: ImageSetup) -> float:
-    """Return the signal of a voxel over the mean over the slab: of all of the slab where z is not encoded."""
-    slab = setup.slab
-    if slab is None:
-        return 1.0
-    row = slab.values[slab.nearest(np.array([ppm_hz(setup, NAA_PPM)]))[0]]
-    if setup.grid.shape[2] == 1:
-        return float(np.abs(row.sum()) * (slab.places_m[1] - slab.places_m[0]) / setup.grid.spacing_m[2])
-    return float(np.median(np.abs(row)[np.abs(row) > _FLAT * np.abs(row).max()]))
+    """Return the signal of a voxel over the mean over slab or box: of all of a slab along what is not encoded."""
+    found = 1.0
+    for axis, slab in enumerate(setup.box):
+        if slab is None:
+            continue
+        row = np.abs(slab.values[slab.nearest(np.array([ppm_hz(setup, NAA_PPM)]))[0]])
+        if setup.grid.shape[axis] == 1:
+            found *= float(row.sum() * (slab.places_m[1] - slab.places_m[0]) / setup.grid.spacing_m[axis])
+        else:
+            found *= float(np.median(row[row > _FLAT * row.max()]))
+    return found
 
 
 def ppm_hz(setup: ImageSetup, ppm: float) -> float:
@@ -133,12 +172,19 @@ def gain_map(setup: ImageSetup, coils: NDArray[np.complexfloating], covariance: 
 
 
 def white_matter(setup: ImageSetup) -> NDArray[np.bool_]:
-    """Return the voxels of white matter within the slab that the ratio is defined by; those with most if none."""
+    """Return the voxels of white matter within the slab that the ratio is defined by; those with most if none.
+
+    The slab is that of NAA: at 7 T lines far away from it lie elsewhere.
+    """
     share = on_coarse(setup.head.shares[setup.response.reference], setup.head.grid, setup.grid)
-    if setup.slab is not None:
-        places = setup.grid.along(2) + float(setup.grid.centre_m @ setup.grid.axes[:, 2])
-        size = np.abs(setup.slab.at(places, setup.grid.spacing_m[2])).mean(axis=0)
-        share = share * (size > 0.9 * size.max())
+    for axis, slab in enumerate(setup.box):
+        if slab is not None:
+            places = setup.grid.along(axis) + float(setup.grid.centre_m @ setup.grid.axes[:, axis])
+            row = slab.nearest(np.array([ppm_hz(setup, NAA_PPM)]))[0]
+            size = np.abs(slab.at(places, float(setup.grid.spacing_m[axis]))[row])
+            others = tuple({0, 1, 2} - {axis})
+            within = np.where(share.max(axis=others) > 0, size, 0.0)
+            share = share * np.expand_dims(within > _FLAT * within.max(), others)
     return np.asarray(share > min(_WHITE, 0.9 * share.max()))
 
 

@@ -13,14 +13,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsespec.errors import SequenceError
 from pulsespec.simulator.basis import Lines
 from pulsespec.simulator.head import middle_mm
 from pulsespec.simulator.head_coils import loops_around, noise_covariance, sensitivities
 from pulsespec.simulator.image_faults import ImageFaults
 from pulsespec.simulator.image_noise import gain_map, noise_variance
+from pulsespec.simulator.image_paths import Paths, along_paths
 from pulsespec.simulator.image_setup import ImageSetup
-from pulsespec.simulator.image_signal import Encodes, Evolution, Stage, encoded, evolution
+from pulsespec.simulator.image_signal import (
+    SAME_PER_M,
+    Encodes,
+    Evolution,
+    Stage,
+    encoded,
+    evolution,
+    profiles_at,
+)
 from pulsespec.simulator.receiver import add_noise
 from pulsespec.simulator.trajectory import Train, Trajectory, echoes, read_trajectory
 
@@ -31,7 +39,6 @@ Indices = NDArray[np.int64]
 NOISE_SAMPLES = 16384
 """Samples of the noise scan that precedes the shots."""
 _COIL_GRID_MM = 6.0
-_SAME_PER_M = 1e-4
 _AT_ONCE = 2048
 """Samples that are handed on together, at least."""
 _ACROSS_PER_M = 0.05
@@ -145,8 +152,13 @@ def played_trajectory(setup: ImageSetup, faults: ImageFaults) -> Trajectory:
 
 
 def polarity(setup: ImageSetup, train: Train) -> Real:
-    """Return +1 for each sample of an echo along which k grows, -1 where it falls, else 0; shape (n_samples,)."""
+    """Return +1 for each sample of an echo along which k grows, -1 where it falls, else 0; shape (n_samples,).
+
+    A train that leaves the first axis of the field of view has no echoes.
+    """
     found = np.zeros(train.times_s.size)
+    if leaves_axis(setup, train):
+        return found
     for echo in echoes(train, setup.grid.axes[:, 0]):
         found[echo.samples] = echo.direction
     return found
@@ -200,9 +212,30 @@ def stage_of(show: ImagePerformance) -> Stage:
     )
 
 
+def leaves_axis(setup: ImageSetup, train: Train) -> bool:
+    """Return whether a readout moves along more than the first axis of the field of view, as rings do."""
+    return bool(np.abs((train.k_per_m @ setup.grid.axes)[:, 1:]).max() > _ACROSS_PER_M)
+
+
+def _paths_of(show: ImagePerformance) -> Indices:
+    """Return for each train the first that is sampled at the same times, where readouts leave the first axis."""
+    trains = show.trajectory.trains
+    if not any(leaves_axis(show.setup, train) for train in trains):
+        return np.arange(len(trains))
+    times = [train.times_s for train in trains]
+    return np.array(
+        [
+            next(
+                k for k, other in enumerate(times) if np.array_equal(np.rint(other * 1e9), np.rint(own * 1e9))
+            )
+            for own in times
+        ]
+    )
+
+
 @dataclass(frozen=True)
 class Kind:
-    """Readouts that differ in their phase encodes alone."""
+    """Readouts that differ in their phase encodes alone, or in where they go at the same times."""
 
     number: int
     is_water: bool
@@ -214,14 +247,14 @@ class Kind:
 def kinds_of(show: ImagePerformance) -> tuple[tuple[Kind, ...], Indices]:
     """Return the kinds of readouts, and which each is of; shape (n_shots,)."""
     trajectory, water = show.trajectory, show.setup.is_water
+    trains = _paths_of(show)[trajectory.kinds]
     rows = np.stack(
-        [water, trajectory.kinds, np.rint(trajectory.starts_s * 1e9), np.rint(trajectory.evolution_s * 1e9)],
+        [water, trains, np.rint(trajectory.starts_s * 1e9), np.rint(trajectory.evolution_s * 1e9)],
         axis=1,
     ).astype(np.int64)
     _, first, of = np.unique(rows, axis=0, return_index=True, return_inverse=True)
     found = [
-        Kind(number, bool(water[shot]), int(trajectory.kinds[shot]), int(shot))
-        for number, shot in enumerate(first)
+        Kind(number, bool(water[shot]), int(trains[shot]), int(shot)) for number, shot in enumerate(first)
     ]
     return tuple(found), of.reshape(-1).astype(np.int64)
 
@@ -239,33 +272,31 @@ def evolution_of(show: ImagePerformance, stage: Stage, kind: Kind) -> Evolution:
             for name, one in lines.items()
         }
     widest = float(np.abs(stage.field_hz).max(initial=0.0)) + 2 * float(stage.gauss_hz.max(initial=0.0))
-    heights = stage.places_m[2] + float(setup.grid.centre_m @ setup.grid.axes[:, 2])
-    slab = setup.water_slab if kind.is_water else setup.slab
-    thickness = float(setup.head.grid.spacing_m[2])
-    return evolution(lines, slab, heights, thickness, times_s, later_s, widest)
+    places = tuple(
+        along + middle
+        for along, middle in zip(stage.places_m, setup.grid.centre_m @ setup.grid.axes, strict=True)
+    )
+    box = setup.water_box if kind.is_water else setup.box
+    across = profiles_at(box, places, setup.head.grid.spacing_m, stage.columns)
+    return evolution(lines, across, times_s, later_s, widest)
 
 
-def encodes_of(show: ImagePerformance, kind: Kind, shots: Indices) -> Encodes:
-    """Return the k of some shots of one kind along the axes of the field of view.
-
-    Raises
-    ------
-    SequenceError
-        A train leaves the first axis of the field of view.
-
-    """
+def encodes_of(show: ImagePerformance, kind: Kind, shots: Indices) -> Encodes | Paths:
+    """Return the k of some shots of one kind along the axes of the field of view."""
     axes, trajectory = show.setup.grid.axes, show.trajectory
-    train = trajectory.trains[kind.train].k_per_m @ axes
-    if np.abs(train[:, 1:]).max() > _ACROSS_PER_M:
-        raise SequenceError(
-            f"{show.setup.path}: its readout moves along more than the first axis of the field of view; the "
-            "virtual scanner knows echo-planar trains and phase encoding"
+    places = np.rint(trajectory.offsets_per_m[shots] @ axes / SAME_PER_M).astype(np.int64)
+    played = np.unique(trajectory.kinds[shots])
+    if any(leaves_axis(show.setup, trajectory.trains[one]) for one in played):
+        starts, start = np.unique(places, axis=0, return_inverse=True)
+        return Paths(
+            np.stack([trajectory.trains[one].k_per_m @ axes for one in played]),
+            np.asarray(starts * SAME_PER_M, float),
+            np.stack([np.searchsorted(played, trajectory.kinds[shots]), start.reshape(-1)], axis=1),
         )
-    places = np.rint(trajectory.offsets_per_m[shots] @ axes / _SAME_PER_M).astype(np.int64)
     found = [np.unique(places[:, axis], return_inverse=True) for axis in range(3)]
-    x, y, z = (np.asarray(values * _SAME_PER_M, float) for values, _ in found)
+    x, y, z = (np.asarray(values * SAME_PER_M, float) for values, _ in found)
     return Encodes(
-        train[:, 0],
+        trajectory.trains[played[0]].k_per_m @ axes[:, 0],
         x,
         y,
         z,
@@ -282,7 +313,7 @@ class Task:
     """Readouts of one kind, equal ones worked out once."""
 
     evolution: Evolution
-    encodes: Encodes
+    encodes: Encodes | Paths
     shots: Indices
     """Their numbers; shape (n_shots,)."""
     again: Indices
@@ -311,7 +342,13 @@ def evolutions(show: ImagePerformance, stage: Stage) -> dict[int, Evolution]:
 def make_signals(stage: Stage, tasks: Sequence[Task], sink: Sink) -> None:
     """Work out what coils receive, before what befalls each shot."""
     for task in tasks:
-        for part, samples in _gathered(encoded(stage, task.evolution, task.encodes)):
+        way = task.encodes
+        runs = (
+            along_paths(stage, task.evolution, way)
+            if isinstance(way, Paths)
+            else encoded(stage, task.evolution, way)
+        )
+        for part, samples in _gathered(runs):
             sink(task.shots, part, samples[task.again])
 
 

@@ -12,7 +12,7 @@ from pulsespec.simulator.grid import RAS_FROM_GRADIENT, Grid, acquisition_grid, 
 from pulsespec.simulator.head import Head, extent_mm, make_head, tissue_of, tissues_in
 from pulsespec.simulator.head_settings import HeadSettings
 from pulsespec.simulator.image_response import Response, responses
-from pulsespec.simulator.image_slab import Slab, slab_of
+from pulsespec.simulator.image_slab import NO_BOX, Box, box_of
 from pulsespec.simulator.setup import WATER_ALONE
 from pulsespec.simulator.timeline import Played, Timeline, read_played, read_timeline
 from pulsespec.simulator.tissue import Tissue
@@ -37,10 +37,10 @@ class ImageSetup:
     head: Head
     """On a finer grid, as far as the slab reaches."""
     response: Response
-    slab: Slab | None
-    """Of metabolite shots."""
-    water_slab: Slab | None
-    """Of water shots; `None` where there are none, or no slab."""
+    box: Box
+    """Of metabolite shots, along the axes of the field of view."""
+    water_box: Box
+    """Of water shots; nothing where there are none."""
     sequence_hash: str
 
     @property
@@ -94,12 +94,12 @@ def set_up_image(path: Path, settings: HeadSettings | None = None) -> ImageSetup
     )
     lines = [*response.metabolite.values(), *response.residual.values()]
     used = np.concatenate([one.frequency_hz for one in lines])
-    slab = slab_of(path, response.plan, timeline, float(used.min()), float(used.max()))
-    water_slab = None
+    box = box_of(path, response.plan, timeline, float(used.min()), float(used.max()))
+    water_box = NO_BOX
     if response.water_plan is not None:
         low, high = ((ppm - timeline.reference_ppm) * timeline.f0_hz * 1e-6 for ppm in _WATER_PPM)
-        water_slab = slab_of(path, response.water_plan, timeline, low, high)
-    low_m, high_m = _within_slab(*points, (slab, water_slab), float(grid.centre_m @ grid.axes[:, 2]))
+        water_box = box_of(path, response.water_plan, timeline, low, high)
+    low_m, high_m = _within(*points, (box, water_box), grid.centre_m @ grid.axes)
     factors = np.maximum(np.ceil(grid.spacing_m * 1e3 / np.asarray(settings.fine_mm) - 1e-9), 2).astype(int)
     fine = finer_grid(grid, factors.tolist(), low_m, high_m)
     return ImageSetup(
@@ -110,8 +110,8 @@ def set_up_image(path: Path, settings: HeadSettings | None = None) -> ImageSetup
         grid=grid,
         head=make_head(settings, fine, timeline.f0_hz),
         response=response,
-        slab=slab,
-        water_slab=water_slab,
+        box=box,
+        water_box=water_box,
         sequence_hash=hashlib.sha256(path.read_bytes()).hexdigest(),
     )
 
@@ -119,11 +119,11 @@ def set_up_image(path: Path, settings: HeadSettings | None = None) -> ImageSetup
 def first_echo_s(trajectory: Trajectory, readout: int) -> float:
     """Return the time from the excitation to the first sample of a readout, or to the first echo of a train.
 
-    An echo is where a train passes the middle of its range.
+    An echo is where a train passes the middle of its range. One that turns in k-space has none.
     """
     train = trajectory.trains[trajectory.kinds[readout]]
     reach = np.ptp(train.k_per_m, axis=0)
-    if not reach.any():
+    if not reach.any() or np.linalg.matrix_rank(train.k_per_m - train.k_per_m[0], 1e-3 * reach.max()) > 1:
         return float(trajectory.starts_s[readout] + train.times_s[0])
     along = (train.k_per_m - (train.k_per_m.max(axis=0) + train.k_per_m.min(axis=0)) / 2) @ reach
     crossing = int(np.flatnonzero(np.sign(along[:-1]) * np.sign(along[1:]) < 0)[0])
@@ -144,14 +144,12 @@ def _low_high(grid: Grid, settings: HeadSettings) -> tuple[Real, Real]:
     return places.min(axis=0), places.max(axis=0)
 
 
-def _within_slab(
-    low_m: Real, high_m: Real, slabs: tuple[Slab | None, Slab | None], centre_m: float
-) -> tuple[Real, Real]:
-    """Return the box cut to what the slabs reach."""
-    ranges = [slab.range_m for slab in slabs if slab is not None]
-    if not ranges:
-        return low_m, high_m
+def _within(low_m: Real, high_m: Real, boxes: tuple[Box, Box], centre_m: Real) -> tuple[Real, Real]:
+    """Return the extent of the head cut to what slabs reach."""
     low, high = low_m.copy(), high_m.copy()
-    low[2] = max(low[2], min(first for first, _ in ranges) - centre_m)
-    high[2] = min(high[2], max(last for _, last in ranges) - centre_m)
+    for axis in range(3):
+        ranges = [slab.range_m for slab in (box[axis] for box in boxes) if slab is not None]
+        if ranges:
+            low[axis] = max(low[axis], min(first for first, _ in ranges) - centre_m[axis])
+            high[axis] = min(high[axis], max(last for _, last in ranges) - centre_m[axis])
     return low, np.maximum(high, low + 1e-6)

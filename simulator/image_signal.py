@@ -11,14 +11,14 @@ readout gradient is sampled: it is worked out at nodes, taken to the k that the 
 and read between nodes (`interpolation`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsespec.simulator.basis import Lines
-from pulsespec.simulator.image_slab import Slab
+from pulsespec.simulator.image_slab import Box, Slab
 from pulsespec.simulator.interpolation import Nodes, nodes_for
 
 Real = NDArray[np.float64]
@@ -30,7 +30,7 @@ Indices = NDArray[np.int64]
 _GAUSS = np.pi**2 / (4 * np.log(2))
 _MARGIN_HZ = 30.0
 """What T2 adds to the band of a line."""
-_SAME_PER_M = 1e-4
+SAME_PER_M = 1e-4
 """k that differ by less are worked out once."""
 _LINES_AT_ONCE = 512
 _ANCHOR = 16
@@ -64,9 +64,27 @@ class Evolution:
     field_s: Real
     """Time for which the field has turned the phase at each node; shape (n_nodes,)."""
     signals: Raw
-    """Of each tissue at each height, without carrier; shape (n_nodes, n_z, n_tissues)."""
+    """Of each tissue at each height, without carrier; shape (n_nodes, n_z, n_tissues), of groups of lines
+    (n_nodes, n_z, n_tissues, n_groups) where there is a profile across."""
     carrier: Raw
     """Of each sample; shape (n_samples,)."""
+    across: Raw | None = None
+    """Profile of each group of lines over the columns of points; shape (n_groups, n_columns)."""
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """What the pulses select, on the points of a head."""
+
+    heights: int
+    """Number of points along the third axis."""
+    slab: Slab | None
+    """Along the third axis."""
+    upwards: Complex | None
+    """Its values there; shape (n_frequencies, n_z)."""
+    sides: tuple[Slab, Raw] | None
+    """A slab that says which row a frequency has, and the product of the profiles along the first two axes over the
+    columns of points; shape (n_frequencies, n_columns)."""
 
 
 @dataclass(frozen=True)
@@ -83,14 +101,24 @@ class Encodes:
     """Numbers of those places along x, y and z of each readout; shape (n_readouts, 3)."""
 
 
+def profiles_at(box: Box, places_m: Sequence[Real], spacing_m: Real, columns: Indices) -> Profiles:
+    """Return profiles on points: their places along each axis from the isocentre, and their spacing."""
+    along = [
+        None if slab is None else slab.at(places, float(width))
+        for slab, places, width in zip(box, places_m, spacing_m, strict=True)
+    ]
+    sides = None
+    for axis in (0, 1):
+        slab, values = box[axis], along[axis]
+        if slab is not None and values is not None:
+            x_y = np.unravel_index(columns, (places_m[0].size, places_m[1].size))
+            mine = values[:, x_y[axis]].astype(np.complex64)
+            sides = (slab, mine if sides is None else sides[1] * mine)
+    return Profiles(places_m[2].size, box[2], along[2], sides)
+
+
 def evolution(
-    lines: Mapping[str, Lines],
-    slab: Slab | None,
-    heights_m: Real,
-    thickness_m: float,
-    times_s: Real,
-    later_s: float,
-    widest_hz: float,
+    lines: Mapping[str, Lines], profiles: Profiles, times_s: Real, later_s: float, widest_hz: float
 ) -> Evolution:
     """Return how tissues evolve in readouts of one kind.
 
@@ -98,12 +126,8 @@ def evolution(
     ----------
     lines
         Of each tissue, at the first sample or echo.
-    slab
-        The profile of the shot.
-    heights_m
-        Of the points, from the isocentre along the slab's axis.
-    thickness_m
-        Of a point.
+    profiles
+        What the pulses of the shot select.
     times_s
         Of the samples from the first sample or echo, rising.
     later_s
@@ -118,31 +142,54 @@ def evolution(
     broad = max((float(_column(one.gauss_hz, one).max()) for one in used), default=0.0)
     centre = (low + high) / 2
     nodes = nodes_for(times_s, (high - low) / 2 + widest_hz + broad + _MARGIN_HZ)
-    rows = [_at_heights(one, slab, heights_m, thickness_m, nodes.times_s, centre) for one in lines.values()]
+    groups, across = _groups(used, profiles)
+    shape = (nodes.times_s.size, profiles.heights, len(lines), len(groups))
+    signals = np.zeros(shape, np.complex64)
+    for number, one in enumerate(lines.values()):
+        of = _rows(one, profiles)
+        for place, group in enumerate(groups):
+            some = _chosen(one, of == group)
+            if some.frequency_hz.size:
+                signals[:, :, number, place] = _at_heights(some, profiles, nodes.times_s, centre)
     carrier = np.exp(2j * np.pi * centre * times_s).astype(np.complex64)
-    signals = np.stack(rows, axis=-1) if rows else np.zeros((nodes.times_s.size, heights_m.size, 0))
-    return Evolution(nodes, nodes.times_s + later_s, signals.astype(np.complex64), carrier)
+    kept = signals if across is not None else signals[..., 0]
+    return Evolution(nodes, nodes.times_s + later_s, kept, carrier, across)
 
 
-def _at_heights(
-    lines: Lines, slab: Slab | None, heights_m: Real, thickness_m: float, times_s: Real, centre_hz: float
-) -> Raw:
+def _rows(lines: Lines, profiles: Profiles) -> Indices:
+    """Return which row of the profile across each line has; 0 without one."""
+    if profiles.sides is None:
+        return np.zeros(lines.frequency_hz.size, np.int64)
+    return profiles.sides[0].nearest(lines.frequency_hz)
+
+
+def _groups(used: Sequence[Lines], profiles: Profiles) -> tuple[Indices, Raw | None]:
+    """Return the rows that lines have, and the profile across of each."""
+    if profiles.sides is None:
+        return np.zeros(1, np.int64), None
+    rows = np.unique(np.concatenate([_rows(one, profiles) for one in used]))
+    return rows, profiles.sides[1][rows]
+
+
+def _chosen(lines: Lines, chosen: NDArray[np.bool_]) -> Lines:
+    return Lines(
+        lines.frequency_hz[chosen],
+        lines.amplitude[chosen],
+        _column(lines.lorentz_hz, lines)[chosen],
+        _column(lines.gauss_hz, lines)[chosen],
+    )
+
+
+def _at_heights(lines: Lines, profiles: Profiles, times_s: Real, centre_hz: float) -> Raw:
     """Return the signal of lines at times and heights; shape (n_times, n_heights)."""
-    if slab is None:
+    if profiles.slab is None or profiles.upwards is None:
         everything = rendered(lines, times_s, centre_hz)
-        return np.repeat(everything[:, None], heights_m.size, axis=1).astype(np.complex64)
-    row = slab.nearest(lines.frequency_hz)
-    profile = slab.at(heights_m, thickness_m)
-    total = np.zeros((times_s.size, heights_m.size), complex)
+        return np.repeat(everything[:, None], profiles.heights, axis=1).astype(np.complex64)
+    row = profiles.slab.nearest(lines.frequency_hz)
+    total = np.zeros((times_s.size, profiles.heights), complex)
     for number in np.unique(row):
-        chosen = row == number
-        some = Lines(
-            lines.frequency_hz[chosen],
-            lines.amplitude[chosen],
-            _column(lines.lorentz_hz, lines)[chosen],
-            _column(lines.gauss_hz, lines)[chosen],
-        )
-        total += rendered(some, times_s, centre_hz)[:, None] * profile[number]
+        some = _chosen(lines, row == number)
+        total += rendered(some, times_s, centre_hz)[:, None] * profiles.upwards[number]
     return total.astype(np.complex64)
 
 
@@ -170,13 +217,13 @@ def _column(values: Real | None, lines: Lines) -> Real:
 def encoded(stage: Stage, found: Evolution, encodes: Encodes) -> Iterator[tuple[slice, Raw]]:
     """Yield runs of samples and what each coil receives there in each readout; shape (n_readouts, n_coils, n)."""
     starts = encodes.x_per_m
-    keys = np.rint(np.add.outer(starts, encodes.train_per_m) / _SAME_PER_M).astype(np.int64)
+    keys = np.rint(np.add.outer(starts, encodes.train_per_m) / SAME_PER_M).astype(np.int64)
     distinct, inverse = np.unique(keys, return_inverse=True)
     number = inverse.reshape(keys.shape)
     along = [
-        _waves(k, places)
+        waves(k, places)
         for k, places in zip(
-            (np.asarray(distinct * _SAME_PER_M, float), encodes.y_per_m, encodes.z_per_m),
+            (np.asarray(distinct * SAME_PER_M, float), encodes.y_per_m, encodes.z_per_m),
             stage.places_m,
             strict=True,
         )
@@ -184,7 +231,7 @@ def encoded(stage: Stage, found: Evolution, encodes: Encodes) -> Iterator[tuple[
     first, weights = found.nodes.first, found.nodes.weights
     taps = weights.shape[1]
     recent: list[Raw] = []
-    for node, image in enumerate(_images(stage, found)):
+    for node, image in enumerate(images(stage, found)):
         recent = [*recent[-(taps - 1) :], _transformed(stage, image, along)]
         begin, end = np.searchsorted(first, [node - taps + 1, node - taps + 2])
         if len(recent) == taps and end > begin:
@@ -192,7 +239,7 @@ def encoded(stage: Stage, found: Evolution, encodes: Encodes) -> Iterator[tuple[
             yield part, _read(recent, weights[part], number[:, part], found.carrier[part], encodes, stage)
 
 
-def _images(stage: Stage, found: Evolution) -> Iterator[Raw]:
+def images(stage: Stage, found: Evolution) -> Iterator[Raw]:
     """Yield the transverse magnetisation at each node; shape (n_z, n_columns)."""
     times = found.field_s
     step = np.exp(2j * np.pi * stage.field_hz * (times[1] - times[0])).astype(np.complex64)
@@ -204,15 +251,25 @@ def _images(stage: Stage, found: Evolution) -> Iterator[Raw]:
         signal = np.ascontiguousarray(found.signals[node])
         if even:
             signal = signal * np.float32(np.exp(-_GAUSS * (float(stage.gauss_hz.flat[0]) * time_s) ** 2))
-        parts = np.stack([signal.real, signal.imag], axis=-1)  # (n_z, n_tissues, 2)
-        image = np.matmul(stage.shares, parts).view(np.complex64)[..., 0] * turn
+        image = _mixed(stage, signal, found.across) * turn
         if not even:
             image *= np.exp(np.float32(-_GAUSS * time_s**2) * stage.gauss_hz**2)
         yield image
         turn = turn * step
 
 
-def _waves(k_per_m: Real, places_m: Real) -> Raw:
+def _mixed(stage: Stage, signal: Raw, across: Raw | None) -> Raw:
+    """Return the signals of all tissues by their shares, each group of lines by its profile; (n_z, n_columns)."""
+    flat = signal.reshape(*signal.shape[:2], -1)
+    parts = np.concatenate([flat.real, flat.imag], axis=-1)  # (n_z, n_tissues, 2 n_groups)
+    both = np.matmul(stage.shares, parts)
+    half = both.shape[-1] // 2
+    made = both[..., :half] + 1j * both[..., half:]
+    return made[..., 0] if across is None else np.asarray(np.einsum("zng,gn->zn", made, across))
+
+
+def waves(k_per_m: Real, places_m: Real) -> Raw:
+    """Return exp(2 pi i k.r); shape (n_k, n_places)."""
     return np.exp(2j * np.pi * np.multiply.outer(k_per_m, places_m)).astype(np.complex64)
 
 

@@ -1,4 +1,4 @@
-"""Where the signal of a slab-selective shot comes from: its profile through the slab, by frequency.
+"""Where the signal of a selective shot comes from: its profile through a slab or a box, by frequency.
 
 A `Basis` holds the integral over the slab, over its nominal thickness. A voxel sees its own part of the profile: in
 the middle of the slab that is more than the mean, and at its edges it depends on the frequency, since a slice moves
@@ -29,6 +29,8 @@ _BEYOND = 2.0
 """Extent that is looked at, over that which the pulses touch."""
 _FINER = 4
 """Bins of a pulse over those that resolve it within its slab, since beyond it too few would show a slab again."""
+_REACHED = 0.02
+"""Share of the largest signal of a slab below which a frequency is not reached: beyond the bandwidth of its pulses."""
 _LEAST = 2e-3
 """Share of the largest below which there is no slab."""
 
@@ -40,14 +42,16 @@ class Slab:
     frequency_hz: Real
     """Offsets from the receiver's reference, downfield positive; shape (n_frequencies,)."""
     places_m: Real
-    """From the isocentre along the third axis of the field of view; shape (n_places,)."""
+    """From the isocentre along an axis of the field of view; shape (n_places,)."""
     values: Complex
     """Local signal over that of the whole slab over its nominal thickness; shape (n_frequencies, n_places)."""
+    whole: Real
+    """Signal of the whole slab at each frequency, over the largest; shape (n_frequencies,)."""
 
     @property
     def range_m(self) -> tuple[float, float]:
-        """Places between which there is signal."""
-        size = np.abs(self.values).max(axis=0)
+        """Places between which there is signal, of frequencies that the pulses reach."""
+        size = np.abs(self.values[self.whole > _REACHED]).max(axis=0)
         kept = self.places_m[size > _LEAST * size.max()]
         return float(kept.min()), float(kept.max())
 
@@ -69,44 +73,54 @@ class Slab:
         return np.asarray(np.mean(rows, axis=-1))
 
 
-def slabs_of_file(path: Path) -> tuple[Slab | None, Slab | None]:
-    """Return the profiles of metabolite and of water shots of a `.seq`: `None` without a slab, or without water shots.
+Box = tuple[Slab | None, Slab | None, Slab | None]
+"""Profiles along the axes of the field of view; `None` where nothing selects along it."""
+NO_BOX: Box = (None, None, None)
 
-    A voxel at the height z has `values` times the amplitude that a `Basis` of the file has, which is the mean over the
-    slab: in its middle more, and not the same for metabolites and water.
+
+def boxes_of_file(path: Path) -> tuple[Box, Box]:
+    """Return the profiles of metabolite and of water shots of a `.seq`: `NO_BOX` without water shots.
+
+    A voxel has the product of `values` at its place times the amplitude that a `Basis` of the file has, which is the
+    mean over slab or box: in the middle more, and not the same for metabolites and water.
     """
     timeline = read_timeline(path)
-    found: list[Slab | None] = []
+    found: list[Box] = []
     for water in (False, True):
         shots = timeline.select(water_reference=water)
         plan = plan_shots(path, timeline, shots, Settings(tolerance=1e-3))[0] if shots else None
         low, high = ((ppm - timeline.reference_ppm) * timeline.f0_hz * 1e-6 for ppm in _RANGE_PPM)
-        found.append(None if plan is None else slab_of(path, plan, timeline, low, high))
+        found.append(NO_BOX if plan is None else box_of(path, plan, timeline, low, high))
     return found[0], found[1]
 
 
-def slab_of(path: Path, plan: Plan, timeline: Timeline, low_hz: float, high_hz: float) -> Slab | None:
-    """Return the profile of a shot for frequencies in a range; `None` where no pulse selects.
+def box_of(path: Path, plan: Plan, timeline: Timeline, low_hz: float, high_hz: float) -> Box:
+    """Return the profiles of a shot for frequencies in a range, by the axes of the field of view.
 
-    It is that of an uncoupled spin along the strongest pathway, pulses without a slice left out: what they do does
-    not depend on the place.
+    They are those of an uncoupled spin along the strongest pathway, pulses without a slice left out: what they do
+    does not depend on the place. Where several axes are selected along, the signal has the product of their profiles.
 
     Raises
     ------
     SequenceError
-        Slices do not lie along the third axis of the field of view.
+        Slices do not lie along axes of the field of view.
 
     """
-    selective = [axis for axis in plan.layout.axes if axis.pulses]
-    if not selective:
-        return None
-    direction = timeline.voxel_axes[:, 2]
-    if len(selective) > 1 or abs(selective[0].direction @ direction) < 1 - 1e-6:
-        raise SequenceError(
-            f"{path}: selects along {len(selective)} axes that are not the third of its field of view alone; the "
-            "virtual scanner makes images of slabs (and of what no pulse selects)"
-        )
-    axis = selective[0]
+    found: list[Slab | None] = [None, None, None]
+    for axis in plan.layout.axes:
+        if axis.pulses:
+            along = np.abs(axis.direction @ timeline.voxel_axes)
+            if along.max() < 1 - 1e-6:
+                raise SequenceError(
+                    f"{path}: a slice lies along {np.round(axis.direction, 4).tolist()}, which is no axis of its field "
+                    "of view; the virtual scanner makes images of slabs and boxes along these"
+                )
+            number = int(along.argmax())
+            found[number] = _slab(plan, axis, timeline, timeline.voxel_axes[:, number], low_hz, high_hz)
+    return found[0], found[1], found[2]
+
+
+def _slab(plan: Plan, axis: Axis, timeline: Timeline, direction: Real, low_hz: float, high_hz: float) -> Slab:
     sign = float(np.sign(axis.direction @ direction))
     count = int(np.ceil((high_hz - low_hz) / (_STEP_PPM * timeline.f0_hz * 1e-6))) + 1
     frequency = np.linspace(low_hz, high_hz, max(count, 2))
@@ -114,7 +128,8 @@ def slab_of(path: Path, plan: Plan, timeline: Timeline, low_hz: float, high_hz: 
     values = np.array([_profile(plan, axis, places, float(hz)) for hz in frequency])
     whole = values.sum(axis=1) * (places[1] - places[0]) / axis.nominal_m
     order = np.argsort(sign * places)
-    return Slab(frequency, (sign * places)[order], (values / whole[:, None])[:, order])
+    strength = np.abs(whole) / np.abs(whole).max()
+    return Slab(frequency, (sign * places)[order], (values / whole[:, None])[:, order], strength)
 
 
 def _places(axis: Axis, frequency_hz: Real) -> Real:

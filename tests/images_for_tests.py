@@ -31,24 +31,28 @@ def plain_sum(show, shot, sample, coil):
     setup, trajectory, head = show.setup, show.trajectory, show.setup.head
     water = bool(setup.is_water[shot])
     lines = setup.response.water if water else setup.response.metabolite
-    slab = setup.water_slab if water else setup.slab
+    box = setup.water_box if water else setup.box
     axes, grid = setup.grid.axes, head.grid
     k = trajectory.k_per_m(shot)[sample] @ axes
     t = trajectory.times_s(shot)[sample] - setup.first_s[int(water)]
     field_s = trajectory.field_times_s(shot)[sample]
     x, y, z = (grid.along(axis) for axis in range(3))
     total = 0j
-    profile = None if slab is None else slab.at(z + setup.grid.centre_m @ axes[:, 2], grid.spacing_m[2])
+    along = [
+        None if slab is None else slab.at(places + setup.grid.centre_m @ axes[:, axis], grid.spacing_m[axis])
+        for axis, (slab, places) in enumerate(zip(box, (x, y, z), strict=True))
+    ]
     for k_z, height in enumerate(z):
         plane = np.zeros(grid.shape[:2], complex)
         for name in head.tissues:
             one = lines[name]
-            local = np.ones(one.frequency_hz.size)
-            if slab is not None:
-                local = profile[slab.nearest(one.frequency_hz), k_z]
+            x_y_z = [np.ones((one.frequency_hz.size, n)) for n in grid.shape]
+            for axis, slab in enumerate(box):
+                if slab is not None:
+                    x_y_z[axis] = along[axis][slab.nearest(one.frequency_hz)]
             decay = -np.pi * one.lorentz_hz * t - (np.pi * one.gauss_hz * t) ** 2 / (4 * np.log(2))
-            signal = np.sum(one.amplitude * local * np.exp(2j * np.pi * one.frequency_hz * t + decay))
-            plane += head.shares[name][:, :, k_z] * signal
+            signal = one.amplitude * x_y_z[2][:, k_z] * np.exp(2j * np.pi * one.frequency_hz * t + decay)
+            plane += head.shares[name][:, :, k_z] * np.einsum("l,lx,ly->xy", signal, *x_y_z[:2])
         line = (np.pi * head.gauss_hz[:, :, k_z] * field_s) ** 2 / (4 * np.log(2))
         plane *= np.exp(2j * np.pi * head.field_hz[:, :, k_z] * field_s - line)
         wave = np.exp(2j * np.pi * (k[0] * x[:, None] + k[1] * y + k[2] * height))

@@ -12,8 +12,9 @@ from pulsespec.recon.image_read import source_of
 from pulsespec.recon.image_recon import reconstruct_source
 from pulsespec.recon.stream import AdcStream
 from pulsespec.simulator.image_faults import ImageFaults
-from pulsespec.simulator.image_maps import concentrations, slab_profile, through_point_spread, truth_maps
+from pulsespec.simulator.image_maps import concentrations, slab_profile, truth_maps
 from pulsespec.simulator.image_play import play_image, prepare_image
+from pulsespec.simulator.image_seen import through_point_spread
 from pulsespec.simulator.image_setup import set_up_image
 
 DELAY_US, PHASE_DEG = 3.0, 12.0

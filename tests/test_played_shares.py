@@ -65,9 +65,10 @@ def test_the_slab_divides_by_what_metabolites_have_more():
     fractions = np.tile([0.5, 0.5, 0.0], (2, 1))
     plain = concentrations(batch, scale, water, fractions)
     played = module.PlayedShares(
-        np.ones((3, 2)), np.ones(3), np.array([[1.0] * 3, [1.25] * 3]), "", tuple(NAMES)
+        np.ones((3, 2)), np.ones(3), np.full((3, 1, 1, 2), 1.0) * [1.0, 1.25], "", tuple(NAMES)
     )
-    found = concentrations(batch, replace(scale, played=played), water, fractions, np.array([0, 1]))
+    places = np.array([[5, 6, 0], [7, 0, 1]])
+    found = concentrations(batch, replace(scale, played=played), water, fractions, places)
     assert found["mM"][0] == pytest.approx(plain["mM"][0])
     assert found["mM"][1] == pytest.approx(plain["mM"][1] / 1.25)
 
@@ -101,19 +102,20 @@ def test_an_inversion_and_a_water_pulse_in_the_repetition_count(tmp_path, monkey
 
 def test_each_component_has_the_slab_of_its_own_frequency(tmp_path):
     """A slice moves by the shift over the bandwidth: planes at one end of the slab lose NAA, at the other creatine."""
-    from pulsespec.simulator.image_slab import slabs_of_file
+    from pulsespec.simulator.image_slab import boxes_of_file
     from pulsespec.simulator.timeline import read_played, read_timeline
 
     path = write_image_sequence(tmp_path / "x.seq", matrix=(8, 4, 8), points=16)
     constants = constants_at(2.89, NAMES, broad=["MM20"])[0]
     found = module.played_shares(path, lines(), image(8), constants, SPIN_ECHO)
-    inside = np.flatnonzero(np.isfinite(found.profile).all(axis=1))
-    ratio = found.profile[inside, 0] / found.profile[inside, 1]
+    profile = found.profile[:, 0, 0]
+    inside = np.flatnonzero(np.isfinite(profile).all(axis=0))
+    ratio = profile[0, inside] / profile[1, inside]
     middle = np.argmin(np.abs(inside - 4))
     assert ratio[middle] == pytest.approx(1.0, abs=0.03)
     assert (ratio[0] - 1) * (ratio[-1] - 1) < 0
     timeline = read_timeline(path)
-    slab = slabs_of_file(path)[0]
+    slab = boxes_of_file(path)[0][2]
     hz = [(ppm - timeline.reference_ppm) * timeline.f0_hz * 1e-6 for ppm in (2.01, 3.03)]
     width = module.grid_of(read_played(path), path.name).fov_m[2] / 8
     place = np.array([(inside[0] - 4) * width])

@@ -36,8 +36,8 @@ def at(x_mm, y_mm):
 
 
 POINTS = [
-    Point(at(25.0, -45.0), 100.0, 1.0, water=3.0),
-    Point(at(-35.0, 15.0), -220.0, 2.0, water=3.0),
+    Point(at(20.0, -50.0), 100.0, 1.0, water=3.0),
+    Point(at(-40.0, 10.0), -220.0, 2.0, water=3.0),
 ]
 
 

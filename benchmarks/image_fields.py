@@ -1,0 +1,153 @@
+"""Images at 1.5 T, 3 T and 7 T, on trains, phase encodes and rings: protocol to maps, beside the truth.
+
+    python benchmarks/image_fields.py --folder DIR                       # all of CASES, one after the other
+    python benchmarks/image_fields.py --folder DIR --only rings-7t       # one of them
+    python benchmarks/image_fields.py --folder DIR --head lipid=0 --snr 300      # what remains without fat and noise
+
+`export`, `acquire`, `recon` and `fit` of each protocol at a reduced matrix, as commands. The mask of the brain is the
+head's unless `--find-brain` (on coarse grids scalp and brain are not told apart), and tissue is what it was drawn
+from, as a segmentation. Errors are of mM in a litre of tissue, of voxels of the brain that pass the quality mask and
+lie in the slab (`SLAB`), beside the truth as the image sees it: its k-space, filter and slab included.
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from scores import table
+from whole_brain import MOST_MEDIAN, NAMES, command, load
+
+from pulsespec.analysis import BRAIN_METABOLITES
+
+SLAB = 0.9
+"""Least signal of NAA over that in the middle of the slab, of planes that errors are of."""
+SEGMENTATION = {"gm": "grey-matter", "wm": "white-matter", "csf": "csf"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A protocol at a reduced matrix."""
+
+    protocol: str
+    scanner: str
+    matrix: str
+    linewidth_hz: float
+    """Of NAA in the head: about what is found in vivo at the field (recalled)."""
+    options: tuple[str, ...] = field(default=())
+    """Of `acquire`."""
+
+
+CASES = {
+    "epsi-1.5t": Case("epsi-1.5t-whole-brain", "siemens-aera", "32x32x10", 5.0),
+    "epsi-3t": Case("epsi-3t-te17.6-whole-brain", "siemens-prisma", "32x32x10", 8.0),
+    "epsi-7t": Case("epsi-7t-whole-brain", "siemens-terra", "32x32x10", 12.0),
+    "epsi-7t-fid": Case("epsi-7t-fid-whole-brain", "siemens-terra", "32x32x10", 12.0),
+    "fid-3t": Case("fid-mrsi-3t", "siemens-prisma", "32x32x1", 8.0),
+    "fid-7t": Case("fid-mrsi-7t", "siemens-terra", "32x32x1", 12.0),
+    "rings-3t": Case("fid-mrsi-3t-rings", "siemens-prisma", "32x32x1", 8.0),
+    "rings-7t": Case("fid-mrsi-7t-rings", "siemens-terra", "32x32x1", 12.0),
+}
+
+
+def head_file(path: Path, case: Case, changes: list[str]) -> Path:
+    """Write the settings of the head."""
+    rows = ['base = "brain"', f"linewidth_hz = {case.linewidth_hz}"]
+    path.write_text("\n".join(rows + [one.replace("=", " = ", 1) for one in changes]) + "\n")
+    return path
+
+
+def tissue_maps(truth: Path) -> list[str | Path]:
+    """Return the options that name the shares of tissue on the grid that the head was drawn on."""
+    return [
+        word
+        for option, tissue in SEGMENTATION.items()
+        for word in (f"--{option}-map", truth / "fine" / f"share_{tissue}.nii.gz")
+    ]
+
+
+def window(shape: tuple[int, ...], rings: bool) -> np.ndarray:
+    """Return the Hamming weights of the points of a discrete Fourier transform; rings weigh |k| in their plane."""
+    steps = np.meshgrid(*(2 * np.fft.fftfreq(n) * (n > 1) for n in shape), indexing="ij")
+    if rings:
+        return np.where(np.hypot(*steps[:2]) <= 1, 0.54 + 0.46 * np.cos(np.pi * np.hypot(*steps[:2])), 0.08)
+    return np.prod([0.54 + 0.46 * np.cos(np.pi * one) for one in steps], axis=0)
+
+
+def seen(path: Path, weights: np.ndarray) -> np.ndarray:
+    """Return a map as the image shows it."""
+    return np.asarray(np.fft.ifftn(np.fft.fftn(load(path)) * weights).real)
+
+
+def judge(maps: Path, truth: Path, rings: bool) -> None:
+    """Print errors of the maps, and what share of the brain they are of."""
+    brain = (load(truth / "brain_mask.nii.gz") > 0.5) & (load(truth / "slab.nii.gz") > SLAB)
+    quality = load(maps / "quality.nii.gz") == 1
+    weights = window(brain.shape, rings)
+    tissue = sum(
+        seen(truth / "psf" / f"share_{one}.nii.gz", weights) for one in ("grey-matter", "white-matter")
+    )
+    chosen = brain & quality
+    print(f"{np.mean(quality[brain]):.0%} of {np.count_nonzero(brain)} voxels of the brain in the slab pass")
+    rows = [("metabolite", "median %", "median |error| %", "asked %", "stated sd %", "within 2 sd %")]
+    for name in NAMES:
+        of = (seen(truth / "psf" / f"{name}.nii.gz", weights) / tissue)[chosen]
+        found, sd = (load(maps / f"{name}_mM{end}.nii.gz")[chosen] for end in ("", "_sd"))
+        known = np.isfinite(found)
+        if not known.any():
+            rows.append((name, "-", "-", f"{MOST_MEDIAN[name]:.1f}", "-", "-"))
+            continue
+        error, stated = 100 * (found / of - 1)[known], 100 * np.median((sd / of)[known])
+        near = 100 * np.mean((np.abs(found - of) < 2 * sd)[known])
+        row = (np.median(np.abs(error)), MOST_MEDIAN[name], stated, near)
+        rows.append((name, f"{np.median(error):+.1f}", *(f"{value:.1f}" for value in row)))
+    print(table(rows), flush=True)
+
+
+def play(case: Case, folder: Path, options: argparse.Namespace) -> None:
+    """Run the commands of a case, as far as their files are not there, and judge the maps."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sequence, raw, truth, out = (folder / name for name in ("image.seq", "raw.h5", "truth", "maps"))
+    if not sequence.exists():
+        matrix = options.matrix or case.matrix
+        command("export", case.protocol, "--scanner", case.scanner, "--matrix", matrix, "-o", sequence)
+    if not truth.exists():
+        head = head_file(folder / "head.toml", case, options.head)
+        how = ("--faults", "clean", "--coils", options.coils, "--snr", options.snr, *case.options)
+        command("acquire", sequence, "--phantom", head, *how, "-o", raw, "--truth", truth)
+    image = folder / "image.nii.gz"
+    mask = truth / "brain_mask.nii.gz"
+    given = () if options.find_brain else ("--brain-mask", mask)
+    keep = ("--keep-lipid",) if options.keep_lipid else ()
+    if not image.exists():
+        command("recon", raw, "--seq", sequence, "-o", image, "--filter", "hamming", *given, *keep)
+    basis = folder / "basis.h5"
+    if not basis.exists():
+        command("simulate", sequence, "-o", basis, "--metabolites", ",".join(BRAIN_METABOLITES))
+    chosen = () if options.find_brain else ("--mask", mask)
+    water = folder / "image_water.nii.gz"
+    how = ("--basis", basis, "--water", water, "--seq", sequence, *tissue_maps(truth), *chosen, *keep)
+    command("fit", image, *how, "-o", out, "--overwrite")
+    judge(out / "maps", truth, "rings" in case.protocol)
+
+
+def main() -> None:
+    """Play the cases."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--only", choices=list(CASES), nargs="+", default=list(CASES))
+    parser.add_argument("--matrix", help="in place of that of the case")
+    parser.add_argument("--coils", type=int, default=4)
+    parser.add_argument("--snr", type=float, default=25.0)
+    parser.add_argument("--head", nargs="*", default=[], help="KEY=VALUE of the head's settings")
+    parser.add_argument("--find-brain", action="store_true", help="give no mask of the brain")
+    parser.add_argument("--keep-lipid", action="store_true", help="as of `recon`")
+    options = parser.parse_args()
+    for name in options.only:
+        print(f"{name}: {CASES[name].protocol}, {options.matrix or CASES[name].matrix}", flush=True)
+        play(CASES[name], options.folder / name, options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
