@@ -79,7 +79,7 @@ def fit_voxels(
         No voxel can be fitted.
 
     """
-    from pulsespec.recon.image_fit import BLOCK, fit_image
+    from pulsespec.recon.image_fit import BLOCK, fit_image, measured
     from pulsespec.recon.image_grid import chosen_voxels, image_scan
     from pulsespec.recon.map_quality import reasons
     from pulsespec.recon.maps import Maps, summary, write_long_table, write_maps
@@ -98,6 +98,7 @@ def fit_voxels(
     assert scan.metabolite is not None
     fractions, words = _fractions(scan.metabolite, chosen, assumptions)
     plan, more = _plan(scan, basis, assumptions, fractions is not None, options)
+    plan = measured(plan, scan, chosen)
     shares = _assumed(assumptions, len(chosen.index)) if fractions is None else fractions
     found = fit_image(
         scan,
