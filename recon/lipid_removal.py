@@ -263,7 +263,7 @@ def _guarded(
     """Return images from which lipid is removed by operators of each voxel's own field and weight."""
     voxels = masks.brain
     brain = np.asarray(data.data[voxels], np.complex128)
-    scalp = np.asarray(data.data[masks.scalp], np.complex128)
+    scalp = np.asarray(data.data[masks.head & ~masks.brain], np.complex128)  # marrow and muscle's fat, too
     signals = {name: pattern(name, data, 8.0) for name in PATTERNS}
     guarded = tuple(signals[name] for name in _GUARDED)
     least = max(limits.least_survival, _GUARDED_SURVIVAL)
@@ -315,9 +315,10 @@ def _guarded_record(
             f"{noise[1]:.2f} in 95 %"
         )
     details = (
-        f"L2 penalty of {int(masks.scalp.sum())} scalp voxels (doi:10.1002/jmri.24365) in {int(voxels.sum())} of "
-        f"{int(masks.brain.sum())} voxels of the brain, metabolites guarded at each one's field, {words}; signal at "
-        f"{LIPID_PPM[0]:g} to {LIPID_PPM[1]:g} ppm {sizes[1] / max(sizes[0], 1e-300):.3f} of before"
+        f"L2 penalty of {int((masks.head & ~masks.brain).sum())} voxels of the head outside the brain "
+        f"(doi:10.1002/jmri.24365) in {int(voxels.sum())} of {int(masks.brain.sum())} voxels of the brain, "
+        f"metabolites guarded at each one's field, {words}; signal at {LIPID_PPM[0]:g} to {LIPID_PPM[1]:g} ppm "
+        f"{sizes[1] / max(sizes[0], 1e-300):.3f} of before"
     )
     return Record("Lipid removal", details, figures)
 
