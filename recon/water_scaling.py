@@ -227,6 +227,8 @@ def scaled(
 ) -> tuple[Real, Real]:
     """Return sums of amplitudes times factors, and their standard deviations to first order.
 
+    Where a component has no factor (NaN, one that is nulled), the sums that it is part of have no value.
+
     Parameters
     ----------
     amplitudes
@@ -247,10 +249,11 @@ def scaled(
     Values and standard deviations, each of shape (..., rows).
 
     """
-    gain = parts * factor[..., np.newaxis, :]
+    gain = np.where(parts != 0, parts * factor[..., np.newaxis, :], 0.0)
     value = np.einsum("...rn,...n->...r", gain, amplitudes)
     variance = ((gain @ covariance) * gain).sum(axis=-1)
     for effect in effects:
-        variance = variance + np.einsum("...rn,...n,...n->...r", gain, amplitudes, effect) ** 2
+        known = np.where(np.isnan(effect), 0.0, effect)
+        variance = variance + np.einsum("...rn,...n,...n->...r", gain, amplitudes, known) ** 2
     variance = variance + (value * np.asarray(relative_sd)[..., np.newaxis]) ** 2
     return value, np.sqrt(np.maximum(variance, 0.0))
