@@ -1,7 +1,7 @@
 """An EPSI image reconstructed and fitted in one process, two processes and on a cluster: bits, losses, cost, memory.
 
     python benchmarks/image_scale.py --folder DIR                                  # 24 x 24 x 8, 4 coils: some minutes
-    python benchmarks/image_scale.py --folder DIR --matrix 50x50x18 --coils 2 --ways 2   # the whole brain
+    python benchmarks/image_scale.py --folder DIR --matrix 50x50x18 --once "2 processes"   # the whole brain
 
 Commands as a user gives them. The cluster is a LocalCluster of two workers over tcp on 127.0.0.1, begun anew for each
 command. Beside undisturbed runs: a worker killed (SIGKILL) when it has spent half of what the busiest spent, and a fit
@@ -34,8 +34,6 @@ HEAD = (
     "files",
 )
 
-ALL = 3
-
 
 @dataclass
 class Verb:
@@ -53,13 +51,17 @@ class Verb:
     alone_s: float = 0.0
     failed: bool = False
 
-    def everywhere(self, ways: int) -> None:
-        """Run in the first ways of all, undisturbed and with losses, and print the table."""
+    def everywhere(self, losses: bool) -> None:
+        """Run in all ways, undisturbed and with losses, and print the table."""
         self.once("one process")
-        for way in (f"{self.workers} processes", f"{self.workers} workers of dask")[: ways - 1]:
+        for way in (f"{self.workers} processes", f"{self.workers} workers of dask"):
             done = self.once(way)
-            if ways > ALL - 1:
+            if losses:
                 self._disturbed(way, done)
+        self.show()
+
+    def show(self) -> None:
+        """Print the table."""
         print(f"\npulsespec {self.name} {' '.join(map(str, self.arguments))}")
         print(table([HEAD, *self.rows]), flush=True)
 
@@ -134,6 +136,15 @@ def scanned(options: argparse.Namespace) -> tuple[Path, Path, Path]:
     return sequence, raw, basis
 
 
+def go(verb: Verb, options: argparse.Namespace) -> None:
+    """Run a command in one way, or in all."""
+    if options.once:
+        verb.once(options.once)
+        verb.show()
+    else:
+        verb.everywhere(not options.no_losses)
+
+
 def main() -> None:
     """Make a scan if there is none, and run all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -149,17 +160,16 @@ def main() -> None:
     parser.add_argument(
         "--only", choices=("recon", "fit"), help="one command; fit takes the images that are there"
     )
-    parser.add_argument(
-        "--ways", type=int, choices=(1, 2, ALL), default=ALL, help="1: one process alone; 2: and more"
-    )
+    parser.add_argument("--no-losses", action="store_true", help="kill nothing")
+    parser.add_argument("--once", help="one way alone, such as '2 processes'")
     options = parser.parse_args()
     os.environ.setdefault("SOURCE_DATE_EPOCH", "1700000000")
     sequence, raw, basis = scanned(options)
     made = (raw, "--seq", sequence, "--filter", "hamming")
     recon = Verb("recon", made, "image.nii.gz", options.folder, options.workers)
     if options.only != "fit":
-        recon.everywhere(options.ways)
-    images = options.folder / "recon-one-process"
+        go(recon, options)
+    images = options.folder / f"recon, {options.once or 'one process'}".replace(",", "").replace(" ", "-")
     voxels = np.count_nonzero(np.asarray(nibabel.load(images / "image_brain.nii.gz").dataobj) > 0)
     how = (
         "--water",
@@ -173,7 +183,7 @@ def main() -> None:
     blocks = -(-voxels // options.block_voxels)
     fit = Verb("fit", how, "maps", options.folder, options.workers, blocks)
     if options.only != "recon":
-        fit.everywhere(options.ways)
+        go(fit, options)
         print(
             f"{voxels} voxels in {blocks} blocks; {voxels / fit.alone_s:.1f} voxels a CPU second, all of the command"
         )

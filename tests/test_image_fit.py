@@ -11,6 +11,7 @@ import pytest
 
 from pulsespec import analysis
 from pulsespec.errors import DataError, InputError, MismatchError
+from pulsespec.map_cli import limits_of
 from pulsespec.map_verbs import ImageOptions, fit_voxels, is_image, matched_image
 from pulsespec.recon.fit import FitSettings, fit_batch, fitted_samples
 from pulsespec.recon.image_fit import Plan, cleaned, fit_image, fit_one, measured
@@ -23,7 +24,7 @@ from pulsespec.recon.nifti import read_nifti, write_nifti
 from pulsespec.recon.quality import quality
 from pulsespec.recon.quantify import QuantifySettings, quantify
 from pulsespec.recon.results import TABLE
-from pulsespec.recon.transients import Scan
+from pulsespec.recon.transients import Scan, Transients
 from pulsespec.recon.volumes import read_volume
 
 
@@ -277,6 +278,50 @@ def test_from_the_file_to_the_maps(scan, basis, tmp_path):
     assert naa.shape == (2, 6, 1)
     assert np.isfinite(naa).all()
     assert any("half grey and half white matter" in words for words in made["warnings"])
+
+
+def test_what_is_fitted_can_be_chosen(basis, tmp_path):
+    """Of creatine's methylene only a part is in the data, and next to nothing below 1.9 ppm, as in filtered data."""
+    names, t = ("Cr", "NAA", "GPC", "Ins"), np.arange(small.SAMPLES) * small.DWELL_S
+    fids = sum(small.HEALTHY[name] * basis.fid(name, small.SAMPLES, small.DWELL_S) for name in names)
+    fids = fids - 6.0 * 2.0 * np.exp(2j * np.pi * (4.65 - 3.913) * small.F0_HZ * 1e-6 * t)
+    noise = np.random.default_rng(0).normal(size=(2, 2, 1, small.SAMPLES, 2)) @ [1, 1j]
+    facts = {
+        "dwell_s": small.DWELL_S,
+        "f0_hz": small.F0_HZ,
+        "te_s": 0.03,
+        "tr_s": 2.0,
+        "records": (small.CLEAN,),
+    }
+    data = Transients(data=fids * np.exp(-15 * t) + 0.3 * noise, dims=("x", "y", "z", "t"), **facts)
+    write_nifti(data, tmp_path / "image.nii.gz")
+    write_nifti(data.with_data(data.data[0, 0, 0], drop=("x", "y", "z")), tmp_path / "one.nii.gz")
+    basis.write(tmp_path / "basis.h5")
+    limits = limits_of("1.9,4.0", "Cr, NAA,GPC,Ins,-CrCH2")
+    for name in ("image", "one"):
+        where = (tmp_path / f"{name}.nii.gz", tmp_path / "basis.h5", tmp_path / name)
+        analysis.fit(*where, limits=limits, methylene=True)
+        with (tmp_path / name / "concentrations.tsv").open(newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+        assert {row["metabolite"] for row in rows} == {
+            "Cr",
+            "NAA",
+            "GPC",
+            "Ins",
+            "-CrCH2",
+            "tCr",
+            "tNAA",
+            "tCho",
+        }
+        for metabolite, amount in (("Cr", 8.0), ("NAA", 12.0), ("-CrCH2", 6.0)):
+            found = [float(row["amplitude"]) for row in rows if row["metabolite"] == metabolite]
+            assert found == pytest.approx([amount] * len(found), rel=0.12), (name, metabolite)
+
+
+@pytest.mark.parametrize("text", ["1.9", "low,high", "4.0,1.9"])
+def test_a_range_that_is_none_is_refused(text):
+    with pytest.raises(InputError, match="--ppm-range: got"):
+        limits_of(text, None)
 
 
 def test_lcmodels_own_voxels(data_folder, tmp_path):

@@ -50,6 +50,8 @@ class ImageOptions:
     through the whole brain."""
     sequence: Path | None = None
     """The `.seq` that was played: what its inversions, water pulses and slab leave is then in mM."""
+    limits: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Fields of `FitSettings`: what is fitted."""
 
 
 def is_image(scan: "Scan") -> bool:
@@ -325,6 +327,7 @@ def _plan(
     how = FitSettings(t2_widths=not options.phantom, metabolite_priors=not options.phantom)
     if not assumptions.relaxation:
         how = dataclasses.replace(how, t2_widths=False)
+    how = dataclasses.replace(how, **options.limits)
     scale = image_scale(basis.names, image, scan.water, basis, assumptions, segmented, options.sequence)
     words = (scale,) if isinstance(scale, str) else scale.words
     if options.sequence is not None and image.nucleus == "1H":
