@@ -227,7 +227,9 @@ def matched_image(scan: "Scan", chosen: "Chosen", basis: Any) -> "tuple[Scan, An
 def witnesses(image: "Transients", chosen: "Chosen") -> "list[NDArray[np.intp]]":
     """Return where voxels lie that show best what the image is of: much metabolite, little lipid.
 
-    Bands are taken on both sides of the receiver's centre alike, so that a mirrored image is judged on the same voxels.
+    They are spread over the half with less lipid: those with least lie where the slab, which moves with the frequency,
+    has lost all that is upfield. Bands are taken on both sides of the receiver's centre alike, so that a mirrored image
+    is judged on the same voxels.
     """
     from pulsespec.conventions import ppm_axis, to_spectrum
 
@@ -243,7 +245,9 @@ def witnesses(image: "Transients", chosen: "Chosen") -> "list[NDArray[np.intp]]"
     metabolite, lipid = np.concatenate(sizes, axis=1)
     strong = np.flatnonzero(metabolite >= np.median(metabolite))
     order = np.argsort(lipid[strong] / np.maximum(metabolite[strong], 1e-300), kind="stable")
-    return [chosen.index[k] for k in strong[order[:_WITNESSES]]]
+    some = strong[order[: -(-strong.size // 2)]]
+    ranks = ((np.arange(_WITNESSES) + 0.5) / _WITNESSES * some.size).astype(int)
+    return [chosen.index[k] for k in some[np.unique(ranks)]]
 
 
 def _single(image: "Transients", at: "NDArray[np.intp]") -> "Transients":
