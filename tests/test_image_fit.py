@@ -349,10 +349,10 @@ def test_place_is_judged_on_voxels_that_show_all_metabolites():
         return np.exp((2j * np.pi * (4.65 - ppm) * 123.2 - 20) * t)
 
     whole = line(2.0) + 0.6 * line(3.0) + 0.5 * line(3.2) + 0.05 * line(1.3)
-    end = 0.8 * (line(3.0) + line(3.2))
-    data = np.array([whole] * 14 + [end] * 6).reshape(20, 1, 1, -1)
+    end = 1.5 * (line(3.0) + line(3.2))
+    data = np.array([end] * 5 + [whole] * 19).reshape(24, 1, 1, -1)
     image = Transients(data=data, dims=("x", "y", "z", "t"), dwell_s=8e-4, f0_hz=123.2e6)
-    index = np.array([(k, 0, 0) for k in range(20)])
+    index = np.array([(k, 0, 0) for k in range(24)])
     shown = [int(at[0]) for at in witnesses(image, Chosen(index, "all"))]
     assert len(shown) == 5
-    assert sum(k < 14 for k in shown) > 2
+    assert sum(k >= 5 for k in shown) > 2
