@@ -22,7 +22,7 @@ from whole_brain import MOST_MEDIAN, NAMES, command, load
 from pulsespec.analysis import BRAIN_METABOLITES
 
 SLAB = 0.9
-"""Least signal of NAA over that in the middle of the slab, of planes that errors are of."""
+"""Least signal of NAA over the largest of a plane, of planes that errors are of."""
 SEGMENTATION = {"gm": "grey-matter", "wm": "white-matter", "csf": "csf"}
 
 
@@ -82,7 +82,8 @@ def seen(path: Path, weights: np.ndarray) -> np.ndarray:
 
 def judge(maps: Path, truth: Path, rings: bool) -> None:
     """Print errors of the maps, and what share of the brain they are of."""
-    brain = (load(truth / "brain_mask.nii.gz") > 0.5) & (load(truth / "slab.nii.gz") > SLAB)
+    slab = load(truth / "slab.nii.gz")
+    brain = (load(truth / "brain_mask.nii.gz") > 0.5) & (slab > SLAB * slab.max())
     quality = load(maps / "quality.nii.gz") == 1
     weights = window(brain.shape, rings)
     tissue = sum(

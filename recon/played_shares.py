@@ -150,8 +150,8 @@ def _along(
 
 
 def _size(slab: Slab | None, frequency_hz: Real, places: Real, width: float) -> Real:
-    """Return the size of a profile at frequencies and places; 1 without one."""
-    if slab is None:
+    """Return the size of a profile at frequencies and places; 1 without one, and where all of it is in one voxel."""
+    if slab is None or places.size == 1:
         return np.ones((frequency_hz.size, places.size))
     size = np.abs(slab.at(places, width))[slab.nearest(frequency_hz)]
     if not size.any():
