@@ -247,10 +247,10 @@ def scaled(
     Values and standard deviations, each of shape (..., rows).
 
     """
-    gain = parts * factor[..., np.newaxis, :]
+    gain = np.where(parts != 0, parts * factor[..., np.newaxis, :], 0.0)  # a factor that is not known is of its own rows
     value = np.einsum("...rn,...n->...r", gain, amplitudes)
     variance = ((gain @ covariance) * gain).sum(axis=-1)
     for effect in effects:
-        variance = variance + np.einsum("...rn,...n,...n->...r", gain, amplitudes, effect) ** 2
+        variance = variance + np.einsum("...rn,...n,...n->...r", gain, amplitudes, np.nan_to_num(effect)) ** 2
     variance = variance + (value * np.asarray(relative_sd)[..., np.newaxis]) ** 2
     return value, np.sqrt(np.maximum(variance, 0.0))
