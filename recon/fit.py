@@ -290,6 +290,7 @@ def _task(problem: Problem, smooth: Baseline, data: Real, settings: FitSettings,
         np.zeros((len(data), k, k)),
         fit_known.precision(problem, settings),
         *fit_known.bounds(problem, settings),
+        np.array([name in settings.signed for name in problem.names]),
     )
 
 

@@ -55,6 +55,8 @@ class Task:
     """Of the priors of the parameters, whose mean is zero; shape (n_parameters,)."""
     lower: Real
     upper: Real
+    signed: Bool
+    """Amplitudes that may be negative; shape (k,)."""
 
     def part(self, at: Indices) -> "Task":
         """Return the task of some of the spectra."""
@@ -123,7 +125,7 @@ def solve(task: Task, theta: Real, free: Bool | None = None, state: State | None
     gram = columns @ columns.transpose(0, 2, 1) - (curves * held[:, None]) @ curves.transpose(0, 2, 1)
     gram += task.soft
     right = (columns @ task.data[..., None] - curves @ (held * data_curves)[..., None])[..., 0]
-    amplitudes, free = solve_nonnegative(gram, right, free)
+    amplitudes, free = solve_nonnegative(gram, right, free, task.signed)
     squares = np.einsum("vn,vn->v", task.data, task.data) - np.einsum("vs,vs->v", held, data_curves**2)
     fitted = np.einsum("vk,vk->v", amplitudes, (gram @ amplitudes[..., None])[..., 0] - 2 * right)
     prior = theta**2 @ task.precision

@@ -1,92 +1,65 @@
 """How far the frequency has drifted over an image, from water that is read in every repetition.
 
-Drift that is linear in time turns encode n by exp(i 2 pi rate T_n t), T_n the time since the middle of the scan: the image
-moves, further the later the point of the FID is, along the axes that were encoded slowly. An image of one coil can do
-that by itself. Several coils cannot: what a voxel has of each, up to a common factor, is its vector of sensitivities,
-which neither field nor decay of the voxel changes, but a move does. So the rate is what takes the vectors of later points
-back to those of the first, in the least-squares sense over all voxels, with the derivative of the very transform by the
-rate. Within a voxel a gradient of the field shifts the centre of what each coil sees by an imaginary length (the
-phases of both sides turn apart), the drift by a real one: the former is not counted.
+The mean frequency of an encode is that of its water, which its own k weighs; for a real object it is the same at k and
+-k. So what k and -k of the same scan differ by, over the time between them, is the drift. Drift that is linear in time
+is found; what is even in k is not told from the object, nor what is odd in k of the axis that is encoded slowest, which
+coils and field make: on coarse grids it has looked like 6 to 12 Hz. Hence an option.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy.fft
 from numpy.typing import NDArray
 
-from pulsespec.recon.image_echoes import chosen_combs, readout
-from pulsespec.recon.image_fourier import Fourier, combined, fourier, plane_blocks
-from pulsespec.recon.image_plan import Comb, Encodes
-from pulsespec.recon.image_read import Source, shots
+from pulsespec.recon.image_plan import Encodes, Indices
+from pulsespec.recon.image_read import Samples, Source, shots
 from pulsespec.recon.transients import Record
 
 Floats = NDArray[np.float64]
-Samples = NDArray[np.complex64]
 
+_ENCODES = 160
 _HEARD_S = 0.1
-_LIPID_PPM = 3.35
-"""Distance of lipid from water (methylene at 1.3 ppm), which the windows in time do not let pass."""
-_WINDOWS = 8
-_STRONG = 0.05
-"""Least signal of a voxel, over the largest, in all windows."""
-_ROUNDS = 4
-_GROUPS = 12
-"""Sets of voxels, apart from each other, whose own rates tell how sure that of all is."""
-_LEAST = 20
-"""Strong voxels that it takes."""
+_BAND_PPM = 1.3
+"""Half the band about the receiver's centre in which signal is water; lipid begins 3.3 ppm away."""
+_LEAST = 8
+"""Pairs of encodes that it takes."""
+_FOLLOWS = 0.9
+"""Correlation of an axis of k with time from which they are not told apart."""
 _SIGNIFICANT = 4.0
 """Drift over its own standard deviation from which it is corrected."""
 METHOD = "Frequency drift"
 
 
 @dataclass(frozen=True)
-class _Water:
-    """Water of all encodes at a few times."""
-
-    values: Samples
-    """Shape (n_encodes, n_coils, n_windows, n_x)."""
-    times_s: Floats
-    """For which an offset has turned it; shape (n_windows,)."""
-    played_s: Floats
-    """Of each encode, from the middle of the scan; shape (n_encodes,)."""
-    transform: Fourier
+class _Course:
+    hz: Floats
+    weight: Floats
+    time_s: Floats
 
 
-def without_drift(source: Source, whitening: Samples | None = None) -> tuple[Source, Record | None]:
-    """Return a source whose readouts have no linear drift of frequency, and a record; none without water.
-
-    Parameters
-    ----------
-    source
-        Raw data.
-    whitening
-        Whitener of the coils; shape (n_coils, n_coils).
-
-    """
+def without_drift(source: Source) -> tuple[Source, Record | None]:
+    """Return a source whose readouts have no linear drift of frequency, and a record; none without water."""
     water = source.plan.water
     if water is None or source.plan.metabolite is None:
         return source, None
     if not _interleaved(source):
         words = "not looked for: water was not read in every repetition"
         return source, Record(METHOD, words)
-    if source.coils < 2:
-        return source, Record(METHOD, "not looked for: one coil does not tell it from the object")
-    found = _rate(_heard(source, water, whitening))
-    if found is None:
-        return source, Record(METHOD, "not looked for: too few voxels have enough water")
-    rate, error = found
+    chosen = _pairs(water, source)
+    if len(chosen) < _LEAST:
+        return source, Record(METHOD, "not looked for: too few encodes have their opposite")
+    course = _course(source, water, np.unique(chosen.ravel()))
+    hz_per_s, error = _slope(course, chosen, np.unique(chosen.ravel()), water.k_per_m)
     begins = source.trajectory.begins_s
     span_s = float(np.ptp(begins))
-    words = (
-        f"{rate * span_s:+.2f} +- {error * span_s:.2f} Hz over {span_s / 60:.1f} min, from what coils see of water "
-        "early and late in its FID"
-    )
-    figures = {"drift_hz": rate * span_s, "drift_sd_hz": error * span_s}
-    if abs(rate) < _SIGNIFICANT * error:
-        return source, Record(METHOD, f"{words}: not corrected", figures)
+    found = f"{hz_per_s * span_s:+.2f} +- {error * span_s:.2f} Hz over {span_s / 60:.1f} min, from water of k and -k"
+    figures = {"drift_hz": hz_per_s * span_s, "drift_sd_hz": error * span_s}
+    if abs(hz_per_s) < _SIGNIFICANT * error:
+        return source, Record(METHOD, f"{found}: not corrected", figures)
     middle_s = float((begins.min() + begins.max()) / 2)
-    corrected = replace(source, frequency_hz=rate * (begins - middle_s))
-    return corrected, Record(METHOD, f"{words}: corrected", figures)
+    corrected = replace(source, frequency_hz=hz_per_s * (begins - middle_s))
+    return corrected, Record(METHOD, f"{found}: corrected", figures)
 
 
 def _interleaved(source: Source) -> bool:
@@ -100,91 +73,76 @@ def _interleaved(source: Source) -> bool:
     return bool(common > 0.9 * whole)
 
 
-def _heard(source: Source, water: Encodes, whitening: Samples | None) -> _Water:
-    """Return what is left of the FIDs of water in windows of time, at each x where x is read."""
-    grid, begins = source.plan.grid, source.trajectory.begins_s
-    comb = chosen_combs(water.combs, "even")[0]
-    made = readout(water, grid, filter_name="hamming", echo_mode="even", untilt=False)
-    windows, centres = _windows(water, comb, float(source.stream.facts["f0_hz"]))
-    regrid = made.operators[0].regrid
+def _pairs(encodes: Encodes, source: Source) -> Indices:
+    """Return the numbers of encodes and of their opposites, the innermost ones; shape (n, 2)."""
+    grid = source.plan.grid
+    keys = np.round(encodes.k_per_m * grid.fov_m).astype(np.int64)
+    where = {tuple(key): number for number, key in enumerate(keys.tolist())}
+    radius = np.linalg.norm(keys / np.array(grid.matrix), axis=1)
     found = []
-    for raw in shots(source, water, np.arange(len(water.readouts))):
-        series = np.moveaxis(raw[..., comb.index], 0, 2)  # coil, echo, interleave, sample
-        series = series.reshape(raw.shape[1], -1, comb.samples)[:, : windows.shape[1]]
-        kept = windows @ (series @ regrid)
-        if whitening is not None:
-            kept = np.tensordot(whitening, kept, axes=1)
-        found.append(kept.astype(np.complex64))
-    played = np.array([begins[one].mean() for one in water.readouts])
-    middle_s = float((begins.min() + begins.max()) / 2)
-    transform = fourier(water, grid, "hamming", grid.matrix)
-    return _Water(np.stack(found), centres + water.precession_s, played - middle_s, transform)
+    for number in np.argsort(radius, kind="stable"):
+        other = where.get(tuple((-keys[number]).tolist()))
+        if other is not None and number < other:
+            found.append((int(number), int(other)))
+        if 2 * len(found) >= _ENCODES:
+            break
+    return np.array(found, np.int64).reshape(-1, 2)
 
 
-def _windows(water: Encodes, comb: Comb, f0_hz: float) -> tuple[Samples, Floats]:
-    """Return windows in time without lipid, shape (n_windows, points), and their centres in s."""
-    points = water.points // len(comb.index) * len(comb.index)
-    wide = max(3, round(2 / (_LIPID_PPM * f0_hz * 1e-6) / water.dwell_s))
-    heard = max(2 * wide, min(points, round(_HEARD_S / water.dwell_s)))
-    starts = np.unique(np.linspace(0, min(heard, points) - wide, _WINDOWS).astype(int))
-    shape = np.hanning(wide + 2)[1:-1]
-    rows = np.zeros((starts.size, points), np.complex64)
-    for row, start in zip(rows, starts, strict=True):
-        row[start : start + wide] = shape / shape.sum()
-    return rows, np.asarray((starts + (wide - 1) / 2) * water.dwell_s)
+def _course(source: Source, encodes: Encodes, numbers: Indices) -> _Course:
+    """Return the mean frequency of the water of encodes, with its weight and time."""
+    hz, weight, times = [], [], []
+    f0_hz = float(source.stream.facts["f0_hz"])
+    spacing_s = encodes.dwell_s * encodes.readouts[0].shape[1]
+    for number, raw in zip(numbers, shots(source, encodes, numbers), strict=True):
+        power = sum(_power(raw, comb.index, spacing_s) for comb in encodes.combs)
+        axis_hz = np.fft.fftfreq(np.size(power), spacing_s)
+        near = np.abs(axis_hz) < _BAND_PPM * f0_hz * 1e-6
+        weight.append(float(np.sum(power * near)))
+        hz.append(float(np.sum(power * near * axis_hz) / max(weight[-1], 1e-30)))
+        times.append(float(source.trajectory.begins_s[encodes.readouts[int(number)]].mean()))
+    return _Course(np.array(hz), np.array(weight), np.array(times))
 
 
-def _rate(water: _Water) -> tuple[float, float] | None:
-    """Return the rate of drift in Hz/s and its standard deviation; `None` where too little is strong."""
-    rate, error = 0.0, 0.0
-    turns = np.multiply.outer(water.played_s, water.times_s)
-    for _ in range(_ROUNDS):
-        values = water.values * np.exp(-2j * np.pi * rate * turns)[:, None, :, None].astype(np.complex64)
-        slope = values * (2j * np.pi * turns)[:, None, :, None].astype(np.complex64)
-        image, changed = (_image(part, water.transform) for part in (values, slope))
-        found = _step(image, changed)
-        if found is None:
-            return None
-        rate, error = rate + found[0], found[1]
-    return rate, error
+def _power(raw: Samples, index: Indices, spacing_s: float) -> Floats:
+    """Return the power over frequency of all samples of the echoes of one polarity."""
+    count = max(8, min(len(index), round(_HEARD_S / spacing_s)))
+    window = np.cos(np.pi / 2 * np.arange(count) / count) ** 2
+    series = raw[..., index[:count]] * window[:, None].astype(np.float32)
+    spectrum = scipy.fft.fft(series, n=4 * count, axis=-2)
+    return np.asarray(np.sum(np.abs(spectrum) ** 2, axis=(0, 1, 3)), np.float64)
 
 
-def _image(values: Samples, transform: Fourier) -> Samples:
-    """Return the image of each coil in each window; shape (x, y, z, n_coils, n_windows)."""
-    blocks = plane_blocks(transform.encodes, transform.grid, len(values))
-    return combined(((numbers, values[numbers]) for numbers in blocks), transform, None)
+def _slope(course: _Course, pairs: Indices, numbers: Indices, k_per_m: Floats) -> tuple[float, float]:
+    """Return drift in Hz/s and its standard deviation, each pair with its own mean; outlying pairs count less.
+
+    What an object that is not quite real adds is odd in k: it is fitted along axes whose k does not follow time.
+    """
+    place = {int(number): row for row, number in enumerate(numbers)}
+    first, second = (np.array([place[int(n)] for n in column]) for column in pairs.T)
+    apart_s = course.time_s[second] - course.time_s[first]
+    change = course.hz[second] - course.hz[first]
+    weight = course.weight[first] * course.weight[second] / (course.weight[first] + course.weight[second])
+    columns = [apart_s]
+    for k in k_per_m[pairs[:, 1]].T:
+        if np.ptp(k) > 0 and abs(_likeness(k, apart_s, weight)) < _FOLLOWS:
+            columns += [k / np.abs(k).max(), (k / np.abs(k).max()) ** 3]
+    design = np.stack(columns, axis=1)
+    used = weight.copy()
+    rest = change
+    found = np.zeros(len(columns))
+    for _ in range(10):
+        root = np.sqrt(used)[:, None]
+        found = np.linalg.lstsq(design * root, change * root[:, 0])[0]
+        rest = change - design @ found
+        scale = 1.5 * 1.4826 * float(np.median(np.abs(rest))) + 1e-12
+        used = weight / np.maximum(1.0, np.abs(rest) / scale)
+    levers = np.linalg.pinv(design * np.sqrt(used)[:, None])[0] * np.sqrt(used)
+    return float(found[0]), float(np.sqrt(np.sum((levers * rest) ** 2)))
 
 
-def _step(image: Samples, changed: Samples) -> tuple[float, float] | None:
-    """Return by how much the rate is to change, and its standard deviation between groups of voxels."""
-    first = image[..., 0]
-    largest = np.linalg.norm(first, axis=-1).max()
-    strong = np.linalg.norm(image, axis=-2)[..., 1:].max(axis=-1) > _STRONG * largest
-    if np.count_nonzero(strong) < _LEAST:
-        return None
-    own = (first / np.linalg.norm(first, axis=-1, keepdims=True))[strong]
-    late, moved = image[strong][..., 1:], changed[strong]
-    common = np.einsum("vc,vcw->vw", own.conj(), late)
-    part = np.einsum("vc,vcw->vw", own.conj(), moved)
-    across = moved - own[:, :, None] * part[:, None]
-    per_first = across[..., 0] / np.linalg.norm(first[strong], axis=-1, keepdims=True)
-    seen = late / common[:, None] - own[:, :, None]
-    expected = across[..., 1:] / common[:, None] - per_first[..., None]
-    weight = np.abs(common) ** 2 * (np.abs(common) > _STRONG * largest)
-    top = (weight * np.sum(expected.conj() * seen, axis=1).real).sum(axis=1)
-    bottom = (weight * np.sum(np.abs(expected) ** 2, axis=1)).sum(axis=1)
-    group = _group(strong)
-    many = [(top[group == k].sum(), bottom[group == k].sum()) for k in range(_GROUPS) if np.any(group == k)]
-    tops, bottoms = (np.array(column) for column in zip(*many, strict=True))
-    rate = float(tops.sum() / bottoms.sum())
-    left = tops - rate * bottoms
-    spread = float(np.sqrt(np.sum(left**2) * len(many) / (len(many) - 1)) / bottoms.sum())
-    return rate, spread
-
-
-def _group(strong: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return a number for each strong voxel: of the sector about the middle that it lies in; shape (n_strong,)."""
-    places = np.argwhere(strong) - np.argwhere(strong).mean(axis=0)
-    angle = np.arctan2(places[:, 1], places[:, 0])
-    sector = np.floor((angle / (2 * np.pi) + 0.5) * (_GROUPS // 2)).astype(np.int64) % (_GROUPS // 2)
-    return np.asarray(2 * sector + (places[:, 2] > 0), np.int64)
+def _likeness(first: Floats, second: Floats, weight: Floats) -> float:
+    return float(
+        np.sum(weight * first * second)
+        / np.sqrt(np.sum(weight * first**2) * np.sum(weight * second**2) + 1e-300)
+    )

@@ -234,7 +234,7 @@ def scaled(
     covariance
         Of the amplitudes; shape (..., n, n).
     factor
-        Shape (..., n) or (n,).
+        Shape (..., n) or (n,); rows with a component without one are NaN.
     effects
         Relative changes of the factors by one standard deviation of what they rest on; shape (k, ..., n).
     parts
@@ -247,10 +247,13 @@ def scaled(
     Values and standard deviations, each of shape (..., rows).
 
     """
-    gain = np.where(parts != 0, parts * factor[..., np.newaxis, :], 0.0)  # a factor that is not known is of its own rows
+    known = np.isfinite(factor)
+    gain = parts * np.where(known, factor, 0.0)[..., np.newaxis, :]
+    effects = np.where(known, effects, 0.0)
     value = np.einsum("...rn,...n->...r", gain, amplitudes)
+    value = np.where((parts * ~known[..., np.newaxis, :]).any(axis=-1), np.nan, value)
     variance = ((gain @ covariance) * gain).sum(axis=-1)
     for effect in effects:
-        variance = variance + np.einsum("...rn,...n,...n->...r", gain, amplitudes, np.nan_to_num(effect)) ** 2
+        variance = variance + np.einsum("...rn,...n,...n->...r", gain, amplitudes, effect) ** 2
     variance = variance + (value * np.asarray(relative_sd)[..., np.newaxis]) ** 2
     return value, np.sqrt(np.maximum(variance, 0.0))

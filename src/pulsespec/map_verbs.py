@@ -317,6 +317,7 @@ def _plan(
     from pulsespec.recon.fit import FitSettings
     from pulsespec.recon.image_fit import Plan
     from pulsespec.recon.image_scale import image_scale
+    from pulsespec.recon.played_signs import either_sign
 
     image = scan.metabolite
     assert image is not None
@@ -325,6 +326,9 @@ def _plan(
         how = dataclasses.replace(how, t2_widths=False)
     scale = image_scale(basis.names, image, scan.water, basis, assumptions, segmented, options.sequence)
     words = (scale,) if isinstance(scale, str) else scale.words
+    if options.sequence is not None and image.nucleus == "1H":
+        signed, said = either_sign(options.sequence, basis.broad, image.f0_hz)
+        how, words = dataclasses.replace(how, signed=signed), (*words, *([said] if signed else []))
     nothing = np.zeros((1, 1, 1, image.samples), dtype=np.complex64)
     like = dataclasses.replace(image, data=nothing, header={}, records=(), noise=None)
     return (
