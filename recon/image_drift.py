@@ -145,7 +145,8 @@ def _rate(water: _Water) -> tuple[float, float] | None:
     That at which what is left of the derivative vanishes, by secants.
     """
     unit = 1 / (np.ptp(water.played_s) * np.ptp(water.times_s) * 2 * np.pi)
-    rates, tops = [0.0, unit], []
+    rates = [0.0, unit]
+    tops: list[Floats] = []
     for _ in range(_ROUNDS):
         found = _products(water, rates[len(tops)])
         if found is None:
