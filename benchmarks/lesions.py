@@ -8,7 +8,8 @@
 |---|---|---|---|
 | `tumour` | `epsi-3t-te17.6-whole-brain`, 24 x 24 x 8 | recurrent tumour | more choline over NAA, less NAA |
 | `necrosis` | `press-epsi-3t`, its box about the lesion, 32 x 32 | radiation necrosis | lipid and lactate |
-| `lactate` | `epsi-3t-te144-no-inversion-whole-brain`, 32 x 32 x 10 | radiation necrosis | lactate, upside down |
+| `lactate` | `semi-laser-epsi-3t-te144`, the same box | radiation necrosis | lactate, upside down |
+| `lactate-whole` | `epsi-3t-te144-no-inversion-whole-brain`, 32 x 32 x 10 | radiation necrosis | the same under fat |
 
 Scalp lipid is removed from the tumour, whose protocol nulls it, and left where a lesion's own is looked for. `run` is
 given what a scan has beside raw data: masks of brain, lesion and normal-appearing tissue (deeper than 20 mm in the
@@ -67,6 +68,7 @@ class Case:
 
 WHOLE = "epsi-3t-te17.6-whole-brain"
 PLAIN, LONG = "epsi-3t-te17.6-no-inversion-whole-brain", "epsi-3t-te144-no-inversion-whole-brain"
+LACTATE = {"Lac": 1, "tCho_over_tNAA": 1, "tNAA": -1}
 NECROSIS = {"tLip": 1, "Lip13": 1, "Lac": 1, "tCho_over_tNAA": 1, "tNAA": -1}
 BOX = (
     ("voxel_mm", "[70.0, 70.0, 15.0]"),
@@ -78,7 +80,8 @@ BOX = (
 CASES = {
     "tumour": Case(WHOLE, "brain-tumour", "24x24x8", "hamming", False, {"tCho_over_tNAA": 1, "tNAA": -1}),
     "necrosis": Case("press-epsi-3t", "brain-necrosis", "32x32x1", "hamming", True, NECROSIS, BOX),
-    "lactate": Case(LONG, "brain-necrosis", "32x32x10", "hann", True, {"Lac": 1, "tNAA": -1}),
+    "lactate": Case("semi-laser-epsi-3t-te144", "brain-necrosis", "32x32x1", "hamming", True, LACTATE, BOX),
+    "lactate-whole": Case(LONG, "brain-necrosis", "32x32x10", "hann", True, LACTATE),
 }
 SURVIVAL = ((WHOLE, "brain-tumour"), (PLAIN, "brain-necrosis"), (LONG, "brain-necrosis"))
 """Of which scans what the removal leaves is measured, at 24 x 24 x 8."""
