@@ -127,7 +127,7 @@ def ratio_rows(
         if name in names and against.any():
             row = -ratio * against
             row[list(names).index(name)] += 1.0
-            size = np.maximum(amplitudes @ against, least)
+            size = np.maximum(np.abs(amplitudes @ against), least)
             away = amplitudes @ row / (sd * size)
             weight = (_FREEDOM + 1) / (_FREEDOM + away**2) if tails else np.ones(len(amplitudes))
             rows.append(row)

@@ -63,8 +63,16 @@ class FitSettings:
     """Widest reference shift that is looked for."""
     ratio_priors: tuple[RatioPrior, ...] = field(default_factory=ratio_priors)
     """Soft constraints on macromolecules and lipids."""
+    signed: tuple[str, ...] = ()
+    """Components whose amplitude may be negative: macromolecules and lipids behind an inversion that leaves them
+    upright while metabolites are upside down, or the other way round."""
     metabolite_priors: bool = True
     """Whether weakly determined metabolites are drawn towards what is expected in brain: see `priors`."""
+
+    def refuse_signed(self, what: str) -> None:
+        """Raise `InputError` where components may be negative in what cannot have that."""
+        if self.signed:
+            raise InputError(f"signed: {', '.join(self.signed)} cannot be negative in {what}")
 
     def __post_init__(self) -> None:
         """Check the ranges."""

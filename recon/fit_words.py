@@ -106,7 +106,7 @@ def words(found: "FitResult") -> tuple[str, ...]:
 
 def _at_zero(found: "FitResult") -> list[str]:
     """Return one word on all components that were found to be zero, with what the data still allow."""
-    zero = [name for name, size in zip(found.names, found.amplitudes, strict=True) if not size > 0]
+    zero = [name for name, size in zip(found.names, found.amplitudes, strict=True) if size == 0]
     if not zero:
         return []
     total, total_sd = found.combine(dict.fromkeys(_TCR, 1.0))

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsespec.executor import iter_blocks
-from pulsespec.recon.fit import BatchResult, FitSettings, fit_batch
+from pulsespec.recon.fit import BatchResult, FitSettings, fit_batch, fitted_samples
+from pulsespec.recon.fit_noise import some_of
 from pulsespec.recon.image_grid import Chosen
 from pulsespec.recon.image_merit import merits
 from pulsespec.recon.image_scale import ImageScale, concentrations, nothing
@@ -34,6 +35,8 @@ class Plan:
     water_removal: bool
     scale: ImageScale | None
     """`None` where there is no water to scale by."""
+    samples: int | None = None
+    """How many of each FID are fitted, the same for all voxels; see `measured`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +87,8 @@ def fit_image(
 ) -> ImageFit:
     """Fit the chosen voxels of an image, each for itself.
 
-    The same numbers come out to the bit for any number of `jobs`: blocks are the same.
+    The same numbers come out to the bit for any number of `jobs`: blocks are the same. Blocks of another size give the
+    same within rounding.
 
     Parameters
     ----------
@@ -104,6 +108,7 @@ def fit_image(
         Takes a line on progress.
 
     """
+    plan = measured(plan, scan, chosen)
     found: list[dict[str, Any]] = []
     done, told = 0, 0
     blocks = _Blocks(scan, chosen, fractions, block_voxels)
@@ -156,6 +161,16 @@ class _Blocks:
             yield Block(self.scan.metabolite.data[at], water, fractions, np.stack(at[:3], axis=1))
 
 
+def measured(plan: Plan, scan: Scan, chosen: Chosen) -> Plan:
+    """Return the plan with the number of samples that the chosen voxels together ask for, unless it has one."""
+    if plan.samples is not None:
+        return plan
+    assert scan.metabolite is not None
+    at = tuple(chosen.index[some_of(len(chosen.index))].T)
+    data = cleaned(plan, scan.metabolite.data[at])
+    return replace(plan, samples=fitted_samples(data, plan.basis, plan.settings))
+
+
 def cleaned(plan: Plan, fids: NDArray[np.complexfloating]) -> Transients:
     """Return the FIDs of some voxels as they are fitted, dims ("x", "t")."""
     whole = fids.astype(np.complex128)
@@ -166,13 +181,13 @@ def cleaned(plan: Plan, fids: NDArray[np.complexfloating]) -> Transients:
 
 def fit_one(plan: Plan, fid: NDArray[np.complexfloating]) -> BatchResult:
     """Return the fit of a single voxel, for its curves; shape (samples,)."""
-    return fit_batch(cleaned(plan, fid[None]), plan.basis, plan.settings)
+    return fit_batch(cleaned(plan, fid[None]), plan.basis, plan.settings, samples=plan.samples)
 
 
 def fit_block(plan: Plan, block: Block) -> dict[str, Any]:
     """Return the numbers of the voxels of a block, by the names of `ImageFit`."""
     data = cleaned(plan, block.fids)
-    batch = fit_batch(data, plan.basis, plan.settings)
+    batch = fit_batch(data, plan.basis, plan.settings, samples=plan.samples)
     of_rows = _of_rows(batch, plan, block)
     of_voxel = _of_voxel(batch, data)
     width, name = linewidths(batch)

@@ -79,7 +79,7 @@ def image_scale(
     acquisition, more, relaxed = acquisition_of(image, water, basis, settings)
     played = None
     if sequence is not None and settings.relaxation:
-        played = played_shares(sequence, names, getattr(basis, "lines", {}), image, constants, acquisition)
+        played = played_shares(sequence, basis, image, constants, acquisition)
         more = (*more, played.words)
     elif image.header.get("sequence_hash"):
         more = (*more, "without --seq an inversion, water pulses and the slab of the sequence are not in mM")
@@ -132,6 +132,7 @@ def concentrations(
 
     """
     played = scale.played
+    columns = [] if played is None else played.columns(batch.names)
     size, size_sd = water_sizes(water)
     found = factors(
         scale.constants,
@@ -140,7 +141,7 @@ def concentrations(
         scale.acquisition,
         fraction_sd=scale.fraction_sd,
         water_mm=scale.water_mm,
-        beside=None if played is None else (played.metabolite, played.water),
+        beside=None if played is None else (played.metabolite[columns], played.water),
     )
     parts = weights(rows_of(batch.names), batch.names)
     relative = np.hypot(size_sd / size, batch.settings.line_sd)
@@ -148,7 +149,7 @@ def concentrations(
     with np.errstate(invalid="ignore", divide="ignore"):
         unit = (size / scale.in_basis)[:, None]
         if played is not None and places is not None:
-            unit = unit * played.at(places)
+            unit = unit * played.at(places)[:, columns]
         for name, factor, effects in (
             ("mM", found.molar, found.molar_effects),
             ("molal", found.molal, found.molal_effects),

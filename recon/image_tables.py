@@ -53,7 +53,7 @@ class Amplitudes:
     def crlb_percent(self) -> Real:
         """Cramer-Rao bound in percent of the value, NaN where that is 0."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(self.value > 0, 100 * self.bound / self.value, np.nan)
+            return np.where(self.value != 0, 100 * self.bound / np.abs(self.value), np.nan)
 
 
 def rows_of(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
@@ -97,9 +97,12 @@ def _bound(slopes: Real, covariance: Real) -> Real:
 
 
 def upper_limits(value: Real, sd: Real) -> Real:
-    """Return the bound that each is below with 95 % probability (`fit_words.upper_limit`)."""
+    """Return the bound that each is below with 95 % probability (`fit_words.upper_limit`).
+
+    What was found to be negative may be so: nothing is cut off there.
+    """
     safe = np.where(sd > 0, sd, 1.0)
-    below = ndtr(-value / safe)
+    below = np.where(value < 0, 0.0, ndtr(-value / safe))
     return np.where(sd > 0, value + sd * ndtri(below + _LEVEL * (1.0 - below)), value)
 
 
@@ -109,7 +112,7 @@ def verdicts(batch: BatchResult) -> Whole:
     noise = batch.noise_sd
     smooth = baseline(batch.problem.ppm)
     points = batch.data.shape[1]
-    freedom = points - np.sum(batch.amplitudes > 0, axis=1) - smooth.kept(batch.log_weight).sum(axis=-1) - 4
+    freedom = points - np.sum(batch.amplitudes != 0, axis=1) - smooth.kept(batch.log_weight).sum(axis=-1) - 4
     spread = batch.residual_over_noise * noise * np.sqrt(np.maximum(freedom, 1) / points)
     share = spread / np.maximum(np.std(batch.data, axis=1), 1e-300)
     _, high = fit_known.bounds(batch.problem, batch.settings)

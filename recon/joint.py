@@ -209,7 +209,9 @@ def joint_fit(
 
     Of `settings`, the baselines' stiffness (chosen for each block where `None`) and the ratio priors count.
     """
-    search = _Search(stack, links, sharing, settings or FitSettings())
+    settings = settings or FitSettings()
+    settings.refuse_signed("a joint fit")
+    search = _Search(stack, links, sharing, settings)
     return search.result(*search.run())
 
 

@@ -158,7 +158,7 @@ def _cells(numbers: list[float]) -> str:
 def flag_words(maps: Maps) -> Iterator[list[str]]:
     """Yield the flags of the rows of each voxel, as `table_flags` words them."""
     found = maps.found
-    absent = ~(found.numbers["value"] > ONE_SIDED * found.numbers["sd"])
+    absent = ~(np.abs(found.numbers["value"]) > ONE_SIDED * found.numbers["sd"])
     of_sum: Mapping[str, str] = {name: SEE_SUM + SUM_OF[name] for name in found.rows if name in SUM_OF}
     sums = [of_sum.get(name, "") for name in found.rows]
     codes = absent + 2 * found.trades

@@ -10,7 +10,9 @@ _RIDGE = 1e-11
 _FULL_EXCHANGES = 3
 
 
-def solve_nonnegative(gram: Real, right: Real, free: Bool | None = None) -> tuple[Real, Bool]:
+def solve_nonnegative(
+    gram: Real, right: Real, free: Bool | None = None, signed: Bool | None = None
+) -> tuple[Real, Bool]:
     """Minimise x' gram x / 2 - right' x over x >= 0 for each problem.
 
     Block principal pivoting (Portugal, Judice and Vicente 1994, doi:10.1090/S0025-5718-1994-1250776-4): all
@@ -24,6 +26,8 @@ def solve_nonnegative(gram: Real, right: Real, free: Bool | None = None) -> tupl
         Shape (v, k).
     free
         Variables that are likely to be above zero; shape (v, k).
+    signed
+        Variables that may be below zero; shape (k,).
 
     Returns
     -------
@@ -35,7 +39,8 @@ def solve_nonnegative(gram: Real, right: Real, free: Bool | None = None) -> tupl
     diagonal = np.arange(gram.shape[1])
     gram[:, diagonal, diagonal] += _RIDGE
     right = right * scale
-    inside = np.ones(right.shape, dtype=bool) if free is None else free.copy()
+    either = np.zeros(right.shape[1], dtype=bool) if signed is None else signed
+    inside = np.ones(right.shape, dtype=bool) if free is None else free | either
     x = np.zeros_like(right)
     fewest = np.full(len(right), right.shape[1] + 1)
     tries = np.full(len(right), _FULL_EXCHANGES)
@@ -43,7 +48,7 @@ def solve_nonnegative(gram: Real, right: Real, free: Bool | None = None) -> tupl
     limit = 1e-12 * (1 + np.abs(right).max(axis=1, initial=0.0))[:, None]
     for _ in range(20 * right.shape[1]):
         x[open_], slope = _pivot(gram[open_], right[open_], inside[open_])
-        wrong = np.where(inside[open_], x[open_] < -limit[open_], slope < -limit[open_])
+        wrong = np.where(inside[open_], (x[open_] < -limit[open_]) & ~either, slope < -limit[open_])
         count = wrong.sum(axis=1)
         open_, wrong, count = open_[count > 0], wrong[count > 0], count[count > 0]
         if not open_.size:
@@ -57,7 +62,8 @@ def solve_nonnegative(gram: Real, right: Real, free: Bool | None = None) -> tupl
         alone[np.arange(len(alone)), last] = True
         wrong[single] = alone
         inside[open_] ^= wrong
-    return np.maximum(np.where(inside, x, 0.0), 0.0) * scale, inside
+    x = np.where(inside, x, 0.0)
+    return np.where(either, x, np.maximum(x, 0.0)) * scale, inside
 
 
 def _pivot(gram: Real, right: Real, inside: Bool) -> tuple[Real, Real]:

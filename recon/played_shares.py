@@ -4,19 +4,20 @@ An inversion that nulls lipid and a water pulse in the same repetition leave oth
 exp(-TE / T2) (1 - exp(-TR / T1)); a basis of a slab has the mean over it, and a voxel its own part of the profile.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsespec.conventions import ppm_axis, to_spectrum
 from pulsespec.errors import SequenceError
 from pulsespec.recon.constants import BRAIN, TISSUES, Constants
 from pulsespec.recon.image_plan import Grid, grid_of
 from pulsespec.recon.transients import Transients
 from pulsespec.recon.water_scaling import Acquisition, kept_shares
-from pulsespec.simulator.basis import Lines
 from pulsespec.simulator.basis_names import house_name
 from pulsespec.simulator.head import tissue_of
 from pulsespec.simulator.image_response import relaxation_shares
@@ -27,8 +28,10 @@ from pulsespec.simulator.tissue_library import load_tissue
 
 Real = NDArray[np.float64]
 
-_METABOLITES_PPM = (0.5, 4.2)
-_STEP_PPM = 0.05
+_METABOLITES_PPM = (0.5, 4.3)
+"""Where signal tells how much of a component there is."""
+_SAMPLES, _RESOLVED_HZ = 512, 10.0
+"""Samples and broadening with which it is looked for."""
 _WATER_PPM = 4.65
 _NULLED = 0.1
 """Share of a metabolite below which an inversion leaves too little of it for a concentration."""
@@ -45,27 +48,37 @@ class PlayedShares:
     water: Real
     """Of water in grey matter, white matter and CSF; shape (3,)."""
     profile: Real
-    """Signal of each component over that of water in the voxels of the image, by slab or box alone; NaN beside it;
-    shape (n, x, y, z), of one place where all are alike."""
+    """Signal of each component over that of water in the voxels of the image, by slab or box alone: slices move with
+    the frequency. NaN beside them; shape (x, y, z, n), 1 along axes on which nothing is selected."""
     words: str
+    names: tuple[str, ...]
+    """The n components."""
+
+    def columns(self, names: Sequence[str]) -> list[int]:
+        """Return the numbers of some of the components."""
+        return [self.names.index(name) for name in names]
 
     def at(self, places: NDArray[np.integer]) -> Real:
         """Return the profile in voxels, of which `places` has the numbers along x, y, z; (v, 3) to (v, n)."""
-        x, y, z = np.minimum(places.T, np.array(self.profile.shape[1:])[:, None] - 1)
-        return np.asarray(self.profile[:, x, y, z].T)
+        x, y, z = np.minimum(places.T, np.array(self.profile.shape[:3])[:, None] - 1)
+        return np.asarray(self.profile[x, y, z])
 
 
 def played_shares(
-    path: Path,
-    names: Sequence[str],
-    lines: Mapping[str, Lines],
-    image: Transients,
-    constants: Constants,
-    acquisition: Acquisition,
+    path: Path, basis: Any, image: Transients, constants: Constants, acquisition: Acquisition
 ) -> PlayedShares:
     """Return what a `.seq` leaves of components and water, relative to what `water_scaling` takes without it.
 
-    `lines` are those of the components' basis.
+    Parameters
+    ----------
+    path
+        The `.seq` that was played.
+    basis
+        What is fitted; anything with `names`, `reference_ppm` and `fid(name, samples, dwell_s)`.
+    image
+        The image.
+    constants, acquisition
+        What `water_scaling` has.
 
     Raises
     ------
@@ -73,6 +86,7 @@ def played_shares(
         The file cannot be read, or selects along what is no axis of its image.
 
     """
+    names = tuple(basis.names)
     metabolite = np.ones((len(names), 2))
     water = np.ones(3)
     formula = kept_shares(constants, names, acquisition)
@@ -87,73 +101,69 @@ def played_shares(
     csf = relaxation_shares(path, tissue_of("csf"))
     if WATER in csf and acquisition.water is not None:
         water[2] = csf[WATER] / formula[1][2]
-    profile = _profile(path, names, lines, image)
+    profile = _profile(path, basis, image)
     span = ", ".join(f"{t} {v:.2f}" for t, v in zip(TISSUES, water, strict=True))
+    whole = profile[np.isfinite(profile).all(axis=-1)]
+    if not whole.size:
+        whole = profile[np.isfinite(profile)]
     words = (
         f"T1 as the whole repetition of {path.name} leaves it, over 1 - exp(-TR / T1): water {span}, metabolites "
         f"{np.nanmin(metabolite):.2f} to {np.nanmax(metabolite):.2f}; slab: metabolites over water "
-        f"{np.nanmin(profile):.2f} to {np.nanmax(profile):.2f}"
+        f"{whole.min():.2f} to {whole.max():.2f}, by the frequencies of each"
     )
-    return PlayedShares(metabolite, water, profile, words)
+    return PlayedShares(metabolite, water, profile, words, names)
 
 
-def _profile(path: Path, names: Sequence[str], lines: Mapping[str, Lines], image: Transients) -> Real:
-    """Return components over water by slab or box at each place of an image; shape (n, x, y, z), 1 where all are alike.
-
-    A component has the mean over its lines by their power, as least squares weigh them.
-    """
+def _profile(path: Path, basis: Any, image: Transients) -> Real:
+    """Return components over water in slab or box; shape (x, y, z, n), 1 along axes on which nothing is selected."""
     boxes = boxes_of_file(path)
     if all(slab is None for box in boxes for slab in box):
-        return np.ones((len(names), 1, 1, 1))
+        return np.ones((1, 1, 1, len(basis.names)))
     timeline = read_timeline(path, image.f0_hz)
     grid = grid_of(read_played(path, image.f0_hz), path.name)
-    low, high, water = (
-        (ppm - timeline.reference_ppm) * timeline.f0_hz * 1e-6 for ppm in (*_METABOLITES_PPM, _WATER_PPM)
+    ppm, weights = _where(basis, image)
+    to_hz, reference = timeline.f0_hz * 1e-6, timeline.reference_ppm
+    water_hz = np.array([_WATER_PPM - reference]) * to_hz
+    along = [_along(grid, axis, image.size("xyz"[axis]), boxes) for axis in range(3)]
+    metabolite, water = (
+        [_sizes(one, k, at_hz) for one in along]
+        for k, at_hz in ((0, (ppm - reference) * to_hz), (1, water_hz))
     )
-    frequency = np.arange(low, high, _STEP_PPM * timeline.f0_hz * 1e-6)
-    weights = np.array([_weights(lines.get(name), frequency) for name in names])
-    sizes = [_along(grid, axis, image.size("xyz"[axis]), boxes, frequency, water) for axis in range(3)]
-    found = np.einsum("nf,fx,fy,fz->nxyz", weights, *(one for one, _ in sizes))
-    reference = np.einsum("x,y,z->xyz", *(one for _, one in sizes))
+    of_components = np.abs(np.einsum("nf,fx,fy,fz->xyzn", weights, *metabolite, optimize=True))
+    of_water = np.abs(np.einsum("fx,fy,fz->xyz", *water))[..., None]
+    if not of_components.any(axis=(0, 1, 2)).all() or not of_water.any():
+        raise SequenceError("slab: lies wholly outside the image")
+    least = np.minimum(of_components / of_components.max(axis=(0, 1, 2)), of_water / of_water.max())
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(_edges(found) & _edges(reference), found / reference, np.nan)
+        return np.where(least > _EDGE, of_components / of_water, np.nan)
 
 
-def _edges(profile: Real) -> NDArray[np.bool_]:
-    """Return where a profile is not beside its slab or box: of the last three axes."""
-    largest = profile.max(axis=(-3, -2, -1), keepdims=True)
-    return np.asarray(profile > _EDGE * largest)
+_Along = tuple[tuple[Slab | None, Slab | None], Real, float]
+"""Profiles of metabolites and water along an axis, its voxels and their width in m."""
 
 
-def _weights(lines: Lines | None, frequency_hz: Real) -> Real:
-    """Return the share of a component's power at frequencies; all alike where it has no lines among them."""
-    found = np.zeros(frequency_hz.size)
-    if lines is not None:
-        step = frequency_hz[1] - frequency_hz[0]
-        at = np.rint((lines.frequency_hz - frequency_hz[0]) / step).astype(np.int64)
-        inside = (at >= 0) & (at < found.size)
-        np.add.at(found, at[inside], np.abs(lines.amplitude[inside]) ** 2)
-    return found / found.sum() if found.any() else np.full(found.size, 1 / found.size)
-
-
-def _along(
-    grid: Grid, axis: int, points: int, boxes: tuple[Box, Box], frequency_hz: Real, water_hz: float
-) -> tuple[Real, Real]:
-    """Return the sizes of profiles along an axis at its voxels: (n_frequencies, points) and, of water, (points,)."""
+def _along(grid: Grid, axis: int, points: int, boxes: tuple[Box, Box]) -> _Along:
+    """Return what is selected along an axis; nothing where all of a slab is in one voxel."""
     width = float(grid.fov_m[axis]) / points
     middle = float(grid.centre_m @ grid.axes[:, axis])
     places = np.asarray(middle + (np.arange(points) - points // 2) * width, dtype=np.float64)
-    return (
-        _size(boxes[0][axis], frequency_hz, places, width),
-        _size(boxes[1][axis], np.array([water_hz]), places, width)[0],
-    )
+    return (boxes[0][axis], boxes[1][axis]) if points > 1 else (None, None), places, width
 
 
-def _size(slab: Slab | None, frequency_hz: Real, places: Real, width: float) -> Real:
-    """Return the size of a profile at frequencies and places; 1 without one."""
+def _sizes(along: _Along, kind: int, at_hz: Real) -> NDArray[np.complex128]:
+    """Return a profile at frequencies and voxels of an axis; shape (n_frequencies, points), (n_frequencies, 1) of 1."""
+    slabs, places, width = along
+    slab = slabs[kind]
     if slab is None:
-        return np.ones((frequency_hz.size, places.size))
-    size = np.abs(slab.at(places, width))[slab.nearest(frequency_hz)]
-    if not size.any():
-        raise SequenceError("slab: lies wholly outside the image")
-    return np.asarray(size)
+        return np.ones((at_hz.size, places.size if any(slabs) else 1), complex)
+    return np.asarray(slab.at(places, width)[slab.nearest(at_hz)])
+
+
+def _where(basis: Any, image: Transients) -> tuple[Real, Real]:
+    """Return ppm, and the share of each component's signal that lies there; shapes (n_ppm,) and (n, n_ppm)."""
+    decay = np.exp(-np.pi * _RESOLVED_HZ * np.arange(_SAMPLES) * image.dwell_s)
+    fids = np.array([basis.fid(name, _SAMPLES, image.dwell_s) * decay for name in basis.names])
+    ppm = ppm_axis(_SAMPLES, image.dwell_s, image.f0_hz, basis.reference_ppm)
+    kept = (ppm > _METABOLITES_PPM[0]) & (ppm < _METABOLITES_PPM[1])
+    size = np.abs(to_spectrum(fids))[:, kept] ** 2
+    return ppm[kept], size / np.maximum(size.sum(axis=1, keepdims=True), 1e-300)

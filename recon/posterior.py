@@ -102,6 +102,7 @@ def sample_posterior(fits: BatchResult, index: int = 0, draws: int = 1000, seed:
     """
     if draws < 10 * _CHAINS:
         raise InputError(f"posterior: got {draws} samples, expected at least {10 * _CHAINS}")
+    fits.settings.refuse_signed("samples of the posterior")
     try:
         import mici
     except ImportError as error:

@@ -221,6 +221,7 @@ def series_fit(
 
     """
     settings, design = settings or FitSettings(), design or {}
+    settings.refuse_signed("a fit of a series")
     _check(spectra, bases, x)
     names = settings.names or tuple(bases[0].names)
     reference = int(np.argmin(x) if model.reference == "smallest" else np.argmax(x))

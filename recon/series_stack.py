@@ -127,6 +127,7 @@ def parts_of(
                     np.zeros((members.size, k, k)),
                     fit_known.precision(problem, settings),
                     *fit_known.bounds(problem, settings),
+                    np.zeros(k, dtype=bool),
                 ),
             )
         )

@@ -28,6 +28,8 @@ from pulsespec.simulator.trajectory import Trajectory, read_trajectory
 
 _SHORT = (128, 1e-3)
 """Samples and dwell time in s by which lines are compared."""
+_MIDDLE_PPM = 2.0
+"""Where signals stand for all metabolites and macromolecules."""
 FAT_LINES = "Fat"
 """Lines of adipose tissue."""
 _LEAST = 1e-7
@@ -127,6 +129,23 @@ def relaxation_shares(path: Path, tissue: Tissue) -> dict[str, float]:
     if shots.water is not None:
         kept, alone = (abs(_tissue_water(tissue, shots, way).amplitude[0]) for way in (True, False))
         found[WATER] = float(kept / alone)
+    return found
+
+
+def longitudinal_shares(path: Path, t1_s: Sequence[float]) -> list[float]:
+    """Return what the whole repetition of a `.seq` leaves of uncoupled spins by their T1, negative where upside down.
+
+    Inversions, suppression and the water pulse of the same repetition count; T2 does not.
+    """
+    timeline, trajectory = read_timeline(path), read_trajectory(path)
+    shots = _shots(path, timeline, trajectory, 1e-3)
+    at_hz = _hz(timeline, _MIDDLE_PPM)
+    whole = _singlet(shots.metabolite, at_hz, NONE, 1.0)
+    found = []
+    for one in t1_s:
+        times = Relaxation(one, np.inf)
+        start = _start(shots.metabolite, shots, at_hz, times)
+        found.append(float((_singlet(shots.metabolite, at_hz, times, start) / whole).real))
     return found
 
 

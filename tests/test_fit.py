@@ -144,6 +144,22 @@ def test_non_negative_least_squares_equals_scipys():
     np.testing.assert_array_equal(found > 0, free)
 
 
+def test_signed_least_squares_equals_scipys_with_a_column_for_each_sign():
+    rng = np.random.default_rng(14)
+    left, right = rng.normal(size=(40, 30, 8)), rng.normal(size=(40, 30))
+    signed = np.arange(8) % 3 == 0
+    found, free = solve_nonnegative(
+        np.einsum("vni,vnj->vij", left, left), np.einsum("vni,vn->vi", left, right), signed=signed
+    )
+    for a, b, mine in zip(left, right, found, strict=True):
+        both = nnls(np.concatenate([a, -a[:, signed]], axis=1), b)[0]
+        expected = both[:8].copy()
+        expected[signed] -= both[8:]
+        np.testing.assert_allclose(mine, expected, atol=1e-8)
+    assert (found[:, signed] < 0).any()
+    assert free[:, signed].all()
+
+
 def test_a_batch_is_its_spectra_one_by_one(basis):
     rng = np.random.default_rng(5)
     many = [spectrum(basis, rng, 0.6, phase=k, shift_ppm=0.03 * k) for k in range(4)]

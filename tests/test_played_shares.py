@@ -25,6 +25,17 @@ def image(points=4):
     )
 
 
+def lines():
+    """Return a basis of singlets: NAA, creatine and macromolecules."""
+    ppm = dict(zip(NAMES, (2.01, 3.03, 2.08), strict=True))
+
+    def fid(name, samples, dwell_s):
+        hz = (4.65 - ppm[name]) * F0_HZ * 1e-6
+        return np.exp(2j * np.pi * hz * np.arange(samples) * dwell_s)
+
+    return SimpleNamespace(names=NAMES, reference_ppm=4.65, fid=fid)
+
+
 def test_what_is_beside_relaxation_divides_metabolites_and_multiplies_water():
     constants = constants_at(2.89, NAMES, broad=["MM20"])[0]
     fractions = np.array([[0.0, 1.0, 0.0], [0.5, 0.5, 0.0]])
@@ -53,7 +64,8 @@ def test_the_slab_divides_by_what_metabolites_have_more():
     water = 1e4 * np.exp(-20 * np.arange(256) * 1e-3) * np.ones((2, 1), complex)
     fractions = np.tile([0.5, 0.5, 0.0], (2, 1))
     plain = concentrations(batch, scale, water, fractions)
-    played = module.PlayedShares(np.ones((3, 2)), np.ones(3), np.full((3, 1, 1, 2), 1.0) * [1.0, 1.25], "")
+    profile = np.array([[1.0] * 3, [1.25] * 3])[None, None]
+    played = module.PlayedShares(np.ones((3, 2)), np.ones(3), profile, "", tuple(NAMES))
     found = concentrations(
         batch, replace(scale, played=played), water, fractions, np.array([[5, 6, 0], [7, 0, 1]])
     )
@@ -76,7 +88,7 @@ def test_an_inversion_and_a_water_pulse_in_the_repetition_count(tmp_path, monkey
     timing = load_protocol("epsi-3t-whole-brain")
     how = Acquisition(*[Timing(timing.te_ms * 1e-3, timing.tr_ms * 1e-3)] * 2)
     plain, nulled = (
-        module.played_shares(one, NAMES, {}, image(2), constants, how) for one in (path, with_null)
+        module.played_shares(one, lines(), image(2), constants, how) for one in (path, with_null)
     )
     t1_s = load_tissue("white-matter").times("NAA", 2.89).t1_s
     ti_s, tr_s = inversion.ti_ms * 1e-3, timing.tr_ms * 1e-3
@@ -86,3 +98,40 @@ def test_an_inversion_and_a_water_pulse_in_the_repetition_count(tmp_path, monkey
     assert plain.metabolite[2] == pytest.approx(1.0)
     assert (plain.water < 0.9).all()
     assert "water gm" in plain.words
+
+
+def test_each_component_has_the_slab_of_its_own_frequency(tmp_path):
+    """A slice moves by the shift over the bandwidth: planes at one end of the slab lose NAA, at the other creatine."""
+    from pulsespec.simulator.image_slab import boxes_of_file
+    from pulsespec.simulator.timeline import read_played, read_timeline
+
+    path = write_image_sequence(tmp_path / "x.seq", matrix=(8, 4, 8), points=16)
+    constants = constants_at(2.89, NAMES, broad=["MM20"])[0]
+    found = module.played_shares(path, lines(), image(8), constants, SPIN_ECHO)
+    profile = found.profile[0, 0]
+    inside = np.flatnonzero(np.isfinite(profile).all(axis=1))
+    ratio = profile[inside, 0] / profile[inside, 1]
+    middle = np.argmin(np.abs(inside - 4))
+    assert ratio[middle] == pytest.approx(1.0, abs=0.03)
+    assert (ratio[0] - 1) * (ratio[-1] - 1) < 0
+    timeline = read_timeline(path)
+    slab = boxes_of_file(path)[0][2]
+    hz = [(ppm - timeline.reference_ppm) * timeline.f0_hz * 1e-6 for ppm in (2.01, 3.03)]
+    width = module.grid_of(read_played(path), path.name).fov_m[2] / 8
+    place = np.array([(inside[0] - 4) * width])
+    naa, creatine = np.abs(slab.at(place, width))[slab.nearest(np.array(hz)), 0]
+    assert ratio[0] == pytest.approx(naa / creatine, rel=0.03)
+
+
+def test_macromolecules_may_be_negative_behind_an_inversion_alone(tmp_path):
+    from pulsespec.protocols import load_protocol
+    from pulsespec.recon.played_signs import either_sign
+
+    inversion = load_protocol("epsi-3t-whole-brain").inversion
+    plain = write_image_sequence(tmp_path / "x.seq", matrix=(8, 4, 2), points=16)
+    inverted = write_image_sequence(tmp_path / "y.seq", matrix=(8, 4, 2), points=16, inversion=inversion)
+    assert either_sign(plain, ("MM20",), F0_HZ) == ((), "")
+    signed, words = either_sign(inverted, ("MM20",), F0_HZ)
+    assert signed == ("MM20",)
+    assert "-0." in words
+    assert either_sign(inverted, (), F0_HZ) == ((), "")

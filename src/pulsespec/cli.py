@@ -417,8 +417,8 @@ def recon(
         str, typer.Option(help="Images: average, interlaced, even or odd echoes of a bipolar train.")
     ] = "average",
     drift: Annotated[
-        bool, typer.Option("--drift", help="Images: take a linear drift of the frequency away.")
-    ] = False,
+        bool, typer.Option("--drift/--no-drift", help="Images: take a linear drift of the frequency away.")
+    ] = True,
     jobs: Jobs = 1,
     keep_identifiers: KeepIdentifiers = False,
     dwell_s: DwellS = None,
@@ -511,6 +511,9 @@ def fit(
     spurious: Spurious = None,
     posterior: PosteriorDraws = 0,
     phantom: IsPhantom = False,
+    ppm_range: map_cli.PpmRange = None,
+    components: map_cli.Components = None,
+    methylene: map_cli.Methylene = False,
     mask: map_cli.Mask = None,
     block_voxels: map_cli.BlockVoxels = None,
     lesion: map_cli.LesionMask = None,
@@ -556,6 +559,8 @@ def fit(
             spurious=_listed("--spurious", spurious),
             posterior=posterior,
             phantom=phantom,
+            limits=map_cli.limits_of(ppm_range, components),
+            methylene=methylene,
             conjugate=conjugate,
             dwell_s=dwell_s,
             f0_mhz=f0_mhz,

@@ -53,6 +53,8 @@ class ImageOptions:
     through the whole brain."""
     sequence: Path | None = None
     """The `.seq` that was played: what its inversions, water pulses and slab leave is then in mM."""
+    limits: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Fields of `FitSettings`: what is fitted."""
 
 
 def is_image(scan: "Scan") -> bool:
@@ -82,7 +84,7 @@ def fit_voxels(
         No voxel can be fitted.
 
     """
-    from pulsespec.recon.image_fit import BLOCK, fit_image
+    from pulsespec.recon.image_fit import BLOCK, fit_image, measured
     from pulsespec.recon.image_grid import chosen_voxels, image_scan
     from pulsespec.recon.map_quality import reasons
     from pulsespec.recon.maps import Maps, summary, write_long_table, write_maps
@@ -101,6 +103,7 @@ def fit_voxels(
     assert scan.metabolite is not None
     fractions, words = _fractions(scan.metabolite, chosen, assumptions)
     plan, more = _plan(scan, basis, assumptions, fractions is not None, options)
+    plan = measured(plan, scan, chosen)
     shares = _assumed(assumptions, len(chosen.index)) if fractions is None else fractions
     found = fit_image(
         scan,
@@ -231,8 +234,10 @@ def matched_image(scan: "Scan", chosen: "Chosen", basis: Any) -> "tuple[Scan, An
 def witnesses(image: "Transients", chosen: "Chosen") -> "list[NDArray[np.intp]]":
     """Return where voxels lie that show best what the image is of: much metabolite, little lipid.
 
-    Bands are taken on both sides of the receiver's centre alike, so that a mirrored image is judged on the same voxels.
-    Where there is more lipid than all else, it would be taken for metabolites elsewhere: there are no witnesses.
+    They are spread over the half with less lipid: those with least lie where the slab, which moves with the frequency,
+    has lost all that is upfield. Bands are taken on both sides of the receiver's centre alike, so that a mirrored image
+    is judged on the same voxels. Where there is more lipid than all else, it would be taken for metabolites elsewhere:
+    there are no witnesses.
     """
     from pulsespec.conventions import ppm_axis, to_spectrum
 
@@ -248,8 +253,10 @@ def witnesses(image: "Transients", chosen: "Chosen") -> "list[NDArray[np.intp]]"
     metabolite, lipid = np.concatenate(sizes, axis=1)
     strong = np.flatnonzero(metabolite >= np.median(metabolite))
     share = lipid[strong] / np.maximum(metabolite[strong], 1e-300)
-    order = [k for k in np.argsort(share, kind="stable")[:_WITNESSES] if share[k] < _MOST_LIPID]
-    return [chosen.index[k] for k in strong[order]]
+    some = np.argsort(share, kind="stable")[: -(-strong.size // 2)]
+    some = some[share[some] < _MOST_LIPID]
+    ranks = ((np.arange(_WITNESSES) + 0.5) / _WITNESSES * some.size).astype(int)
+    return [chosen.index[k] for k in strong[some[np.unique(ranks[ranks < some.size])]]]
 
 
 def _single(image: "Transients", at: "NDArray[np.intp]") -> "Transients":
@@ -326,14 +333,19 @@ def _plan(
     from pulsespec.recon.fit import FitSettings
     from pulsespec.recon.image_fit import Plan
     from pulsespec.recon.image_scale import image_scale
+    from pulsespec.recon.played_signs import either_sign
 
     image = scan.metabolite
     assert image is not None
     how = FitSettings(t2_widths=not options.phantom, metabolite_priors=not options.phantom)
     if not assumptions.relaxation:
         how = dataclasses.replace(how, t2_widths=False)
+    how = dataclasses.replace(how, **options.limits)
     scale = image_scale(basis.names, image, scan.water, basis, assumptions, segmented, options.sequence)
     words = (scale,) if isinstance(scale, str) else scale.words
+    if options.sequence is not None and image.nucleus == "1H":
+        signed, said = either_sign(options.sequence, basis.broad, image.f0_hz)
+        how, words = dataclasses.replace(how, signed=signed), (*words, *([said] if signed else []))
     nothing = np.zeros((1, 1, 1, image.samples), dtype=np.complex64)
     like = dataclasses.replace(image, data=nothing, header={}, records=(), noise=None)
     return (
