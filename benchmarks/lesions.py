@@ -227,14 +227,19 @@ def survival(sequence: Path, raws: Sequence[Path], truth: Path, window: str) -> 
     assert well.metabolite is not None
     if cleaned.operator is None:
         return
-    lesion = (load(truth / "lesion_mask.nii.gz") > 0.5) & cleaned.lipid_voxels
-    image = sick.metabolite
+    image, voxels = sick.metabolite, cleaned.lipid_voxels
     ppm = ppm_axis(image.samples, image.dwell_s, image.f0_hz, image.reference_ppm)
     inside = (ppm > LIPID_PPM[0]) & (ppm < LIPID_PPM[1])
-    own = image.data[lesion].astype(complex) - well.metabolite.data[lesion]
-    before, after = (to_spectrum(fids)[:, inside] for fids in (own, cleaned.operator.apply(own)))
-    share = np.sum(before.conj() * after).real / np.sum(np.abs(before) ** 2)
-    print(f"left of the lesion's own signal at 0.5 to 1.8 ppm: {share:.3f}", flush=True)
+    own = image.data[voxels].astype(complex) - well.metabolite.data[voxels]
+    left = (cleaned.by_voxel or cleaned.operator).apply(own)
+    lesion = load(truth / "lesion_mask.nii.gz")[voxels] > 0.5
+    before, after = (to_spectrum(fids[lesion])[:, inside] for fids in (own, left))
+    shares = np.sum(before.conj() * after, axis=1).real / np.sum(np.abs(before) ** 2, axis=1)
+    print(
+        f"left of the lesion's own signal at 0.5 to 1.8 ppm in {shares.size} voxels: median {np.median(shares):.2f}, "
+        f"{shares.min():.2f} to {shares.max():.2f}",
+        flush=True,
+    )
 
 
 def show_survival(options: argparse.Namespace) -> None:
