@@ -73,24 +73,25 @@ def tissue_maps(truth: Path, folder: Path) -> list[str | Path]:
     return options
 
 
-def seen_by(truth: Path, name: str, hamming: bool) -> np.ndarray:
+def seen_by(truth: Path, name: str, window: str) -> np.ndarray:
     """Return true mM in a litre of tissue as the image shows them."""
-    tissue = sum(shown(truth / "psf" / f"share_{one}.nii.gz", hamming) for one in tissues_of(truth))
+    tissue = sum(shown(truth / "psf" / f"share_{one}.nii.gz", window) for one in tissues_of(truth))
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(shown(truth / "psf" / f"{name}.nii.gz", hamming) / tissue)
+        return np.asarray(shown(truth / "psf" / f"{name}.nii.gz", window) / tissue)
 
 
-def shown(path: Path, hamming: bool) -> np.ndarray:
-    """Return a map as the image shows it: what one without filter does, weighted over k-space."""
+def shown(path: Path, window: str) -> np.ndarray:
+    """Return a map as the image shows it: what one without filter does, weighted over k-space by a filter."""
     found = np.fft.fftn(load(path))
-    if hamming:
+    if window != "none":
+        flat = {"hamming": 0.54, "hann": 0.5}[window]
         for axis, n in enumerate(found.shape):
-            weight = 0.54 + 0.46 * np.cos(2 * np.pi * np.fft.fftfreq(n))
+            weight = flat + (1 - flat) * np.cos(2 * np.pi * np.fft.fftfreq(n))
             found *= np.expand_dims(weight, [k for k in range(3) if k != axis])
     return np.asarray(np.fft.ifftn(found).real)
 
 
-def judge(maps: Path, truth: Path, hamming: bool) -> None:
+def judge(maps: Path, truth: Path, window: str) -> None:
     """Print errors of the maps, and what share of the brain they are of."""
     brain = load(truth / "brain_mask.nii.gz") > INSIDE
     quality = load(maps / "quality.nii.gz") > 0
@@ -98,7 +99,7 @@ def judge(maps: Path, truth: Path, hamming: bool) -> None:
     print(f"{np.mean(quality[brain]):.1%} of {np.count_nonzero(brain)} brain voxels pass the quality mask")
     rows = [("metabolite", "median %", "median |error| %", "asked %", "stated sd %", "within 2 sd %")]
     for name in NAMES:
-        of = seen_by(truth, name, hamming)[seen]
+        of = seen_by(truth, name, window)[seen]
         found, sd = load(maps / f"{name}_mM.nii.gz")[seen], load(maps / f"{name}_mM_sd.nii.gz")[seen]
         at = np.isfinite(found) & (of > 0)
         error = 100 * (found[at] / of[at] - 1)
@@ -113,7 +114,7 @@ def judge(maps: Path, truth: Path, hamming: bool) -> None:
     print(table(rows), flush=True)
 
 
-def judge_lesion(maps: Path, truth: Path, hamming: bool) -> None:
+def judge_lesion(maps: Path, truth: Path, window: str) -> None:
     """Print amounts within the lesion and in the rest of the brain, and those that are true."""
     lesion = load(truth / "lesion_mask.nii.gz") > 0.5
     rest = (load(truth / "brain_mask.nii.gz") > INSIDE) & (load(maps / "quality.nii.gz") > 0) & ~lesion
@@ -124,7 +125,7 @@ def judge_lesion(maps: Path, truth: Path, hamming: bool) -> None:
         path = maps / f"{name}_mM.nii.gz"
         if path.exists():
             found, known = load(path), (truth / "psf" / f"{name}.nii.gz").exists()
-            true = seen_by(truth, name, hamming) if known else np.full(found.shape, np.nan)
+            true = seen_by(truth, name, window) if known else np.full(found.shape, np.nan)
             shown = [one[at] for at in (lesion, rest) for one in (found, true)]
             medians = [
                 np.median(one[np.isfinite(one)]) if np.isfinite(one).any() else np.nan for one in shown
@@ -171,8 +172,8 @@ def main() -> None:
         ]
         command("run", raw, "--seq", sequence, "-o", out, *how, *more)
     maps = options.maps or out / "maps"
-    judge(maps, truth, options.filter == "hamming")
-    judge_lesion(maps, truth, options.filter == "hamming")
+    judge(maps, truth, options.filter)
+    judge_lesion(maps, truth, options.filter)
 
 
 if __name__ == "__main__":

@@ -171,7 +171,11 @@ def fit(spectrum: Transients, basis: Any, settings: FitSettings | None = None) -
 
 
 def fit_batch(
-    spectra: Transients, basis: Any, settings: FitSettings | None = None, jobs: int = 1
+    spectra: Transients,
+    basis: Any,
+    settings: FitSettings | None = None,
+    jobs: int = 1,
+    samples: int | None = None,
 ) -> BatchResult:
     """Fit many spectra with one basis, each for itself; in blocks, so that memory does not grow with them.
 
@@ -183,6 +187,9 @@ def fit_batch(
         As for `fit`.
     jobs
         Processes over which the blocks are spread.
+    samples
+        How many of each FID are fitted, as `fitted_samples` says of all spectra; by default of these alone. One number
+        for all parts of an image, or a voxel would depend on those that it is fitted with.
 
     Raises
     ------
@@ -195,17 +202,8 @@ def fit_batch(
     settings = settings or FitSettings()
     fids = spectra.data.reshape(-1, spectra.samples)
     _check(spectra, fids, basis, settings)
-    signals = _signals(spectra, basis, settings)
-    everything = problem_for(spectra, basis, settings, signals)
-    left_out: tuple[str, ...] = ()
-    if settings.names is None:
-        left_out = _out_of_range(everything, signals, spectra.dwell_s)
-        kept = tuple(name for name in everything.names if name not in left_out)
-        signals = signals[[name in kept for name in everything.names]]
-        settings = replace(settings, names=kept) if left_out else settings
-    needed = spectra.samples
-    if settings.shorten:
-        needed = samples_to_fit(everything, fids, spectra.dwell_s)
+    settings, signals, everything, left_out = _within_range(spectra, basis, settings)
+    needed = samples or _needed(everything, fids, spectra.dwell_s, settings)
     problem = problem_for(_first_samples(spectra, needed), basis, settings, signals)
     settings = replace(settings, ratio_priors=anchored(settings.ratio_priors, problem.names))
     early = _first_samples(spectra, _early(problem, spectra.dwell_s))
@@ -215,6 +213,32 @@ def fit_batch(
     blocks = map_blocks(one_block, _blocks(fids[:, :needed]), jobs, keep=True, name=name)
     arrays = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     return BatchResult(problem, settings, **arrays, left_out=left_out)
+
+
+def fitted_samples(spectra: Transients, basis: Any, settings: FitSettings) -> int:
+    """Return how many samples of FIDs `fit_batch` fits: beyond, the signal of all has gone; arguments as there."""
+    fids = spectra.data.reshape(-1, spectra.samples)
+    _check(spectra, fids, basis, settings)
+    settings, _, everything, _ = _within_range(spectra, basis, settings)
+    return _needed(everything, fids, spectra.dwell_s, settings)
+
+
+def _needed(everything: Problem, fids: Complex, dwell_s: float, settings: FitSettings) -> int:
+    return samples_to_fit(everything, fids, dwell_s) if settings.shorten else fids.shape[1]
+
+
+def _within_range(
+    spectra: Transients, basis: Any, settings: FitSettings
+) -> tuple[FitSettings, Complex, Problem, tuple[str, ...]]:
+    """Return settings and FIDs of the components that are fitted, the problem of all samples, and who is left out."""
+    signals = _signals(spectra, basis, settings)
+    everything = problem_for(spectra, basis, settings, signals)
+    if settings.names is not None:
+        return settings, signals, everything, ()
+    left_out = _out_of_range(everything, signals, spectra.dwell_s)
+    kept = tuple(name for name in everything.names if name not in left_out)
+    signals = signals[[name in kept for name in everything.names]]
+    return replace(settings, names=kept) if left_out else settings, signals, everything, left_out
 
 
 def _early(problem: Problem, dwell_s: float) -> int:
@@ -429,8 +453,9 @@ def _covariance(task: Task, found: Found, spread: Real, settings: FitSettings) -
     information /= scale[:, :, None] * scale[:, None, :]
     diagonal = np.arange(rows.shape[1])
     information[:, diagonal, diagonal] += _RIDGE
-    inverse = np.linalg.inv(information)
-    gain = (inverse / (scale[:, :, None] * scale[:, None, :]))[:, :k]
+    first = np.broadcast_to(np.eye(rows.shape[1])[:, :k], (len(rows), rows.shape[1], k))
+    inverse = np.linalg.solve(information, first).transpose(0, 2, 1)
+    gain = inverse / (scale[:, :k, None] * scale[:, None, :])
     sd_hz = settings.multiplet_sd_ppm * problem.f0_hz * 1e-6
     beyond = considered_multiplets(task, theta, solved, rows, gain / spread[:, None, None] ** 2, sd_hz)
     return gain[:, :, :k], beyond + considered_widths(task, gain, settings.t2_relative_sd)

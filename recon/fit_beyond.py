@@ -8,6 +8,7 @@ Determination, chapter 6; both recalled).
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ _NOTHING = 0.1
 """Of the highest line."""
 
 
+@lru_cache(maxsize=4)
 def multiplets(problem: Problem) -> tuple[Complex, NDArray[np.int64]]:
     """Return the multiplets of molecules that have several, and the component of each.
 
@@ -57,6 +59,8 @@ def considered_multiplets(
 ) -> Real:
     """Return what shifts of the multiplets add to the covariance of the amplitudes; shape (v, k, k).
 
+    In single precision: it is an estimate of what is not known.
+
     Parameters
     ----------
     task, theta, solved
@@ -72,12 +76,12 @@ def considered_multiplets(
     pieces, of = multiplets(task.problem)
     if not of.size or sd_hz <= 0:
         return np.zeros(gain.shape[:2] + gain.shape[1:2])
-    amplitudes = solved.amplitudes[:, of]
-    moved = sd_hz * amplitudes[..., None] * shift_slopes(task.problem, theta, solved.state, pieces, of)
-    curves = moved @ task.smooth.vectors
-    held = task.smooth.kept(task.log_weight)[:, None]
-    rows_curves = rows @ task.smooth.vectors
-    against = rows @ moved.transpose(0, 2, 1) - (rows_curves * held) @ curves.transpose(0, 2, 1)
+    amplitudes = (sd_hz * solved.amplitudes[:, of]).astype(np.float32)
+    moved = shift_slopes(task.problem, theta, solved.state, pieces, of)
+    moved *= amplitudes[..., None]
+    rows, vectors = rows.astype(np.float32), task.smooth.vectors.astype(np.float32)
+    held = task.smooth.kept(task.log_weight)[:, None].astype(np.float32)
+    against = rows @ moved.transpose(0, 2, 1) - (rows @ vectors * held) @ (moved @ vectors).transpose(0, 2, 1)
     response = gain @ against
     return np.asarray(response @ response.transpose(0, 2, 1))
 

@@ -34,6 +34,8 @@ _BEFORE_S = 0.05
 _FIRST_POINT = 0.5
 """Weight of the first sample in the Fourier transform: half, as for the trapezoidal rule."""
 _CHUNK = 32
+_AT_ONCE = 4
+"""Spectra whose signals are worked on at once: they fit into a cache of a megabyte or two."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,14 +230,20 @@ def evaluate(problem: Problem, theta: Real) -> State:
     """Return the model at parameters of shape (v, n_parameters)."""
     at, t = problem.layout, problem.time_s
     sigma = _sigma(theta[:, at.gauss])
-    fids = _powers(_exponents(problem, theta), t.size, problem.before)
-    fids *= problem.basis
     decay = np.exp(-0.5 * (sigma[:, None] * t) ** 2)
     series = 1 + np.einsum("vj,vjm->vm", theta[:, at.hermite], _terms(sigma, t))
     turn = np.exp(1j * (theta[:, [at.phase0]] + theta[:, [at.phase1]] * (problem.ppm - PIVOT_PPM)))
     turn = turn * _later(problem)
-    fids *= decay[:, None, :]
-    columns = (turn[:, None, :] * _spectra(problem, fids * series[:, None, :])).real
+    fids = np.empty((len(theta), *problem.basis.shape), complex)
+    columns = np.empty((*fids.shape[:2], problem.ppm.size))
+    for first in range(0, len(theta), _AT_ONCE):
+        part = slice(first, first + _AT_ONCE)
+        some = _powers(_exponents(problem, theta[part]), t.size, problem.before)
+        some *= problem.basis
+        some *= decay[part, None]
+        fids[part] = some
+        some *= series[part, None]
+        columns[part] = _real(turn[part, None], _spectra(problem, some))
     return State(columns, fids, decay, series, turn)
 
 
@@ -249,7 +257,7 @@ def _exponents(problem: Problem, theta: Real) -> Complex:
 
 
 def shift_slopes(problem: Problem, theta: Real, state: State, pieces: Complex, of: NDArray[np.int64]) -> Real:
-    """Return the derivative of parts of components by the shift of each alone, per Hz; shape (v, n, n_points).
+    """Return the derivative of parts of components by the shift of each alone, per Hz; shape (v, n, n_points), float32.
 
     Parameters
     ----------
@@ -260,9 +268,10 @@ def shift_slopes(problem: Problem, theta: Real, state: State, pieces: Complex, o
 
     """
     t = problem.time_s
-    fids = pieces * _powers(_exponents(problem, theta)[:, of], t.size, problem.before)
-    fids *= (2j * np.pi * t * state.decay * state.series)[:, None, :]
-    return np.asarray((state.turn[:, None, :] * _spectra(problem, fids)).real)
+    fids = _powers(_exponents(problem, theta), t.size, problem.before, np.complex64)[:, of]
+    fids *= pieces.astype(np.complex64)
+    fids *= (2j * np.pi * t * state.decay * state.series)[:, None, :].astype(np.complex64)
+    return _real(state.turn[:, None, :].astype(np.complex64), _spectra(problem, fids))
 
 
 def slopes(problem: Problem, theta: Real, state: State, amplitudes: Real, rough: bool = False) -> Real:
@@ -315,6 +324,13 @@ def _spectra(problem: Problem, fids: Complex) -> Complex:
     return np.asarray(whole[..., problem.keep])
 
 
+def _real(turn: Complex, spectra: Complex) -> Real:
+    """Return the real part of a product; overwrites nothing."""
+    found = turn.real * spectra.real
+    found -= turn.imag * spectra.imag
+    return np.asarray(found)
+
+
 def _later(problem: Problem) -> Complex:
     """Return what it makes of each point that time zero is not the first sample; shape (n_points,)."""
     return np.asarray(np.exp(2j * np.pi * problem.keep * problem.before / problem.n_band))
@@ -333,11 +349,11 @@ def _terms(sigma: Real, t: Real) -> Complex:
     return np.asarray(powers[:, np.array(ORDERS) - 1] * factors[:, None])
 
 
-def _powers(exponents: Complex, n: int, before: int) -> Complex:
+def _powers(exponents: Complex, n: int, before: int, kind: type[Any] = np.complex128) -> Complex:
     """Return exp(exponent (m - before)) for m below n, from far fewer exponentials; shape (..., n)."""
     exponents = exponents[..., None]
-    fine = np.exp(exponents * np.arange(_CHUNK))
-    coarse = np.exp(exponents * (np.arange(0, n, _CHUNK) - before))
+    fine = np.exp(exponents * np.arange(_CHUNK)).astype(kind)
+    coarse = np.exp(exponents * (np.arange(0, n, _CHUNK) - before)).astype(kind)
     product = coarse[..., :, None] * fine[..., None, :]
     return np.asarray(product.reshape(*product.shape[:-2], -1)[..., :n])
 

@@ -36,6 +36,11 @@ def noise_sd(fids: Complex) -> Real:
     return np.asarray(quiet * (1 + 1 / np.sqrt(2 * spectra.shape[-1] / 10)))
 
 
+def some_of(count: int) -> slice:
+    """Return those of many spectra that `samples_to_fit` looks at."""
+    return slice(None, None, max(1, -(-count // _MOST_SPECTRA)))
+
+
 def samples_to_fit(problem: Problem, fids: Complex, dwell_s: float) -> int:
     """Return after how many samples the signal of all spectra within the fitted range has gone.
 
@@ -53,7 +58,7 @@ def samples_to_fit(problem: Problem, fids: Complex, dwell_s: float) -> int:
 
     """
     samples = fids.shape[1]
-    some = fids[:: -(-len(fids) // _MOST_SPECTRA)]
+    some = fids[some_of(len(fids))]
     power, noise, share = _in_range(problem, some)
     last = power[-max(8, samples // 8) :]
     noise = min(noise, float(last.mean()))

@@ -184,6 +184,7 @@ def search(
     damping = np.full(n, _FIRST_DAMPING)
     converged, steps = np.zeros(n, dtype=bool), np.zeros(n, dtype=np.int64)
     open_ = np.arange(n)
+    told = np.empty((n, 0), dtype=bool)
     here = solve(task, theta, state=state)
     ended: list[tuple[Indices, Solved]] = []
     moving = np.flatnonzero(task.upper - task.lower > _HARDLY)
@@ -191,10 +192,13 @@ def search(
         part = task.part(open_)
         information, gradient = _projected(part, theta[open_], here, moving, number < _ROUGH_STEPS)
         if number == 0:
-            move = _matter(task.precision[moving], information, gradient)
-            moving, gradient = moving[move], gradient[:, move]
+            told = _matter(task.precision[moving], information, gradient)
+            move = told.any(axis=0)
+            moving, told, gradient = moving[move], told[:, move], gradient[:, move]
             information = information[:, move][:, :, move]
-        step, expected = _step(part, theta[open_], information, gradient, damping[open_], moving)
+        step, expected = _step(
+            part, theta[open_], information, gradient, damping[open_], (moving, told[open_])
+        )
         least = np.maximum(enough, _ENOUGH_RELATIVE * np.abs(here.cost))
         trial = np.clip(theta[open_] + step, task.lower, task.upper)
         there = solve(part, trial, here.free)
@@ -235,10 +239,12 @@ def _joined(parts: Sequence[tuple[Indices, Solved]]) -> Solved:
 
 
 def _matter(precision: Real, information: Real, gradient: Real) -> Bool:
-    """Return which parameters a search has to move: data say nothing of the others that outweighs their priors."""
+    """Return which parameters a search has to move: data say nothing of the others that outweighs their priors.
+
+    Of each spectrum by itself, shape (v, p): what becomes of one does not depend on those beside it.
+    """
     whole = np.diagonal(information, axis1=1, axis2=2)
-    told = np.any(whole - precision > _LEAST_TOLD * precision, axis=0)
-    return np.asarray(told | np.any(gradient**2 > _LEAST_TOLD * whole, axis=0))
+    return np.asarray((whole - precision > _LEAST_TOLD * precision) | (gradient**2 > _LEAST_TOLD * whole))
 
 
 def _projected(task: Task, theta: Real, solved: Solved, moving: Indices, rough: bool) -> tuple[Real, Real]:
@@ -257,11 +263,16 @@ def _projected(task: Task, theta: Real, solved: Solved, moving: Indices, rough: 
 
 
 def _step(
-    task: Task, theta: Real, information: Real, gradient: Real, damping: Real, moving: Indices
+    task: Task, theta: Real, information: Real, gradient: Real, damping: Real, which: tuple[Indices, Bool]
 ) -> tuple[Real, Real]:
-    """Return a damped step of the moving parameters and the decrease of chi square that a linear model expects."""
+    """Return a damped step of the moving parameters and the decrease of chi square that a linear model expects.
+
+    `which` are these parameters, and those of each spectrum (v, p) that are not left alone.
+    """
+    moving, told = which
     here, low, high = theta[:, moving], task.lower[moving], task.upper[moving]
     at_edge = ((here <= low) & (gradient < 0)) | ((here >= high) & (gradient > 0))
+    at_edge |= ~told
     size = np.sqrt(np.maximum(np.diagonal(information, axis1=1, axis2=2), 1e-12))
     scaled = information / size[:, :, None] / size[:, None, :]
     move = ~at_edge[:, :, None] & ~at_edge[:, None, :]
@@ -277,14 +288,14 @@ def _step(
 
 
 def _merged(here: Solved, there: Solved, better: Bool) -> Solved:
-    """Return what was found at the new parameters where they are better, else at the old ones."""
+    """Return what was found at the new parameters where they are better, else at the old ones: `there`, overwritten."""
+    worse = np.flatnonzero(~better)
 
     def pick(old: Any, new: Any) -> Any:
-        return np.where(better.reshape(-1, *[1] * (old.ndim - 1)), new, old)
+        new[worse] = old[worse]
+        return new
 
-    if better.all():
-        return there
-    return _map(pick, here, there)
+    return _map(pick, here, there) if worse.size else there
 
 
 def _select(solved: Solved, at: Bool) -> Solved:

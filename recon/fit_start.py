@@ -115,23 +115,33 @@ def _proposals(
 
 
 def _judged(problem: Problem, measured: Complex, shift_hz: Real, width_hz: Real) -> Start:
-    """Return all proposals with their best phase, in the order of what they leave."""
-    use = _main(problem)
-    smooth = baseline(problem.ppm)
+    """Return all proposals with their best phase, in the order of what they leave.
+
+    At any phase a real spectrum is a sum of two, the real and the imaginary part of the measured one: products with the
+    columns are made of these alone.
+    """
+    use, smooth = _main(problem), baseline(problem.ppm)
     held = smooth.kept(np.asarray(smooth.log_weight(_BASELINE_DIMENSION)))
     columns = _columns(problem, np.array(_WIDTHS_HZ))[:, use].real
     curves = columns @ smooth.vectors
     grams = columns @ columns.transpose(0, 2, 1) - (curves * held) @ curves.transpose(0, 2, 1)
     which = np.searchsorted(_WIDTHS_HZ, width_hz)
+    parts = np.stack([measured.real, measured.imag], axis=-2)
+    in_curves = parts @ smooth.vectors
+    kept = in_curves * held
+    against = np.stack(
+        [parts @ c.T - kept @ s.T for c, s in zip(columns, curves, strict=True)], axis=-3
+    )  # for each width
+    against = np.take_along_axis(against, which[..., None, None, None], axis=-3)[..., 0, :, :]
+    squares = parts @ parts.swapaxes(-1, -2) - kept @ in_curves.swapaxes(-1, -2)
+    gram = grams[which].reshape(-1, *grams.shape[1:])
     found = []
     for phase in _PHASES:
-        right = (measured * np.exp(-1j * phase)).real
-        in_curves = right @ smooth.vectors
-        against = np.einsum("vckn,vcn->vck", columns[which], right)
-        against -= np.einsum("vcks,vcs->vck", curves[which], held * in_curves)
-        x, _ = solve_nonnegative(grams[which].reshape(-1, *grams.shape[1:]), against.reshape(-1, use.size))
-        whole = np.sum(right**2, axis=-1) - np.sum(held * in_curves**2, axis=-1)
-        found.append(1 - np.sum(x.reshape(against.shape) * against, axis=-1) / np.maximum(whole, 1e-300))
+        turn = np.array([np.cos(phase), np.sin(phase)])
+        right = turn @ against
+        x, _ = solve_nonnegative(gram, right.reshape(-1, use.size))
+        whole = np.maximum((turn @ squares) @ turn, 1e-300)
+        found.append(1 - np.sum(x.reshape(right.shape) * right, axis=-1) / whole)
     scores = np.stack(found, axis=-1)
     best = scores.min(axis=-1)
     order = np.argsort(best, axis=1)

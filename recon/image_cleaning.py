@@ -13,6 +13,7 @@ from pulsespec.recon.image_masks import Mask, Masks, masks_of, read_mask
 from pulsespec.recon.image_water import remove_image_water
 from pulsespec.recon.lipid_operator import LipidOperator
 from pulsespec.recon.lipid_removal import BAND_PPM, LipidLimits, TradeOff, remove_scalp_lipid
+from pulsespec.recon.lipid_voxels import VoxelOperators
 from pulsespec.recon.transients import Scan, Transients
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -41,7 +42,9 @@ class CleaningSettings:
     lipid_band_ppm: tuple[float, float] | None = BAND_PPM
     """Where scalp lipid is recognised; `None`: everywhere, the method as published."""
     lipid_weight: float | None = None
-    """Weight of the penalty in place of the one that is chosen (beta times the largest eigenvalue)."""
+    """Weight of the penalty in place of those that are chosen (beta times the largest eigenvalue)."""
+    lipid_guard: bool = True
+    """Guard metabolites at the field of each voxel, as water shows it, and weigh each voxel by the lipid in it."""
     brain_mask: Path | None = None
     """NIfTI mask of the brain in the scanner's coordinates, in place of the one that is found."""
 
@@ -66,11 +69,13 @@ class CleanImages:
     scan: Scan
     masks: Masks
     operator: LipidOperator | None
-    """What took the scalp's lipid away: `lipid_operator.survival` passes any signal through it."""
+    """What took the scalp's lipid away, of a typical voxel: `lipid_operator.survival` passes any signal through it."""
     trade_off: TradeOff | None
-    """The choice of its weight."""
+    """The choice of its weight; `None` where each voxel has its own."""
     lipid_voxels: Mask
     """Where it was applied: elsewhere in the brain a lesion's own lipid is all there; shape (x, y, z)."""
+    by_voxel: VoxelOperators | None = None
+    """What was applied to each of `lipid_voxels`: its `survival` and `apply`, and `lipid_voxels.surviving_basis`."""
 
 
 def clean_images(
@@ -127,11 +132,14 @@ def clean_images(
         settings.lipid_weight,
         _offsets_hz(-(offsets + moved)[masks.brain]),
         settings.lipid_by_place,
+        settings.lipid_guard,
     )
-    done = remove_scalp_lipid(_shifted(data, -moved), masks, limits, jobs)
+    shifts = None if scan.water is None else -(offsets + moved)
+    done = remove_scalp_lipid(_shifted(data, -moved), masks, limits, jobs, shifts)
     data = _shifted(done.data, moved)
     data.data[~masks.head] = outside
-    return CleanImages(replace(scan, metabolite=data), masks, done.operator, done.curve, done.voxels)
+    clean = replace(scan, metabolite=data)
+    return CleanImages(clean, masks, done.operator, done.curve, done.voxels, done.by_voxel)
 
 
 def _offsets_hz(of_brain: NDArray[np.float64]) -> tuple[float, ...]:

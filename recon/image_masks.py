@@ -101,9 +101,9 @@ def masks_of(data: Transients, water: Transients | None, brain: Mask | None = No
 
     Images without a filter over k-space are smoothed first, for looking at only. The head is where water exceeds 0.3 of
     its own median, holes filled. The scalp is where lipid is strong (Otsu's threshold of its logarithm, Otsu 1979,
-    doi:10.1109/TSMC.1979.4310076) within 25 mm of the head's edge. The brain is what lies deeper than the middle of the
-    scalp and does not touch it, its largest piece. Where lipid at the edge is less than three times what the middle of
-    the head has, there is no scalp: a phantom, or lipids were suppressed.
+    doi:10.1109/TSMC.1979.4310076) within 25 mm of the head's edge, or a voxel more where none is found so. The brain is
+    what lies deeper than the middle of the scalp and does not touch it, its largest piece. Where lipid at the edge is
+    less than three times what the middle of the head has, there is no scalp: a phantom, or lipids were suppressed.
 
     Parameters
     ----------
@@ -151,8 +151,12 @@ def masks_of(data: Transients, water: Transients | None, brain: Mask | None = No
     depth = np.asarray(
         scipy.ndimage.distance_transform_edt(padded, sampling=voxel_mm)[1:-1, 1:-1], np.float64
     )
-    rim = head & (depth <= _DEPTH_MM) if brain is None else head & ~brain
-    scalp, words = _scalp(lipid, rim, head & ~rim if brain is None else brain)
+    blur = max((mm for mm, n in zip(voxel_mm[:2], head.shape[:2], strict=True) if n > 1), default=0.0)
+    for limit in (_DEPTH_MM, _DEPTH_MM + blur):  # coarse images of the head reach a voxel beyond it
+        rim = head & (depth <= limit) if brain is None else head & ~brain
+        scalp, words = _scalp(lipid, rim, head & ~rim if brain is None else brain)
+        if scalp.any():
+            break
     found = brain if brain is not None else _brain(head & _filled(wet), scalp, depth, voxel_mm)
     if not found.any():
         raise DataError(f"{data.source or 'images'}: no brain is found in a head of {int(head.sum())} voxels")

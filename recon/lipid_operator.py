@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsespec.errors import InputError
+from pulsespec.recon.lipid_guard import Guard
 
 Complex = NDArray[np.complex128]
 Real = NDArray[np.float64]
@@ -38,6 +39,8 @@ class LipidOperator:
     """s_k: eigenvalues of L^H W L over the largest; shape (n,)."""
     weight: float
     """w: beta times the largest eigenvalue; at 1 half of the strongest lipid signal is left."""
+    largest: float = 1.0
+    """The largest eigenvalue."""
 
     @property
     def gains(self) -> Real:
@@ -66,7 +69,10 @@ class LipidOperator:
 
 
 def lipid_operator(
-    scalp: NDArray[np.complexfloating], weight: float, band: Real | None = None
+    scalp: NDArray[np.complexfloating],
+    weight: float,
+    band: Real | None = None,
+    guard: Guard | None = None,
 ) -> LipidOperator:
     """Return the operator that the FIDs of scalp voxels define.
 
@@ -78,6 +84,8 @@ def lipid_operator(
         beta times the largest eigenvalue of L^H W L, no less than 0.
     band
         The weights W of the bins of `numpy.fft.fft`, 0 to 1; all 1 where it is `None`; shape (samples,).
+    guard
+        A metric in place of W that is blind to metabolites.
 
     Raises
     ------
@@ -93,13 +101,16 @@ def lipid_operator(
         raise InputError(f"weight: got {weight}, expected a number of at least 0")
     columns = _compressed(np.asarray(scalp, np.complex128).T)
     seen = columns if band is None else np.fft.ifft(band[:, None] * np.fft.fft(columns, axis=0), axis=0)
+    seen = seen if guard is None else guard.blind(columns)
     values, turns = np.linalg.eigh(columns.conj().T @ seen)
     values, turns = values[::-1], turns[:, ::-1]
     kept = values > _SMALLEST * values[0]
     if not values[0] > 0:
         raise InputError("scalp: its FIDs have no signal in the band of lipids")
     scale = turns[:, kept] / np.sqrt(values[kept])
-    return LipidOperator(columns @ scale, seen @ scale, values[kept] / values[0], float(weight))
+    return LipidOperator(
+        columns @ scale, seen @ scale, values[kept] / values[0], float(weight), float(values[0])
+    )
 
 
 def _compressed(columns: Complex) -> Complex:

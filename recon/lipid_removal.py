@@ -1,6 +1,7 @@
 """How strongly scalp lipid is to be removed from images: the trade-off over the weight, and the choice from it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,7 @@ from pulsespec.conventions import ppm_axis, ppm_to_hz, to_spectrum
 from pulsespec.recon.image_masks import LIPID_PPM, Mask, Masks
 from pulsespec.recon.lipid_operator import LipidOperator, lipid_operator, survival
 from pulsespec.recon.lipid_spatial import k_weights, lipid_from_scalp
+from pulsespec.recon.lipid_voxels import VoxelOperators, voxel_operators
 from pulsespec.recon.transients import Record, Transients
 
 Complex = NDArray[np.complex128]
@@ -37,6 +39,8 @@ BAND_PPM = (0.3, 1.7)
 _ELSEWHERE = 0.01
 """Weight of the rest of the spectrum in that."""
 _HELPS, _MUCH = 0.7, 10.0
+_GUARDED_SURVIVAL = 0.98
+"""What must be left of guarded metabolites in every voxel, whatever less is asked for."""
 WEIGHTS: tuple[float, ...] = tuple(float(w) for w in np.logspace(-1, 8, 37))
 """beta times the largest eigenvalue of the scalp's L L^H."""
 
@@ -175,6 +179,8 @@ class LipidLimits:
     """Shifts of the metabolites in the brain that their survival is judged at."""
     by_place: bool = False
     """Subtract first what the point-spread function carried in from the scalp, where it is known."""
+    guard: bool = True
+    """Guard metabolites at the field of each voxel, where it is known and `band_ppm` is not `None`."""
 
 
 @dataclass(frozen=True)
@@ -183,16 +189,26 @@ class LipidRemoval:
 
     data: Transients
     operator: LipidOperator | None
-    """Of the L2 penalty, with its weight; `None` without a scalp."""
+    """Of the L2 penalty, with its weight; that of a typical voxel where each has its own; `None` without a scalp."""
     curve: TradeOff | None
+    """`None` where each voxel has a weight of its own."""
     voxels: Mask
     """Where the L2 penalty was applied: elsewhere a lesion's own lipid is all there; shape (x, y, z)."""
+    by_voxel: VoxelOperators | None = None
+    """What was applied to each of `voxels`, in their order, where metabolites were guarded."""
 
 
 def remove_scalp_lipid(
-    data: Transients, masks: Masks, limits: LipidLimits | None = None, jobs: int = 1
+    data: Transients,
+    masks: Masks,
+    limits: LipidLimits | None = None,
+    jobs: int = 1,
+    shifts_hz: Real | None = None,
 ) -> LipidRemoval:
     """Remove scalp lipid from the brain; voxels outside it stay as they are.
+
+    With `shifts_hz`, by how much the field moves the signals of each voxel in the NIfTI-MRS sense, shape (x, y, z),
+    metabolites are guarded and each voxel has a weight of its own (`lipid_voxels`); without, one operator serves all.
 
     Where the record of the images says what weights k-space had, what the point-spread function carried in from the
     scalp can be subtracted first (`lipid_spatial`). The L2 penalty is then applied only to voxels in which more than
@@ -219,6 +235,8 @@ def remove_scalp_lipid(
                 "the voxels that it would change; several coils, or another point-spread function than is recorded"
             )
             data, carried = data.with_data(data.data, Record("Lipid removal", words)), None
+    if limits.guard and shifts_hz is not None and limits.band_ppm is not None:
+        return _guarded(data, masks, limits, carried, shifts_hz)
     operator, curve = trade_off(
         data, masks, limits.least_survival, limits.goal, limits.band_ppm, offsets_hz=limits.offsets_hz
     )
@@ -233,6 +251,76 @@ def remove_scalp_lipid(
     cleaned[voxels] = operator.apply(before)
     record = _record(data, operator, curve, limits, masks, voxels, (before, operator.apply(before)))
     return LipidRemoval(data.with_data(cleaned, record), operator, curve, voxels)
+
+
+def _guarded(
+    data: Transients,
+    masks: Masks,
+    limits: LipidLimits,
+    carried: NDArray[np.complexfloating] | None,
+    shifts_hz: Real,
+) -> LipidRemoval:
+    """Return images from which lipid is removed by operators of each voxel's own field and weight."""
+    voxels = masks.brain
+    brain = np.asarray(data.data[voxels], np.complex128)
+    scalp = np.asarray(data.data[masks.head & ~masks.brain], np.complex128)  # marrow and muscle's fat, too
+    signals = {name: pattern(name, data, 8.0) for name in PATTERNS}
+    guarded = tuple(signals[name] for name in _GUARDED)
+    least = max(limits.least_survival, _GUARDED_SURVIVAL)
+    operators = voxel_operators(data, scalp, brain, shifts_hz[voxels], guarded, least, limits.weight)
+    if carried is not None:
+        plain = operators.typical()
+        chosen, words = _where_more_is_left(data, masks, plain, carried, limits.goal)
+        data = data.with_data(data.data, Record("Lipid removal", words))
+        operators, brain, voxels = operators.only(chosen[voxels]), brain[chosen[voxels]], chosen
+    after = operators.apply(brain)
+    cleaned = np.array(data.data)
+    cleaned[voxels] = after
+    record = _guarded_record(
+        data, operators, masks, voxels, signals, (brain, after), limits.weight is not None
+    )
+    typical = operators.typical() if operators.which.size else None
+    return LipidRemoval(data.with_data(cleaned, record), typical, None, voxels, operators)
+
+
+def _guarded_record(
+    data: Transients,
+    operators: VoxelOperators,
+    masks: Masks,
+    voxels: Mask,
+    signals: dict[str, Complex],
+    parts: tuple[Complex, Complex],
+    given: bool,
+) -> Record:
+    left = {name: operators.survival(fid) for name, fid in signals.items()}
+    maps = {"naa_noise": operators.noise_gain(signals["NAA"]), "weight": operators.weights}
+    maps |= {f"survival_{name}": values for name, values in left.items()}
+    figures: dict[str, Any] = {"voxels": voxels, "survival": {}}
+    for name, values in maps.items():
+        figures[name] = np.full(voxels.shape, np.nan)
+        figures[name][voxels] = values
+    inside = _between(data, LIPID_PPM)
+    sizes = [float(np.linalg.norm(to_spectrum(part)[:, inside])) for part in parts]
+    words = "no voxel needs it"
+    if operators.which.size:
+        figures["survival"] = {name: float(np.median(values)) for name, values in left.items()}
+        worst = min(float(left[name].min()) for name in _GUARDED)
+        shares = ", ".join(f"{name} {share:.3f}" for name, share in figures["survival"].items())
+        weights = np.quantile(operators.weights, (0.05, 0.5, 0.95))
+        noise = np.quantile(maps["naa_noise"], (0.5, 0.95))
+        strong = f"{weights[0]:.3g}, {weights[1]:.3g}, {weights[2]:.3g} (5, 50, 95 %)"
+        words = (
+            f"weight {'given' if given else 'by the lipid in each voxel'} {strong}; there is left of {shares} (median; "
+            f"NAA, Cr and Cho at least {worst:.3f}); noise at NAA {noise[0]:.2f} of before in the median, "
+            f"{noise[1]:.2f} in 95 %"
+        )
+    details = (
+        f"L2 penalty of {int((masks.head & ~masks.brain).sum())} voxels of the head outside the brain "
+        f"(doi:10.1002/jmri.24365) in {int(voxels.sum())} of {int(masks.brain.sum())} voxels of the brain, "
+        f"metabolites guarded at each one's field, {words}; signal at {LIPID_PPM[0]:g} to {LIPID_PPM[1]:g} ppm "
+        f"{sizes[1] / max(sizes[0], 1e-300):.3f} of before"
+    )
+    return Record("Lipid removal", details, figures)
 
 
 def _peaks(data: Transients, fids: NDArray[np.complexfloating], window_ppm: tuple[float, float]) -> Real:

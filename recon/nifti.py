@@ -16,7 +16,7 @@ from nifti_mrs.hdr_ext import Hdr_Ext
 import pulsespec
 from pulsespec.conventions import RECEIVER_PPM
 from pulsespec.errors import DataError
-from pulsespec.files import atomic_path, attempt
+from pulsespec.files import atomic_path, attempt, now
 from pulsespec.recon import nifti_header, nifti_series
 from pulsespec.recon.edit_header import dynamic_header, read_editing, write_editing
 from pulsespec.recon.sequence_header import read_sequence, write_sequence
@@ -310,6 +310,6 @@ def _applied(data: Transients) -> list[dict[str, Any]] | None:
 
 def _utc(time: str) -> str:
     """Return an ISO 8601 time, or now, as YYYY-MM-DDThh:mm:ss.sss in UTC."""
-    at = datetime.fromisoformat(time) if time else datetime.now(UTC)
+    at = datetime.fromisoformat(time) if time else now()
     at = at if at.tzinfo is None else at.astimezone(UTC)
     return at.replace(tzinfo=None).isoformat(timespec="milliseconds")

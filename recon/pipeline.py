@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 import numpy as np
 
 import pulsespec
 from pulsespec.errors import DataError, InputError
+from pulsespec.files import now
 from pulsespec.recon.align import METHODS as ALIGN_METHODS
 from pulsespec.recon.align import align
 from pulsespec.recon.apodisation import apodise, truncate, zero_fill
@@ -236,7 +236,7 @@ STEPS: tuple[tuple[str, Step], ...] = (
 def _stamped(data: Transients | None) -> Transients | None:
     if data is None:
         return None
-    now = datetime.now(UTC).isoformat(timespec="seconds")
+    when = now().isoformat(timespec="seconds")
     version = pulsespec.__version__
-    records = tuple(replace(r, version=r.version or version, time=r.time or now) for r in data.records)
+    records = tuple(replace(r, version=r.version or version, time=r.time or when) for r in data.records)
     return replace(data, records=records)

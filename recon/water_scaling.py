@@ -227,6 +227,8 @@ def scaled(
 ) -> tuple[Real, Real]:
     """Return sums of amplitudes times factors, and their standard deviations to first order.
 
+    Where a component has no factor (NaN, one that is nulled), the sums that it is part of have no value.
+
     Parameters
     ----------
     amplitudes
@@ -234,7 +236,7 @@ def scaled(
     covariance
         Of the amplitudes; shape (..., n, n).
     factor
-        Shape (..., n) or (n,); rows with a component without one are NaN.
+        Shape (..., n) or (n,).
     effects
         Relative changes of the factors by one standard deviation of what they rest on; shape (k, ..., n).
     parts
@@ -247,13 +249,11 @@ def scaled(
     Values and standard deviations, each of shape (..., rows).
 
     """
-    known = np.isfinite(factor)
-    gain = parts * np.where(known, factor, 0.0)[..., np.newaxis, :]
-    effects = np.where(known, effects, 0.0)
+    gain = np.where(parts != 0, parts * factor[..., np.newaxis, :], 0.0)
     value = np.einsum("...rn,...n->...r", gain, amplitudes)
-    value = np.where((parts * ~known[..., np.newaxis, :]).any(axis=-1), np.nan, value)
     variance = ((gain @ covariance) * gain).sum(axis=-1)
     for effect in effects:
-        variance = variance + np.einsum("...rn,...n,...n->...r", gain, amplitudes, effect) ** 2
+        known = np.where(np.isnan(effect), 0.0, effect)
+        variance = variance + np.einsum("...rn,...n,...n->...r", gain, amplitudes, known) ** 2
     variance = variance + (value * np.asarray(relative_sd)[..., np.newaxis]) ** 2
     return value, np.sqrt(np.maximum(variance, 0.0))

@@ -310,9 +310,10 @@ def test_lipid_is_removed_in_the_field_that_it_was_made_in(made):
     record = Record("Frequency and phase correction", "aligned", {"b0_hz": offsets})
     aligned = replace(data, data=data.data * wave, records=(*data.records, record))
     settings = CleaningSettings(water_removal=False, lipid_weight=1e4)
+    moved = replace(water, data=water.data * wave)
     known, unknown, plain = (
-        clean_images(Scan(one, water), settings, made.brain).scan.metabolite
-        for one in (aligned, replace(aligned, records=data.records), data)
+        clean_images(Scan(one, of), settings, made.brain).scan.metabolite
+        for one, of in ((aligned, moved), (replace(aligned, records=data.records), moved), (data, water))
     )
     inside = made.brain & ~made.lesion
     errors = [

@@ -12,7 +12,7 @@ from nifti_for_tests import write_raw
 from nifti_mrs import validator
 from nifti_mrs.nifti_mrs import NIFTI_MRS
 
-from pulsespec.errors import DataError
+from pulsespec.errors import DataError, InputError
 from pulsespec.recon.nifti import is_nifti, read_nifti, write_nifti
 from pulsespec.recon.read import read
 from pulsespec.recon.transients import Geometry, Record, Transients
@@ -79,6 +79,19 @@ def test_each_step_says_what_when_and_by_what(tmp_path):
     for step in steps:
         assert step["Version"]
         assert np.datetime64(step["Time"]) > np.datetime64("2020-01-01")
+
+
+def test_a_fixed_time_stamp_makes_the_same_file(tmp_path, monkeypatch):
+    facts = {"dwell_s": 5e-4, "f0_hz": F0, "te_s": 0.03, "tr_s": 2.0}
+    data = Transients(data=numbered(16), dims=("t",), records=(Record("Shift", "x"),), **facts)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    for name in ("a.nii.gz", "b.nii.gz"):
+        write_nifti(data, tmp_path / name)
+    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
+    assert extension(tmp_path / "a.nii.gz")["ProcessingApplied"][0]["Time"] == "2023-11-14T22:13:20.000"
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
+    with pytest.raises(InputError, match="SOURCE_DATE_EPOCH: got 'yesterday', expected whole seconds"):
+        write_nifti(data, tmp_path / "c.nii.gz")
 
 
 def test_a_history_of_conjugation_does_not_conjugate_again(tmp_path):

@@ -330,10 +330,9 @@ def test_other_names_of_a_metabolite_have_its_times(name, like):
     assert found.metabolites[name] != constants_at(3.0, ["Ala"])[0].metabolites["Ala"]
 
 
-def test_a_component_without_a_factor_takes_its_own_rows_along_alone():
-    factor = np.array([2.0, np.nan, 3.0])
-    parts = np.array([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
-    effects = np.array([[0.1, np.nan, 0.1]])
-    value, sd = scaled(np.ones(3), np.eye(3), factor, effects, parts)
-    np.testing.assert_allclose(value, [2.0, np.nan, 5.0], equal_nan=True)
-    assert sd[0] == pytest.approx(np.hypot(2.0, 0.2))
+def test_what_is_nulled_takes_no_other_component_along():
+    parts = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 1.0], [0.0, 0.0, 1.0]])
+    factor, effects = np.array([2.0, np.nan, 3.0]), np.array([[0.1, np.nan, 0.2]])
+    value, sd = scaled(np.array([1.0, 1.0, 1.0]), np.eye(3), factor, effects, parts)
+    np.testing.assert_allclose(value, [2.0, np.nan, 3.0])
+    np.testing.assert_allclose(sd, [np.hypot(2.0, 0.2), np.nan, np.hypot(3.0, 0.6)])

@@ -2,7 +2,7 @@
 
 import dataclasses
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -216,6 +216,8 @@ def fit(
     spurious: Sequence[float] = (),
     posterior: int = 0,
     phantom: bool = False,
+    limits: Mapping[str, Any] | None = None,
+    methylene: bool = False,
     conjugate: bool = False,
     dwell_s: float | None = None,
     f0_mhz: float | None = None,
@@ -224,7 +226,10 @@ def fit(
     image: "map_verbs.ImageOptions | None" = None,
     notify: Notify = silent,
 ) -> dict[str, Any]:
-    """Fit one processed spectrum, or an image, with a basis set and write the results into the folder `output`."""
+    """Fit one processed spectrum, or an image, with a basis set and write the results into the folder `output`.
+
+    `limits` are fields of `FitSettings`: what is fitted. With `methylene` that of creatine is fitted by itself.
+    """
     chosen = (spectrum, basis, water, conjugate, known(None, dwell_s, f0_mhz))
     if dry_run:
         checked = opened(*chosen, notify)[0]
@@ -234,6 +239,8 @@ def fit(
         return {"inputs": [str(path) for path in inputs], "basis": str(basis), "output": str(output)}
     with atomic_directory(output, overwrite) as folder:
         scan, functions = opened(*chosen, notify)
+        functions = _without_methylene(functions) if methylene else functions
+        limits = dict(limits or {})
         settings = {
             "spectrum": spectrum.name,
             "water": None if water is None else water.name,
@@ -244,20 +251,28 @@ def fit(
             "spurious_ppm": list(spurious),
             "posterior": posterior,
             "phantom": phantom,
+            **limits,
+            "suppressed_methylene": methylene,
         }
         if map_verbs.is_image(scan):
             one_spectrum(scan)
             _for_single_voxels({"--spurious": spurious, "--posterior": posterior})
-            how = dataclasses.replace(image or map_verbs.ImageOptions(), phantom=phantom)
+            how = dataclasses.replace(image or map_verbs.ImageOptions(), phantom=phantom, limits=limits)
             made = map_verbs.fit_voxels(scan, functions, folder, settings, notify, assumptions, how)
             return made | {"output": str(output)}
         _for_images(image)
         _in_the_voxel(assumptions, measured(scan))
         done = as_fitted(scan, notify)
         judged = _judged(scan, done, notify)
-        return analyse(
-            done, functions, folder, settings, notify, assumptions, judged, spurious, posterior, phantom
-        ) | {"output": str(output)}
+        told = (settings, notify, assumptions, judged, spurious, posterior, phantom, limits)
+        return analyse(done, functions, folder, *told) | {"output": str(output)}
+
+
+def _without_methylene(basis: "Basis | SampledBasis") -> "Basis | SampledBasis":
+    from pulsespec.recon.methylene import with_suppressed_methylene
+
+    found: Basis | SampledBasis = with_suppressed_methylene(basis)
+    return found
 
 
 def _for_single_voxels(options: dict[str, Any]) -> None:
@@ -636,12 +651,14 @@ def analyse(
     spurious: Sequence[float] = (),
     posterior: int = 0,
     phantom: bool = False,
+    limits: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Fit and quantify one processed scan, write all results into `folder` and return the table.
 
     Macromolecules and lipids are added to a basis that has none, lipid of free phase where there is much of it, and
     a burst of free phase at each chemical shift of `spurious`. With `posterior`, so many samples of the posterior are
-    drawn and summarised in `posterior.tsv`. `phantom` says that what holds for brain does not hold.
+    drawn and summarised in `posterior.tsv`. `phantom` says that what holds for brain does not hold; `limits`
+    are fields of `FitSettings`.
     """
     from pulsespec.recon.constants import write_constants
     from pulsespec.recon.editing import is_difference
@@ -679,6 +696,7 @@ def analyse(
     notices += why
     if assumptions is not None and not assumptions.relaxation:
         how = dataclasses.replace(how, t2_widths=False)
+    how = dataclasses.replace(how, **(limits or {}))
     batch = fit_batch(spectrum, fitted, how)
     found = batch.one(0)
     amounts = quantify(found, spectrum, scan.water, basis, assumptions)

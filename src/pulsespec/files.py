@@ -1,17 +1,30 @@
 """Writing files so that nothing is lost: no silent overwriting, no half-written file."""
 
 import gc
+import os
 import secrets
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
 from pulsespec.errors import InputError
 
 Result = TypeVar("Result")
+
+
+def now() -> datetime:
+    """Return the time that files are stamped with: `SOURCE_DATE_EPOCH` of the environment (seconds), where it is set.
+
+    With it the same input makes the same file to the bit (https://reproducible-builds.org/specs/source-date-epoch).
+    """
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if epoch and not epoch.isdigit():
+        raise InputError(f"SOURCE_DATE_EPOCH: got {epoch!r}, expected whole seconds since 1970")
+    return datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
 
 
 def attempt(function: Callable[[], Result]) -> tuple[Result | None, str]:

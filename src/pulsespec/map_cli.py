@@ -1,7 +1,7 @@
 """Options and verbs of the command line for spectroscopic images."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,24 @@ Mask = Annotated[
 BlockVoxels = Annotated[
     int | None,
     typer.Option("--block-voxels", min=1, help="Voxels that are fitted at once: memory is in proportion."),
+]
+PpmRange = Annotated[
+    str | None,
+    typer.Option(
+        "--ppm-range",
+        help="Chemical shifts to fit, such as 1.9,4.0 where lipid was filtered out [0.2,4.0].",
+    ),
+]
+Components = Annotated[
+    str | None,
+    typer.Option("--components", help="Components to fit, separated by commas; by default all."),
+]
+Methylene = Annotated[
+    bool,
+    typer.Option(
+        "--suppressed-methylene",
+        help="Fit creatine's line at 3.9 ppm by itself: water suppression took part of it.",
+    ),
 ]
 Macromolecules = Annotated[
     str | None,
@@ -54,6 +72,22 @@ Midplane = Annotated[
     ),
 ]
 Normal = Annotated[Path | None, typer.Option("--normal", help="Mask of normal-appearing tissue.")]
+
+
+def limits_of(ppm_range: str | None, components: str | None) -> dict[str, Any]:
+    """Return what is fitted, as fields of `FitSettings`; `InputError` where the range of `1.9,4.0` is none."""
+    found: dict[str, Any] = {}
+    if components is not None:
+        found["names"] = tuple(name.strip() for name in components.split(","))
+    if ppm_range is None:
+        return found
+    try:
+        low, high = (float(one) for one in ppm_range.split(","))
+    except ValueError as error:
+        raise InputError(f"--ppm-range: got {ppm_range!r}, expected two numbers such as 1.9,4.0") from error
+    if not low < high:
+        raise InputError(f"--ppm-range: got {ppm_range!r}, expected the lower chemical shift first")
+    return found | {"ppm_range": (low, high)}
 
 
 def options_of(

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 SPACE = ("x", "y", "z")
 _WITNESSES = 5
 """Voxels whose spectra are held against the basis."""
+_MOST_LIPID = 1.0
+"""Signal at 0.45 to 1.75 ppm over that at 1.85 to 3.45 ppm beyond which a spectrum does not show where it lies:
+0.5 in the virtual head at TE 17.6 without scalp lipid, 0.2 at TE 144."""
 _LEAST_GRID = 4
 """Voxels along the two longest edges of a grid that may show a head; fewer are a row of voxels."""
 _SHOWN = 6
@@ -50,6 +53,8 @@ class ImageOptions:
     through the whole brain."""
     sequence: Path | None = None
     """The `.seq` that was played: what its inversions, water pulses and slab leave is then in mM."""
+    limits: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Fields of `FitSettings`: what is fitted."""
 
 
 def is_image(scan: "Scan") -> bool:
@@ -79,7 +84,7 @@ def fit_voxels(
         No voxel can be fitted.
 
     """
-    from pulsespec.recon.image_fit import BLOCK, fit_image
+    from pulsespec.recon.image_fit import BLOCK, fit_image, measured
     from pulsespec.recon.image_grid import chosen_voxels, image_scan
     from pulsespec.recon.map_quality import reasons
     from pulsespec.recon.maps import Maps, summary, write_long_table, write_maps
@@ -98,6 +103,7 @@ def fit_voxels(
     assert scan.metabolite is not None
     fractions, words = _fractions(scan.metabolite, chosen, assumptions)
     plan, more = _plan(scan, basis, assumptions, fractions is not None, options)
+    plan = measured(plan, scan, chosen)
     shares = _assumed(assumptions, len(chosen.index)) if fractions is None else fractions
     found = fit_image(
         scan,
@@ -212,8 +218,12 @@ def matched_image(scan: "Scan", chosen: "Chosen", basis: Any) -> "tuple[Scan, An
     turned: tuple[str, ...] = ()
     if image.nucleus == "1H":
         some = [_single(image, at) for at in witnesses(image, chosen)]
+        if not some:
+            turned = (
+                "lipid hides the metabolites in all voxels: whether the image is mirrored is not checked",
+            )
         away = [one for one in some if find_place(one, basis).is_elsewhere]
-        if 2 * len(away) > len(some):
+        if away and 2 * len(away) > len(some):
             one, turned = check_place(away[0], basis)
             image = image.with_data(image.data.conj(), one.records[-1])
     if not basis.broad:
@@ -224,7 +234,10 @@ def matched_image(scan: "Scan", chosen: "Chosen", basis: Any) -> "tuple[Scan, An
 def witnesses(image: "Transients", chosen: "Chosen") -> "list[NDArray[np.intp]]":
     """Return where voxels lie that show best what the image is of: much metabolite, little lipid.
 
-    Bands are taken on both sides of the receiver's centre alike, so that a mirrored image is judged on the same voxels.
+    They are spread over the half with less lipid: those with least lie where the slab, which moves with the frequency,
+    has lost all that is upfield. Bands are taken on both sides of the receiver's centre alike, so that a mirrored image
+    is judged on the same voxels. Where there is more lipid than all else, it would be taken for metabolites elsewhere:
+    there are no witnesses.
     """
     from pulsespec.conventions import ppm_axis, to_spectrum
 
@@ -239,8 +252,11 @@ def witnesses(image: "Transients", chosen: "Chosen") -> "list[NDArray[np.intp]]"
         )
     metabolite, lipid = np.concatenate(sizes, axis=1)
     strong = np.flatnonzero(metabolite >= np.median(metabolite))
-    order = np.argsort(lipid[strong] / np.maximum(metabolite[strong], 1e-300), kind="stable")
-    return [chosen.index[k] for k in strong[order[:_WITNESSES]]]
+    share = lipid[strong] / np.maximum(metabolite[strong], 1e-300)
+    some = np.argsort(share, kind="stable")[: -(-strong.size // 2)]
+    some = some[share[some] < _MOST_LIPID]
+    ranks = ((np.arange(_WITNESSES) + 0.5) / _WITNESSES * some.size).astype(int)
+    return [chosen.index[k] for k in strong[some[np.unique(ranks[ranks < some.size])]]]
 
 
 def _single(image: "Transients", at: "NDArray[np.intp]") -> "Transients":
@@ -317,6 +333,7 @@ def _plan(
     from pulsespec.recon.fit import FitSettings
     from pulsespec.recon.image_fit import Plan
     from pulsespec.recon.image_scale import image_scale
+    from pulsespec.recon.plane_basis import plane_basis
     from pulsespec.recon.played_signs import either_sign
 
     image = scan.metabolite
@@ -324,6 +341,7 @@ def _plan(
     how = FitSettings(t2_widths=not options.phantom, metabolite_priors=not options.phantom)
     if not assumptions.relaxation:
         how = dataclasses.replace(how, t2_widths=False)
+    how = dataclasses.replace(how, **options.limits)
     scale = image_scale(basis.names, image, scan.water, basis, assumptions, segmented, options.sequence)
     words = (scale,) if isinstance(scale, str) else scale.words
     if options.sequence is not None and image.nucleus == "1H":
@@ -331,8 +349,16 @@ def _plan(
         how, words = dataclasses.replace(how, signed=signed), (*words, *([said] if signed else []))
     nothing = np.zeros((1, 1, 1, image.samples), dtype=np.complex64)
     like = dataclasses.replace(image, data=nothing, header={}, records=(), noise=None)
+    planes = None if options.sequence is None else plane_basis(options.sequence, basis, image)
     return (
-        Plan(like, basis, how, not without_water(image), None if isinstance(scale, str) else scale),
+        Plan(
+            like,
+            basis,
+            how,
+            not without_water(image),
+            None if isinstance(scale, str) else scale,
+            planes=planes,
+        ),
         words,
     )
 
@@ -445,7 +471,7 @@ def _report(
         snr, width = maps.found.voxel["snr"][k], maps.found.voxel["linewidth"][k]
         verdict = "passes" if maps.passing[k] else "does not pass"
         title = f"voxel {', '.join(map(str, at))}: SNR {snr:.0f}, {width:.1f} Hz, {verdict}"
-        fits.append((title, fit_one(plan, image.data[tuple(at)]).one(0)))
+        fits.append((title, fit_one(plan, image.data[tuple(at)], int(at[2])).one(0)))
     voxels = result["voxels"]
     figures = {
         "voxels fitted": voxels["fitted"],
