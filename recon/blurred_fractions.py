@@ -19,9 +19,12 @@ from pulsespec.recon.voxel_fractions import Fractions, voxel_fractions
 Real = NDArray[np.float64]
 
 _CELLS = 4
+_ROUND = 0.01
+"""Difference of the edges of a field of view that rings allow."""
 _STEP = "Spatial Fourier transform"
 _ENCODED = re.compile(r"(\d+) encodes of .* on (\d+) x (\d+) x (\d+), made .*, filter (\w+)")
 _TRAIN = "echo-planar train"
+_RINGS = re.compile(r"(\d+) concentric rings of ([\d.]+) to ([\d.]+) cycles/m, .*, filter (\w+)")
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,15 @@ class Blur:
     """One of `image_regrid.FILTERS`."""
     ellipse: tuple[int, ...] = ()
     """Axes over which encodes outside an ellipsoid were left out."""
+    rings: tuple[float, float] | None = None
+    """Radius of the outermost ring, and of the disc that rings stand for, in steps of 1 / field of view."""
 
     @property
     def words(self) -> str:
         """What it is, for the reader."""
         x, y, z = self.matrix
+        if self.rings is not None:
+            return f"rings out to {self.rings[0]:.1f} / field of view, filter {self.filter}"
         return f"{x} x {y} x {z} encodes{' in an ellipsoid' if self.ellipse else ''}, filter {self.filter}"
 
 
@@ -52,12 +59,26 @@ def blur_of(image: Transients) -> Blur | None:
     ]
     found = _ENCODED.search(said[-1]) if said else None
     if found is None:
-        return None
+        return _blur_of_rings(image, said[-1]) if said else None
     count, x, y, z = (int(found[k]) for k in range(1, 5))
     axes = (1, 2) if said[-1].startswith(_TRAIN) else (0, 1, 2)
     matrix = (x, y, z)
     whole = int(np.prod([matrix[axis] for axis in axes]))
     return Blur(matrix, found[5], axes if count < whole else ())
+
+
+def _blur_of_rings(image: Transients, said: str) -> Blur | None:
+    """Return the disc that concentric rings stand for, weighed by |k|."""
+    found = _RINGS.search(said)
+    if found is None or image.geometry is None or image.size("z") > 1:
+        return None
+    count, low, high = int(found[1]), float(found[2]), float(found[3])
+    steps = [float(image.geometry.voxel_mm[k]) * 1e-3 * image.size("xy"[k]) for k in (0, 1)]
+    if count < 2 or abs(steps[0] / steps[1] - 1) > _ROUND:
+        return None
+    edge = steps[0] * (high + (high - low) / (count - 1) / 2)
+    across = 2 * int(edge) + 1
+    return Blur((across, across, 1), found[4], rings=(steps[0] * high, edge))
 
 
 def blurred_fractions(
@@ -97,7 +118,9 @@ def _sampled(cells: Real, shape: tuple[int, int, int], per_voxel: tuple[int, ...
     orders = [np.arange(m) - m // 2 for m in blur.matrix]
     for axis, (order, n, c) in enumerate(zip(orders, shape, per_voxel, strict=True)):
         spectrum = np.take(spectrum, order % (n * c), axis=axis)
-        weight = filter_of(blur.filter)(np.abs(order) / max(blur.matrix[axis] / 2, 1.0))
+        weight = np.ones(order.size)
+        if blur.rings is None:
+            weight = filter_of(blur.filter)(np.abs(order) / max(blur.matrix[axis] / 2, 1.0))
         factor = weight * np.exp(-2j * np.pi * order * (0.5 / c - 0.5) / n)
         spectrum = spectrum * factor.reshape([-1 if k == axis else 1 for k in range(4)])
     if blur.ellipse:
@@ -106,6 +129,11 @@ def _sampled(cells: Real, shape: tuple[int, int, int], per_voxel: tuple[int, ...
             share = orders[axis] / max(blur.matrix[axis] / 2, 1.0)
             radius = radius + (share**2).reshape([-1 if k == axis else 1 for k in range(3)])
         spectrum = spectrum * (radius <= 1)[..., None]
+    if blur.rings is not None:
+        outermost, edge = blur.rings
+        radius = np.hypot(orders[0][:, None], orders[1])
+        disc = (radius <= edge) * filter_of(blur.filter)(np.minimum(radius / outermost, 1.0))
+        spectrum = spectrum * disc[..., None, None]
     for axis, (order, n) in enumerate(zip(orders, shape, strict=True)):
         back = np.exp(2j * np.pi * np.outer(np.arange(n), order) / n)
         spectrum = np.moveaxis(np.tensordot(back, spectrum, axes=(1, axis)), 0, axis)

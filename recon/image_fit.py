@@ -16,6 +16,7 @@ from pulsespec.recon.image_merit import merits
 from pulsespec.recon.image_scale import ImageScale, concentrations, nothing
 from pulsespec.recon.image_tables import amplitudes_of, linewidths, ratios, rows_of, trading, verdicts
 from pulsespec.recon.image_water import water_band, without_water
+from pulsespec.recon.plane_basis import PlaneBasis
 from pulsespec.recon.transients import Scan, Transients
 
 Real = NDArray[np.float64]
@@ -37,6 +38,12 @@ class Plan:
     """`None` where there is no water to scale by."""
     samples: int | None = None
     """How many of each FID are fitted, the same for all voxels; see `measured`."""
+    planes: PlaneBasis | None = None
+    """Bases of the planes along z, where a slab makes them differ; amplitudes are those of each plane's own then."""
+
+    def basis_at(self, plane: int) -> Any:
+        """Return what voxels of a plane along z are fitted with."""
+        return self.basis if self.planes is None else self.planes.at(plane)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +118,8 @@ def fit_image(
     plan = measured(plan, scan, chosen)
     found: list[dict[str, Any]] = []
     done, told = 0, 0
-    blocks = _Blocks(scan, chosen, fractions, block_voxels)
+    parts = _parts(chosen, block_voxels, plan.planes is not None)
+    blocks = _Blocks(scan, chosen, fractions, parts)
     for result in iter_blocks(
         partial(fit_block, plan), blocks, jobs, keep=True, name=f"fits of {block_voxels} voxels"
     ):
@@ -124,8 +132,10 @@ def fit_image(
     x, y, z = scan.metabolite.data.shape[:3]
     first = found[0]
 
+    order = np.argsort(np.concatenate(parts))
+
     def whole(name: str) -> Any:
-        return np.concatenate([one[name] for one in found])
+        return np.concatenate([one[name] for one in found])[order]
 
     return ImageFit(
         first["rows"],
@@ -147,18 +157,26 @@ class _Blocks:
     scan: Scan
     chosen: Chosen
     fractions: Real
-    size: int
+    parts: list[NDArray[np.intp]]
+    """Numbers of the voxels of each block."""
 
     def __len__(self) -> int:
-        return -(-len(self.chosen.index) // self.size)
+        return len(self.parts)
 
     def __iter__(self) -> Iterator[Block]:
         assert self.scan.metabolite is not None
-        for first in range(0, len(self.chosen.index), self.size):
-            at = tuple(self.chosen.index[first : first + self.size].T)
+        for part in self.parts:
+            at = tuple(self.chosen.index[part].T)
             water = None if self.scan.water is None else self.scan.water.data[at]
-            fractions = self.fractions[first : first + self.size]
-            yield Block(self.scan.metabolite.data[at], water, fractions, np.stack(at[:3], axis=1))
+            places = np.stack(at[:3], axis=1)
+            yield Block(self.scan.metabolite.data[at], water, self.fractions[part], places)
+
+
+def _parts(chosen: Chosen, size: int, by_plane: bool) -> list[NDArray[np.intp]]:
+    """Return the numbers of the voxels of each block: of one plane along z each, if asked."""
+    plane = chosen.index[:, 2] if by_plane else np.zeros(len(chosen.index), np.intp)
+    parts = [np.flatnonzero(plane == one) for one in np.unique(plane)]
+    return [part[first : first + size] for part in parts for first in range(0, len(part), size)]
 
 
 def measured(plan: Plan, scan: Scan, chosen: Chosen) -> Plan:
@@ -179,15 +197,16 @@ def cleaned(plan: Plan, fids: NDArray[np.complexfloating]) -> Transients:
     return replace(plan.like, data=whole, dims=("x", "t"))
 
 
-def fit_one(plan: Plan, fid: NDArray[np.complexfloating]) -> BatchResult:
-    """Return the fit of a single voxel, for its curves; shape (samples,)."""
-    return fit_batch(cleaned(plan, fid[None]), plan.basis, plan.settings, samples=plan.samples)
+def fit_one(plan: Plan, fid: NDArray[np.complexfloating], plane: int = 0) -> BatchResult:
+    """Return the fit of a single voxel of a plane along z, for its curves; shape (samples,)."""
+    return fit_batch(cleaned(plan, fid[None]), plan.basis_at(plane), plan.settings, samples=plan.samples)
 
 
 def fit_block(plan: Plan, block: Block) -> dict[str, Any]:
     """Return the numbers of the voxels of a block, by the names of `ImageFit`."""
     data = cleaned(plan, block.fids)
-    batch = fit_batch(data, plan.basis, plan.settings, samples=plan.samples)
+    basis = plan.basis_at(int(block.places[0, 2]))
+    batch = fit_batch(data, basis, plan.settings, samples=plan.samples)
     of_rows = _of_rows(batch, plan, block)
     of_voxel = _of_voxel(batch, data)
     width, name = linewidths(batch)
@@ -213,7 +232,8 @@ def _of_rows(batch: BatchResult, plan: Plan, block: Block) -> dict[str, Real]:
     to_naa, to_naa_sd = ratios(batch, ("NAA", "NAAG"))
     scaled = nothing((amounts.value.shape[0], amounts.value.shape[1]))
     if plan.scale is not None and block.water is not None:
-        scaled = concentrations(batch, plan.scale, block.water, block.fractions, block.places)
+        own = plan.planes is not None
+        scaled = concentrations(batch, plan.scale, block.water, block.fractions, block.places, own)
     return {
         "value": amounts.value,
         "sd": amounts.sd,

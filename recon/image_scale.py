@@ -112,6 +112,7 @@ def concentrations(
     water: NDArray[np.complexfloating],
     fractions: Real,
     places: NDArray[np.intp] | None = None,
+    of_plane: bool = False,
 ) -> dict[str, Real]:
     """Return molar (mM) and molal (mmol/kg) concentrations with standard deviations, each of shape (v, r).
 
@@ -129,6 +130,8 @@ def concentrations(
         Volume fractions of gm, wm and csf; shape (v, 3).
     places
         Numbers of each voxel along x, y, z, where slab or box has a profile; shape (v, 3).
+    of_plane
+        Whether the basis was that of each voxel's plane, so that the profile of water alone is left to divide by.
 
     """
     played = scale.played
@@ -149,7 +152,7 @@ def concentrations(
     with np.errstate(invalid="ignore", divide="ignore"):
         unit = (size / scale.in_basis)[:, None]
         if played is not None and places is not None:
-            unit = unit * played.at(places)[:, columns]
+            unit = unit * played.at(places, of_plane)[:, columns]
         for name, factor, effects in (
             ("mM", found.molar, found.molar_effects),
             ("molal", found.molal, found.molal_effects),

@@ -5,7 +5,7 @@ exp(-TE / T2) (1 - exp(-TR / T1)); a basis of a slab has the mean over it, and a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +53,24 @@ class PlayedShares:
     words: str
     names: tuple[str, ...]
     """The n components."""
+    water_profile: Real = field(default_factory=lambda: np.ones((1, 1, 1, 1)))
+    """Signal of water in the voxels over the mean of the slab; shape (x, y, z, 1)."""
 
     def columns(self, names: Sequence[str]) -> list[int]:
         """Return the numbers of some of the components."""
         return [self.names.index(name) for name in names]
 
-    def at(self, places: NDArray[np.integer]) -> Real:
-        """Return the profile in voxels, of which `places` has the numbers along x, y, z; (v, 3) to (v, n)."""
+    def at(self, places: NDArray[np.integer], of_plane: bool = False) -> Real:
+        """Return the profile in voxels, of which `places` has the numbers along x, y, z; (v, 3) to (v, n).
+
+        With a basis `of_plane` its components have their own part already: 1 over the profile of water is left.
+        """
         x, y, z = np.minimum(places.T, np.array(self.profile.shape[:3])[:, None] - 1)
-        return np.asarray(self.profile[x, y, z])
+        found = self.profile[x, y, z]
+        if not of_plane:
+            return np.asarray(found)
+        x, y, z = np.minimum(places.T, np.array(self.water_profile.shape[:3])[:, None] - 1)
+        return np.where(np.isfinite(found), 1 / self.water_profile[x, y, z], np.nan)
 
 
 def played_shares(
@@ -101,7 +110,7 @@ def played_shares(
     csf = relaxation_shares(path, tissue_of("csf"))
     if WATER in csf and acquisition.water is not None:
         water[2] = csf[WATER] / formula[1][2]
-    profile = _profile(path, basis, image)
+    profile, water_profile = _profile(path, basis, image)
     span = ", ".join(f"{t} {v:.2f}" for t, v in zip(TISSUES, water, strict=True))
     whole = profile[np.isfinite(profile).all(axis=-1)]
     if not whole.size:
@@ -111,14 +120,17 @@ def played_shares(
         f"{np.nanmin(metabolite):.2f} to {np.nanmax(metabolite):.2f}; slab: metabolites over water "
         f"{whole.min():.2f} to {whole.max():.2f}, by the frequencies of each"
     )
-    return PlayedShares(metabolite, water, profile, words, names)
+    return PlayedShares(metabolite, water, profile, words, names, water_profile)
 
 
-def _profile(path: Path, basis: Any, image: Transients) -> Real:
-    """Return components over water in slab or box; shape (x, y, z, n), 1 along axes on which nothing is selected."""
+def _profile(path: Path, basis: Any, image: Transients) -> tuple[Real, Real]:
+    """Return components over water in slab or box, and water alone; shapes (x, y, z, n) and (x, y, z, 1).
+
+    Axes on which nothing is selected have one place.
+    """
     boxes = boxes_of_file(path)
     if all(slab is None for box in boxes for slab in box):
-        return np.ones((1, 1, 1, len(basis.names)))
+        return np.ones((1, 1, 1, len(basis.names))), np.ones((1, 1, 1, 1))
     timeline = read_timeline(path, image.f0_hz)
     grid = grid_of(read_played(path, image.f0_hz), path.name)
     ppm, weights = _where(basis, image)
@@ -135,7 +147,7 @@ def _profile(path: Path, basis: Any, image: Transients) -> Real:
         raise SequenceError("slab: lies wholly outside the image")
     least = np.minimum(of_components / of_components.max(axis=(0, 1, 2)), of_water / of_water.max())
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(least > _EDGE, of_components / of_water, np.nan)
+        return np.where(least > _EDGE, of_components / of_water, np.nan), of_water
 
 
 _Along = tuple[tuple[Slab | None, Slab | None], Real, float]

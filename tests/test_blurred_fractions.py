@@ -98,6 +98,35 @@ def test_what_was_sampled_is_read_from_the_record():
     assert blur_of(replace(image, header={"processing_applied": [step]})) == Blur((50, 50, 18), "none")
 
 
+def test_rings_blur_as_a_disc_of_k_space(tmp_path):
+    """An edge through rings out to 4 / field of view: the direct sum over a disc, weighed by |k|."""
+    words = (
+        "5 concentric rings of 0.00 to 20.00 cycles/m, 48 samples a turn, x, filter hamming; 8 x 8 voxels; p"
+    )
+    place = Geometry(np.diag([25.0, 25.0, 10.0, 1.0]))
+    image = Transients(
+        data=np.zeros((8, 8, 1, 4), complex), dims=("x", "y", "z", "t"), dwell_s=1e-3, f0_hz=1e8, geometry=place,
+        records=(Record("Spatial Fourier transform", words),),
+    )  # fmt: skip
+    blur = blur_of(image)
+    assert (blur.matrix, blur.filter) == ((9, 9, 1), "hamming")
+    assert blur.rings == pytest.approx((4.0, 4.5))
+    assert blur_of(replace(image, geometry=Geometry(np.diag([25.0, 12.0, 10.0, 1.0])))) is None
+    centres = (np.arange(32) + 0.5) / 4 - 0.5
+    grey = np.hypot(centres[:, None] - 3.5, centres - 3.5)[..., None] < 2.2
+    affine = np.diag([6.25, 6.25, 10.0, 1.0])
+    affine[:2, 3] = 25.0 * centres[0]
+    segmentation = Shares((grey, ~grey, 0 * grey), affine).segmentation()
+    found = blurred_fractions(place, segmentation, (8, 8, 1), blur).tissue[..., 0]
+    k = np.arange(-4, 5)
+    radius = np.hypot(k[:, None], k)
+    weight = (radius <= 4.5) * (0.54 + 0.46 * np.cos(np.pi * np.minimum(radius / 4, 1)))
+    waves = np.exp(2j * np.pi * np.outer(np.arange(8), k) / 8)
+    seen = np.exp(-2j * np.pi * np.outer(k, centres) / 8)
+    expected = (waves @ (weight * (seen @ grey[..., 0] @ seen.T)) @ waves.T).real / 32**2
+    assert found[..., 0] == pytest.approx(np.clip(expected, 0, None), abs=1e-4)
+
+
 def test_planes_beside_the_segmentation_have_no_tissue(tmp_path):
     affine = np.diag([10.0, 10.0, 10.0, 1.0])
     paths = {}

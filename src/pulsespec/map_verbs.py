@@ -333,6 +333,7 @@ def _plan(
     from pulsespec.recon.fit import FitSettings
     from pulsespec.recon.image_fit import Plan
     from pulsespec.recon.image_scale import image_scale
+    from pulsespec.recon.plane_basis import plane_basis
     from pulsespec.recon.played_signs import either_sign
 
     image = scan.metabolite
@@ -348,8 +349,16 @@ def _plan(
         how, words = dataclasses.replace(how, signed=signed), (*words, *([said] if signed else []))
     nothing = np.zeros((1, 1, 1, image.samples), dtype=np.complex64)
     like = dataclasses.replace(image, data=nothing, header={}, records=(), noise=None)
+    planes = None if options.sequence is None else plane_basis(options.sequence, basis, image)
     return (
-        Plan(like, basis, how, not without_water(image), None if isinstance(scale, str) else scale),
+        Plan(
+            like,
+            basis,
+            how,
+            not without_water(image),
+            None if isinstance(scale, str) else scale,
+            planes=planes,
+        ),
         words,
     )
 
@@ -462,7 +471,7 @@ def _report(
         snr, width = maps.found.voxel["snr"][k], maps.found.voxel["linewidth"][k]
         verdict = "passes" if maps.passing[k] else "does not pass"
         title = f"voxel {', '.join(map(str, at))}: SNR {snr:.0f}, {width:.1f} Hz, {verdict}"
-        fits.append((title, fit_one(plan, image.data[tuple(at)]).one(0)))
+        fits.append((title, fit_one(plan, image.data[tuple(at)], int(at[2])).one(0)))
     voxels = result["voxels"]
     figures = {
         "voxels fitted": voxels["fitted"],
