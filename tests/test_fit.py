@@ -144,6 +144,17 @@ def test_non_negative_least_squares_equals_scipys():
     np.testing.assert_array_equal(found > 0, free)
 
 
+def test_non_negative_least_squares_of_columns_that_are_nearly_the_same():
+    """Thirty columns in five dimensions and a little more: exchanging all that are wrong goes round in circles."""
+    rng = np.random.default_rng(1)
+    left = rng.normal(size=(40, 60, 5)) @ rng.normal(size=(40, 5, 30)) + 0.02 * rng.normal(size=(40, 60, 30))
+    right = rng.normal(size=(40, 60)) + left @ np.maximum(rng.normal(size=30), 0)
+    found, _ = solve_nonnegative(np.einsum("vni,vnj->vij", left, left), np.einsum("vni,vn->vi", left, right))
+    for a, b, x in zip(left, right, found, strict=True):
+        assert np.linalg.norm(a @ x - b) == pytest.approx(nnls(a, b)[1], rel=1e-9)
+    assert found.min() >= 0
+
+
 def test_a_batch_is_its_spectra_one_by_one(basis):
     rng = np.random.default_rng(5)
     many = [spectrum(basis, rng, 0.6, phase=k, shift_ppm=0.03 * k) for k in range(4)]
