@@ -12,9 +12,10 @@ lie in the slab (`SLAB`), beside the truth as the image sees it: its k-space, fi
 
 import argparse
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel
 import numpy as np
 from scores import table
 from whole_brain import MOST_MEDIAN, NAMES, command, load
@@ -22,7 +23,9 @@ from whole_brain import MOST_MEDIAN, NAMES, command, load
 from pulsespec.analysis import BRAIN_METABOLITES
 
 SLAB = 0.9
-"""Least signal of NAA over that in the middle of the slab, of planes that errors are of."""
+"""Least signal of NAA over the largest of a plane, of planes that errors are of."""
+REACHED = 0.5
+"""The same, of voxels that are fitted."""
 SEGMENTATION = {"gm": "grey-matter", "wm": "white-matter", "csf": "csf"}
 
 
@@ -35,8 +38,6 @@ class Case:
     matrix: str
     linewidth_hz: float
     """Of NAA in the head: about what is found in vivo at the field (recalled)."""
-    options: tuple[str, ...] = field(default=())
-    """Of `acquire`."""
 
 
 CASES = {
@@ -46,6 +47,8 @@ CASES = {
     "epsi-7t-fid": Case("epsi-7t-fid-whole-brain", "siemens-terra", "32x32x10", 12.0),
     "fid-3t": Case("fid-mrsi-3t", "siemens-prisma", "32x32x1", 8.0),
     "fid-7t": Case("fid-mrsi-7t", "siemens-terra", "32x32x1", 12.0),
+    "press-3t": Case("press-epsi-3t", "siemens-prisma", "32x32x1", 8.0),
+    "press-7t": Case("press-epsi-7t", "siemens-terra", "32x32x1", 12.0),
     "rings-3t": Case("fid-mrsi-3t-rings", "siemens-prisma", "32x32x1", 8.0),
     "rings-7t": Case("fid-mrsi-7t-rings", "siemens-terra", "32x32x1", 12.0),
 }
@@ -67,6 +70,15 @@ def tissue_maps(truth: Path) -> list[str | Path]:
     ]
 
 
+def inside(truth: Path) -> Path:
+    """Write the mask of the voxels of the brain that slab or box reaches."""
+    path = truth / "inside.nii.gz"
+    slab, image = load(truth / "slab.nii.gz"), nibabel.load(truth / "brain_mask.nii.gz")
+    chosen = (np.asarray(image.dataobj) > 0.5) & (slab > REACHED * slab.max())
+    nibabel.save(nibabel.Nifti1Image(chosen.astype(np.uint8), image.affine), path)
+    return path
+
+
 def window(shape: tuple[int, ...], rings: bool) -> np.ndarray:
     """Return the Hamming weights of the points of a discrete Fourier transform; rings weigh |k| in their plane."""
     steps = np.meshgrid(*(2 * np.fft.fftfreq(n) * (n > 1) for n in shape), indexing="ij")
@@ -82,7 +94,8 @@ def seen(path: Path, weights: np.ndarray) -> np.ndarray:
 
 def judge(maps: Path, truth: Path, rings: bool) -> None:
     """Print errors of the maps, and what share of the brain they are of."""
-    brain = (load(truth / "brain_mask.nii.gz") > 0.5) & (load(truth / "slab.nii.gz") > SLAB)
+    slab = load(truth / "slab.nii.gz")
+    brain = (load(truth / "brain_mask.nii.gz") > 0.5) & (slab > SLAB * slab.max())
     quality = load(maps / "quality.nii.gz") == 1
     weights = window(brain.shape, rings)
     tissue = sum(
@@ -114,7 +127,7 @@ def play(case: Case, folder: Path, options: argparse.Namespace) -> None:
         command("export", case.protocol, "--scanner", case.scanner, "--matrix", matrix, "-o", sequence)
     if not truth.exists():
         head = head_file(folder / "head.toml", case, options.head)
-        how = ("--faults", "clean", "--coils", options.coils, "--snr", options.snr, *case.options)
+        how = ("--faults", "clean", "--coils", options.coils, "--snr", options.snr)
         command("acquire", sequence, "--phantom", head, *how, "-o", raw, "--truth", truth)
     image = folder / "image.nii.gz"
     mask = truth / "brain_mask.nii.gz"
@@ -125,7 +138,7 @@ def play(case: Case, folder: Path, options: argparse.Namespace) -> None:
     basis = folder / "basis.h5"
     if not basis.exists():
         command("simulate", sequence, "-o", basis, "--metabolites", ",".join(BRAIN_METABOLITES))
-    chosen = () if options.find_brain else ("--mask", mask)
+    chosen = () if options.find_brain else ("--mask", inside(truth))
     water = folder / "image_water.nii.gz"
     how = ("--basis", basis, "--water", water, "--seq", sequence, *tissue_maps(truth), *chosen, *keep)
     command("fit", image, *how, "-o", out, "--overwrite")

@@ -1,65 +1,97 @@
 """How far the frequency has drifted over an image, from water that is read in every repetition.
 
-The mean frequency of an encode is that of its water, which its own k weighs; for a real object it is the same at k and
--k. So what k and -k of the same scan differ by, over the time between them, is the drift. Drift that is linear in time
-is found; what is even in k is not told from the object, nor what is odd in k of the axis that is encoded slowest, which
-coils and field make: on coarse grids it has looked like 6 to 12 Hz. Hence an option.
+Drift that is linear in time turns encode n by exp(i 2 pi rate T_n t), T_n the time since the middle of the scan: the
+image moves, further the later the point of the FID is, along the axis that was encoded slowest. An image of one coil
+can do that by itself. Several coils cannot: what a voxel has of each, up to a common factor, is its vector of
+sensitivities, which neither field nor decay of the voxel changes, but a move does. So the rate is what takes the
+vectors of later points back to those of the first, by least squares over all voxels, with the derivative of the very
+transform by the rate. Within a voxel a gradient of the field shifts the centre of what each coil sees by an imaginary
+length (both sides turn apart), the drift by a real one along the slowest axis: nothing else is counted.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
-from pulsespec.recon.image_plan import Encodes, Indices
-from pulsespec.recon.image_read import Samples, Source, shots
+from pulsespec.recon.image_echoes import chosen_combs, readout
+from pulsespec.recon.image_fourier import Fourier, combined, fourier, plane_blocks
+from pulsespec.recon.image_plan import Comb, Encodes
+from pulsespec.recon.image_read import Source, shots
 from pulsespec.recon.transients import Record
 
 Floats = NDArray[np.float64]
+Samples = NDArray[np.complex64]
 
-_ENCODES = 160
 _HEARD_S = 0.1
-_BAND_PPM = 1.3
-"""Half the band about the receiver's centre in which signal is water; lipid begins 3.3 ppm away."""
-_LEAST = 8
-"""Pairs of encodes that it takes."""
-_FOLLOWS = 0.9
-"""Correlation of an axis of k with time from which they are not told apart."""
-_SIGNIFICANT = 4.0
+_LIPID_PPM = 3.35
+"""Distance of lipid from water (methylene at 1.3 ppm), which the windows in time do not let pass."""
+_WINDOWS = 16
+_STRONG = 0.1
+"""Least signal of a voxel at first, over the largest."""
+_LEFT = 0.5
+"""Share of the first signal, over all voxels, that later windows must have: what has turned apart within a voxel leaves
+a vector that is not that of its middle."""
+_ROUNDS = 12
+_ENOUGH = 0.02
+"""Step over its standard deviation at which the search ends."""
+_GROUPS = 12
+"""Sectors of voxels, from end to end of the slab, whose own rates tell how sure that of all is."""
+_LEAST = 20
+"""Strong voxels that it takes."""
+_SIGNIFICANT = 2.0
 """Drift over its own standard deviation from which it is corrected."""
 METHOD = "Frequency drift"
 
 
 @dataclass(frozen=True)
-class _Course:
-    hz: Floats
-    weight: Floats
-    time_s: Floats
+class _Water:
+    """Water of all encodes at a few times."""
+
+    values: Samples
+    """Shape (n_encodes, n_coils, n_windows, n_x)."""
+    times_s: Floats
+    """For which an offset has turned it; shape (n_windows,)."""
+    played_s: Floats
+    """Of each encode, from the middle of the scan; shape (n_encodes,)."""
+    transform: Fourier
 
 
-def without_drift(source: Source) -> tuple[Source, Record | None]:
-    """Return a source whose readouts have no linear drift of frequency, and a record; none without water."""
+def without_drift(source: Source, whitening: Samples | None = None) -> tuple[Source, Record | None]:
+    """Return a source whose readouts have no linear drift of frequency, and a record; none without water.
+
+    Parameters
+    ----------
+    source
+        Raw data.
+    whitening
+        Whitener of the coils; shape (n_coils, n_coils).
+
+    """
     water = source.plan.water
     if water is None or source.plan.metabolite is None:
         return source, None
     if not _interleaved(source):
         words = "not looked for: water was not read in every repetition"
         return source, Record(METHOD, words)
-    chosen = _pairs(water, source)
-    if len(chosen) < _LEAST:
-        return source, Record(METHOD, "not looked for: too few encodes have their opposite")
-    course = _course(source, water, np.unique(chosen.ravel()))
-    hz_per_s, error = _slope(course, chosen, np.unique(chosen.ravel()), water.k_per_m)
+    if source.coils < 2:
+        return source, Record(METHOD, "not looked for: one coil does not tell it from the object")
+    found = _rate(_heard(source, water, whitening))
+    if found is None:
+        return source, Record(METHOD, "not looked for: too few voxels have enough water")
+    rate, error = found
     begins = source.trajectory.begins_s
     span_s = float(np.ptp(begins))
-    found = f"{hz_per_s * span_s:+.2f} +- {error * span_s:.2f} Hz over {span_s / 60:.1f} min, from water of k and -k"
-    figures = {"drift_hz": hz_per_s * span_s, "drift_sd_hz": error * span_s}
-    if abs(hz_per_s) < _SIGNIFICANT * error:
-        return source, Record(METHOD, f"{found}: not corrected", figures)
+    words = (
+        f"{rate * span_s:+.2f} +- {error * span_s:.2f} Hz over {span_s / 60:.1f} min, from what coils see of water "
+        "early and late in its FID"
+    )
+    figures = {"drift_hz": rate * span_s, "drift_sd_hz": error * span_s}
+    if abs(rate) < _SIGNIFICANT * error:
+        return source, Record(METHOD, f"{words}: not corrected", figures)
     middle_s = float((begins.min() + begins.max()) / 2)
-    corrected = replace(source, frequency_hz=hz_per_s * (begins - middle_s))
-    return corrected, Record(METHOD, f"{found}: corrected", figures)
+    corrected = replace(source, frequency_hz=rate * (begins - middle_s))
+    return corrected, Record(METHOD, f"{words}: corrected", figures)
 
 
 def _interleaved(source: Source) -> bool:
@@ -73,76 +105,129 @@ def _interleaved(source: Source) -> bool:
     return bool(common > 0.9 * whole)
 
 
-def _pairs(encodes: Encodes, source: Source) -> Indices:
-    """Return the numbers of encodes and of their opposites, the innermost ones; shape (n, 2)."""
-    grid = source.plan.grid
-    keys = np.round(encodes.k_per_m * grid.fov_m).astype(np.int64)
-    where = {tuple(key): number for number, key in enumerate(keys.tolist())}
-    radius = np.linalg.norm(keys / np.array(grid.matrix), axis=1)
+def _heard(source: Source, water: Encodes, whitening: Samples | None) -> _Water:
+    """Return what is left of the FIDs of water in windows of time, at each x where x is read."""
+    grid, begins = source.plan.grid, source.trajectory.begins_s
+    comb = chosen_combs(water.combs, "even")[0]
+    made = readout(water, grid, filter_name="hamming", echo_mode="even", untilt=False)
+    windows, centres = _windows(water, comb, float(source.stream.facts["f0_hz"]))
+    regrid = made.operators[0].regrid
     found = []
-    for number in np.argsort(radius, kind="stable"):
-        other = where.get(tuple((-keys[number]).tolist()))
-        if other is not None and number < other:
-            found.append((int(number), int(other)))
-        if 2 * len(found) >= _ENCODES:
-            break
-    return np.array(found, np.int64).reshape(-1, 2)
+    for raw in shots(source, water, np.arange(len(water.readouts))):
+        series = np.moveaxis(raw[..., comb.index], 0, 2)  # coil, echo, interleave, sample
+        series = series.reshape(raw.shape[1], -1, comb.samples)[:, : windows.shape[1]]
+        kept = windows @ (series @ regrid)
+        if whitening is not None:
+            kept = np.tensordot(whitening, kept, axes=1)
+        found.append(kept.astype(np.complex64))
+    played = np.array([begins[one].mean() for one in water.readouts])
+    middle_s = float((begins.min() + begins.max()) / 2)
+    transform = fourier(water, grid, "hamming", grid.matrix)
+    return _Water(np.stack(found), centres + water.precession_s, played - middle_s, transform)
 
 
-def _course(source: Source, encodes: Encodes, numbers: Indices) -> _Course:
-    """Return the mean frequency of the water of encodes, with its weight and time."""
-    hz, weight, times = [], [], []
-    f0_hz = float(source.stream.facts["f0_hz"])
-    spacing_s = encodes.dwell_s * encodes.readouts[0].shape[1]
-    for number, raw in zip(numbers, shots(source, encodes, numbers), strict=True):
-        power = sum(_power(raw, comb.index, spacing_s) for comb in encodes.combs)
-        axis_hz = np.fft.fftfreq(np.size(power), spacing_s)
-        near = np.abs(axis_hz) < _BAND_PPM * f0_hz * 1e-6
-        weight.append(float(np.sum(power * near)))
-        hz.append(float(np.sum(power * near * axis_hz) / max(weight[-1], 1e-30)))
-        times.append(float(source.trajectory.begins_s[encodes.readouts[int(number)]].mean()))
-    return _Course(np.array(hz), np.array(weight), np.array(times))
+def _windows(water: Encodes, comb: Comb, f0_hz: float) -> tuple[Samples, Floats]:
+    """Return windows in time without lipid, shape (n_windows, points), and their centres in s."""
+    points = water.points // len(comb.index) * len(comb.index)
+    wide = max(3, round(2 / (_LIPID_PPM * f0_hz * 1e-6) / water.dwell_s))
+    heard = max(2 * wide, min(points, round(_HEARD_S / water.dwell_s)))
+    starts = np.unique(np.linspace(0, min(heard, points) - wide, _WINDOWS).astype(int))
+    shape = np.hanning(wide + 2)[1:-1]
+    rows = np.zeros((starts.size, points), np.complex64)
+    for row, start in zip(rows, starts, strict=True):
+        row[start : start + wide] = shape / shape.sum()
+    return rows, np.asarray((starts + (wide - 1) / 2) * water.dwell_s)
 
 
-def _power(raw: Samples, index: Indices, spacing_s: float) -> Floats:
-    """Return the power over frequency of all samples of the echoes of one polarity."""
-    count = max(8, min(len(index), round(_HEARD_S / spacing_s)))
-    window = np.cos(np.pi / 2 * np.arange(count) / count) ** 2
-    series = raw[..., index[:count]] * window[:, None].astype(np.float32)
-    spectrum = scipy.fft.fft(series, n=4 * count, axis=-2)
-    return np.asarray(np.sum(np.abs(spectrum) ** 2, axis=(0, 1, 3)), np.float64)
+def _rate(water: _Water) -> tuple[float, float] | None:
+    """Return the rate of drift in Hz/s and its standard deviation; `None` where too little is strong.
 
-
-def _slope(course: _Course, pairs: Indices, numbers: Indices, k_per_m: Floats) -> tuple[float, float]:
-    """Return drift in Hz/s and its standard deviation, each pair with its own mean; outlying pairs count less.
-
-    What an object that is not quite real adds is odd in k: it is fitted along axes whose k does not follow time.
+    That at which what is left of the derivative vanishes, by secants.
     """
-    place = {int(number): row for row, number in enumerate(numbers)}
-    first, second = (np.array([place[int(n)] for n in column]) for column in pairs.T)
-    apart_s = course.time_s[second] - course.time_s[first]
-    change = course.hz[second] - course.hz[first]
-    weight = course.weight[first] * course.weight[second] / (course.weight[first] + course.weight[second])
-    columns = [apart_s]
-    for k in k_per_m[pairs[:, 1]].T:
-        if np.ptp(k) > 0 and abs(_likeness(k, apart_s, weight)) < _FOLLOWS:
-            columns += [k / np.abs(k).max(), (k / np.abs(k).max()) ** 3]
-    design = np.stack(columns, axis=1)
-    used = weight.copy()
-    rest = change
-    found = np.zeros(len(columns))
-    for _ in range(10):
-        root = np.sqrt(used)[:, None]
-        found = np.linalg.lstsq(design * root, change * root[:, 0])[0]
-        rest = change - design @ found
-        scale = 1.5 * 1.4826 * float(np.median(np.abs(rest))) + 1e-12
-        used = weight / np.maximum(1.0, np.abs(rest) / scale)
-    levers = np.linalg.pinv(design * np.sqrt(used)[:, None])[0] * np.sqrt(used)
-    return float(found[0]), float(np.sqrt(np.sum((levers * rest) ** 2)))
+    unit = 1 / (np.ptp(water.played_s) * np.ptp(water.times_s) * 2 * np.pi)
+    rates = [0.0, unit]
+    tops: list[Floats] = []
+    for _ in range(_ROUNDS):
+        found = _products(water, rates[len(tops)])
+        if found is None:
+            return None
+        tops.append(found)
+        if len(tops) < 2:
+            continue
+        slope = (tops[-1].sum() - tops[-2].sum()) / (rates[-1] - rates[-2])
+        if not slope < 0:
+            return None
+        error = float(
+            np.sqrt(np.sum((tops[-1] - tops[-1].mean()) ** 2) * tops[-1].size / (tops[-1].size - 1)) / -slope
+        )
+        step = float(-tops[-1].sum() / slope)
+        if abs(step) < _ENOUGH * error:
+            return rates[-1] + step, error
+        rates.append(rates[-1] + float(np.clip(step, -10 * unit, 10 * unit)))
+    return None
 
 
-def _likeness(first: Floats, second: Floats, weight: Floats) -> float:
-    return float(
-        np.sum(weight * first * second)
-        / np.sqrt(np.sum(weight * first**2) * np.sum(weight * second**2) + 1e-300)
-    )
+def _products(water: _Water, rate: float) -> Floats | None:
+    """Return what is left along the derivative by the rate in each group of voxels; `None` where too few are strong."""
+    turns = np.multiply.outer(water.played_s, water.times_s)
+    values = water.values * np.exp(-2j * np.pi * rate * turns)[:, None, :, None].astype(np.complex64)
+    slope = values * (2j * np.pi * turns)[:, None, :, None].astype(np.complex64)
+    image, changed = (_image(part, water.transform) for part in (values, slope))
+    size = np.linalg.norm(image, axis=-2)
+    strong = size[..., 0] > _STRONG * size[..., 0].max()
+    if np.count_nonzero(strong) < _LEAST:
+        return None
+    left = np.sqrt((size[strong] ** 2).sum(axis=0))
+    heard = np.flatnonzero(left > _LEFT * left[0])
+    image, changed = image[..., heard], changed[..., heard]
+    own = image[..., 0][strong] / size[strong][:, :1]
+    late, moved = image[strong][..., 1:], changed[strong]
+    common = np.einsum("vc,vcw->vw", own.conj(), late)
+    seen = late / common[:, None] - own[..., None]
+    first = _across(own, moved[..., :1]) / size[strong][:, None, :1]
+    expected = _across(own, moved[..., 1:]) / common[:, None] - first
+    aside = _aside(water, image[..., 0], strong, own)
+    seen, expected = (_without(one, aside) for one in (seen, expected))
+    weight = np.abs(common) ** 2
+    top = (weight * np.sum(expected.conj() * seen, axis=1).real).sum(axis=1)
+    return np.asarray(np.bincount(_group(strong), top, _GROUPS), np.float64)
+
+
+def _across(own: Samples, values: Samples) -> Samples:
+    """Return what of (v, n_coils, n) is across the voxels' own vectors (v, n_coils)."""
+    return np.asarray(values - own[..., None] * np.einsum("vc,vcw->vw", own.conj(), values)[:, None])
+
+
+def _aside(water: _Water, image: Samples, strong: NDArray[np.bool_], own: Samples) -> Samples:
+    """Return how vectors change along the axes that were not encoded slowest: (v, n_coils, n) of length 1."""
+    k = water.transform.encodes.k_per_m
+    slow = int(np.argmax([abs(_likeness(column, water.played_s)) for column in k.T]))
+    axes = [axis for axis in range(3) if axis != slow and image.shape[axis] > 1]
+    moved = [(np.roll(image, -1, axis) - np.roll(image, 1, axis))[strong] for axis in axes]
+    if not moved:
+        return np.zeros((*own.shape, 0), np.complex64)
+    return np.linalg.qr(_across(own, np.stack(moved, axis=-1)))[0]
+
+
+def _without(values: Samples, aside: Samples) -> Samples:
+    """Return values (v, n_coils, n) without what lies along some directions."""
+    return np.asarray(values - aside @ (aside.conj().swapaxes(1, 2) @ values))
+
+
+def _likeness(first: Floats, second: Floats) -> float:
+    if not np.ptp(first) > 0:
+        return 0.0
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+def _image(values: Samples, transform: Fourier) -> Samples:
+    """Return the image of each coil in each window; shape (x, y, z, n_coils, n_windows)."""
+    blocks = plane_blocks(transform.encodes, transform.grid, len(values))
+    return combined(((numbers, values[numbers]) for numbers in blocks), transform, None)
+
+
+def _group(strong: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return a number for each strong voxel: of the sector about the middle that it lies in; shape (n_strong,)."""
+    places = np.argwhere(strong) - np.argwhere(strong).mean(axis=0)
+    angle = np.arctan2(places[:, 1], places[:, 0])
+    return np.asarray(np.floor((angle / (2 * np.pi) + 0.5) * _GROUPS).astype(np.int64) % _GROUPS)

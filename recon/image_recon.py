@@ -166,7 +166,7 @@ def prepared(source: Source, settings: ImageSettings, jobs: int = 1) -> Common:
     if noise is not None:
         records.append(whitening_record(noise))
     if settings.drift_correction:
-        source, drift = without_drift(source)
+        source, drift = without_drift(source, _whitener(noise))
         records += [drift] if drift is not None else []
     polarity = Polarity()
     water = source.plan.water

@@ -22,9 +22,8 @@ class ImageSettings:
     """Voxels along x, y, z that are made, not fewer than were encoded."""
     whitening: bool = True
     """Whiten the coils by the noise scan, where there is one."""
-    drift_correction: bool = False
-    """Take a linear drift of frequency away, where water is read in every repetition. Coils and field whose effect is
-    odd in k of the slowest axis look like drift (6 to 12 Hz on coarse grids of a head without any): off by default."""
+    drift_correction: bool = True
+    """Take a linear drift of frequency away where water, read in every repetition through several coils, shows it."""
     polarity_correction: bool = True
     """Correct delay and phase of odd and even echoes from water."""
     untilt: bool = True

@@ -48,8 +48,8 @@ class PlayedShares:
     water: Real
     """Of water in grey matter, white matter and CSF; shape (3,)."""
     profile: Real
-    """Signal of each component over that of water in the voxels of the image, by slab or box alone; NaN beside it;
-    shape (n, x, y, z), of one place where all are alike."""
+    """Signal of each component over that of water in the voxels of the image, by slab or box alone: slices move with
+    the frequency. NaN beside them; shape (x, y, z, n), 1 along axes on which nothing is selected."""
     words: str
     names: tuple[str, ...]
     """The n components."""
@@ -60,8 +60,8 @@ class PlayedShares:
 
     def at(self, places: NDArray[np.integer]) -> Real:
         """Return the profile in voxels, of which `places` has the numbers along x, y, z; (v, 3) to (v, n)."""
-        x, y, z = np.minimum(places.T, np.array(self.profile.shape[1:])[:, None] - 1)
-        return np.asarray(self.profile[:, x, y, z].T)
+        x, y, z = np.minimum(places.T, np.array(self.profile.shape[:3])[:, None] - 1)
+        return np.asarray(self.profile[x, y, z])
 
 
 def played_shares(
@@ -103,68 +103,67 @@ def played_shares(
         water[2] = csf[WATER] / formula[1][2]
     profile = _profile(path, basis, image)
     span = ", ".join(f"{t} {v:.2f}" for t, v in zip(TISSUES, water, strict=True))
+    whole = profile[np.isfinite(profile).all(axis=-1)]
+    if not whole.size:
+        whole = profile[np.isfinite(profile)]
     words = (
         f"T1 as the whole repetition of {path.name} leaves it, over 1 - exp(-TR / T1): water {span}, metabolites "
         f"{np.nanmin(metabolite):.2f} to {np.nanmax(metabolite):.2f}; slab: metabolites over water "
-        f"{np.nanmin(profile):.2f} to {np.nanmax(profile):.2f}, by the frequencies of each"
+        f"{whole.min():.2f} to {whole.max():.2f}, by the frequencies of each"
     )
     return PlayedShares(metabolite, water, profile, words, names)
 
 
 def _profile(path: Path, basis: Any, image: Transients) -> Real:
-    """Return components over water by slab or box at each place of an image; shape (n, x, y, z), 1 where all are alike.
-
-    A component has the mean over its spectrum by power, as least squares weigh it: slices move with the frequency.
-    """
+    """Return components over water in slab or box; shape (x, y, z, n), 1 along axes on which nothing is selected."""
     boxes = boxes_of_file(path)
     if all(slab is None for box in boxes for slab in box):
-        return np.ones((len(basis.names), 1, 1, 1))
+        return np.ones((1, 1, 1, len(basis.names)))
     timeline = read_timeline(path, image.f0_hz)
     grid = grid_of(read_played(path, image.f0_hz), path.name)
-    to_hz, reference = timeline.f0_hz * 1e-6, timeline.reference_ppm
     ppm, weights = _where(basis, image)
-    frequency, water = (ppm - reference) * to_hz, (_WATER_PPM - reference) * to_hz
-    sizes = [_along(grid, axis, image.size("xyz"[axis]), boxes, frequency, water) for axis in range(3)]
-    found = np.einsum("nf,fx,fy,fz->nxyz", weights, *(one for one, _ in sizes))
-    reference = np.einsum("x,y,z->xyz", *(one for _, one in sizes))
+    to_hz, reference = timeline.f0_hz * 1e-6, timeline.reference_ppm
+    water_hz = np.array([_WATER_PPM - reference]) * to_hz
+    along = [_along(grid, axis, image.size("xyz"[axis]), boxes) for axis in range(3)]
+    metabolite, water = (
+        [_sizes(one, k, at_hz) for one in along]
+        for k, at_hz in ((0, (ppm - reference) * to_hz), (1, water_hz))
+    )
+    of_components = np.abs(np.einsum("nf,fx,fy,fz->xyzn", weights, *metabolite, optimize=True))
+    of_water = np.abs(np.einsum("fx,fy,fz->xyz", *water))[..., None]
+    if not of_components.any(axis=(0, 1, 2)).all() or not of_water.any():
+        raise SequenceError("slab: lies wholly outside the image")
+    least = np.minimum(of_components / of_components.max(axis=(0, 1, 2)), of_water / of_water.max())
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(_edges(found) & _edges(reference), found / reference, np.nan)
+        return np.where(least > _EDGE, of_components / of_water, np.nan)
 
 
-def _edges(profile: Real) -> NDArray[np.bool_]:
-    """Return where a profile is not beside its slab or box: of the last three axes."""
-    largest = profile.max(axis=(-3, -2, -1), keepdims=True)
-    return np.asarray(profile > _EDGE * largest)
+_Along = tuple[tuple[Slab | None, Slab | None], Real, float]
+"""Profiles of metabolites and water along an axis, its voxels and their width in m."""
+
+
+def _along(grid: Grid, axis: int, points: int, boxes: tuple[Box, Box]) -> _Along:
+    """Return what is selected along an axis; nothing where all of a slab is in one voxel."""
+    width = float(grid.fov_m[axis]) / points
+    middle = float(grid.centre_m @ grid.axes[:, axis])
+    places = np.asarray(middle + (np.arange(points) - points // 2) * width, dtype=np.float64)
+    return (boxes[0][axis], boxes[1][axis]) if points > 1 else (None, None), places, width
+
+
+def _sizes(along: _Along, kind: int, at_hz: Real) -> NDArray[np.complex128]:
+    """Return a profile at frequencies and voxels of an axis; shape (n_frequencies, points), (n_frequencies, 1) of 1."""
+    slabs, places, width = along
+    slab = slabs[kind]
+    if slab is None:
+        return np.ones((at_hz.size, places.size if any(slabs) else 1), complex)
+    return np.asarray(slab.at(places, width)[slab.nearest(at_hz)])
 
 
 def _where(basis: Any, image: Transients) -> tuple[Real, Real]:
-    """Return ppm, and the share of each component's power that lies there; shapes (n_ppm,) and (n, n_ppm)."""
+    """Return ppm, and the share of each component's signal that lies there; shapes (n_ppm,) and (n, n_ppm)."""
     decay = np.exp(-np.pi * _RESOLVED_HZ * np.arange(_SAMPLES) * image.dwell_s)
     fids = np.array([basis.fid(name, _SAMPLES, image.dwell_s) * decay for name in basis.names])
     ppm = ppm_axis(_SAMPLES, image.dwell_s, image.f0_hz, basis.reference_ppm)
     kept = (ppm > _METABOLITES_PPM[0]) & (ppm < _METABOLITES_PPM[1])
-    power = np.abs(to_spectrum(fids))[:, kept] ** 2
-    return ppm[kept], power / np.maximum(power.sum(axis=1, keepdims=True), 1e-300)
-
-
-def _along(
-    grid: Grid, axis: int, points: int, boxes: tuple[Box, Box], frequency_hz: Real, water_hz: float
-) -> tuple[Real, Real]:
-    """Return the sizes of profiles along an axis at its voxels: (n_frequencies, points) and, of water, (points,)."""
-    width = float(grid.fov_m[axis]) / points
-    middle = float(grid.centre_m @ grid.axes[:, axis])
-    places = np.asarray(middle + (np.arange(points) - points // 2) * width, dtype=np.float64)
-    return (
-        _size(boxes[0][axis], frequency_hz, places, width),
-        _size(boxes[1][axis], np.array([water_hz]), places, width)[0],
-    )
-
-
-def _size(slab: Slab | None, frequency_hz: Real, places: Real, width: float) -> Real:
-    """Return the size of a profile at frequencies and places; 1 without one."""
-    if slab is None:
-        return np.ones((frequency_hz.size, places.size))
-    size = np.abs(slab.at(places, width))[slab.nearest(frequency_hz)]
-    if not size.any():
-        raise SequenceError("slab: lies wholly outside the image")
-    return np.asarray(size)
+    size = np.abs(to_spectrum(fids))[:, kept] ** 2
+    return ppm[kept], size / np.maximum(size.sum(axis=1, keepdims=True), 1e-300)

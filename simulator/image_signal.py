@@ -33,6 +33,9 @@ _MARGIN_HZ = 30.0
 SAME_PER_M = 1e-4
 """k that differ by less are worked out once."""
 _LINES_AT_ONCE = 512
+_IN_BAND = 1e-5
+"""Share of a tissue's strongest line below which a line does not widen the band: combinations of strongly coupled spins
+lie far outside."""
 _ANCHOR = 16
 
 
@@ -137,8 +140,9 @@ def evolution(
 
     """
     used = [one for one in lines.values() if one.frequency_hz.size]
-    low = min((float(one.frequency_hz.min()) for one in used), default=0.0)
-    high = max((float(one.frequency_hz.max()) for one in used), default=0.0)
+    strong = [np.abs(one.amplitude) > _IN_BAND * np.abs(one.amplitude).max() for one in used]
+    low = min((float(one.frequency_hz[k].min()) for one, k in zip(used, strong, strict=True)), default=0.0)
+    high = max((float(one.frequency_hz[k].max()) for one, k in zip(used, strong, strict=True)), default=0.0)
     broad = max((float(_column(one.gauss_hz, one).max()) for one in used), default=0.0)
     centre = (low + high) / 2
     nodes = nodes_for(times_s, (high - low) / 2 + widest_hz + broad + _MARGIN_HZ)

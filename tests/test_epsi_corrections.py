@@ -215,7 +215,14 @@ def test_a_drift_of_the_frequency_is_found_and_taken_away(tmp_path):
         for y in box.positions_m(1)
         for z in box.positions_m(2)
     ]
-    steady, drifting = (source(path, points, Made(drift_hz=hz, noise=0.1)) for hz in (0.0, 10.0))
+
+    def coils(where):
+        """Loops about the box, each seeing what is near it, with phases of their own."""
+        at = np.array([[0.3, 0.0, 0.1], [-0.2, 0.25, -0.1], [0.0, -0.3, 0.15], [0.1, 0.1, -0.3]])
+        away = np.linalg.norm(where - at[:, None], axis=-1)
+        return np.exp(1j * (9.0 * where @ at.T).T) / away**2
+
+    steady, drifting = (source(path, points, Made(drift_hz=hz, noise=0.1, coils=coils)) for hz in (0.0, 10.0))
     how = ImageSettings(eddy_current_correction=False, drift_correction=True)
     good = reconstruct_source(steady, how)
     assert "not corrected" in figures_words(good.metabolite, "Frequency drift")

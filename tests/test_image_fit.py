@@ -336,3 +336,23 @@ def test_lcmodels_own_voxels(data_folder, tmp_path):
     assert any(
         "500.00 us" in word and "800.00 us" in word and "interpolated" in word for word in made["warnings"]
     )
+
+
+def test_place_is_judged_on_voxels_that_show_all_metabolites():
+    """Those with least lipid have lost all that is upfield, as at the end of a slab: they have no majority."""
+    from pulsespec.map_verbs import witnesses
+    from pulsespec.recon.image_grid import Chosen
+
+    t = np.arange(512) * 8e-4
+
+    def line(ppm):
+        return np.exp((2j * np.pi * (4.65 - ppm) * 123.2 - 20) * t)
+
+    whole = line(2.0) + 0.6 * line(3.0) + 0.5 * line(3.2) + 0.05 * line(1.3)
+    end = 1.5 * (line(3.0) + line(3.2))
+    data = np.array([end] * 5 + [whole] * 19).reshape(24, 1, 1, -1)
+    image = Transients(data=data, dims=("x", "y", "z", "t"), dwell_s=8e-4, f0_hz=123.2e6)
+    index = np.array([(k, 0, 0) for k in range(24)])
+    shown = [int(at[0]) for at in witnesses(image, Chosen(index, "all"))]
+    assert len(shown) == 5
+    assert sum(k >= 5 for k in shown) > 2

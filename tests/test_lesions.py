@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 import images_for_tests as images
+import maps_for_tests as small
 import nibabel
 import numpy as np
 import pytest
@@ -13,9 +14,11 @@ from pulsespec import map_verbs
 from pulsespec.cli import app
 from pulsespec.conventions import ppm_axis, to_spectrum
 from pulsespec.recon import lesion_report
+from pulsespec.recon.image_grid import Chosen
 from pulsespec.recon.image_read import source_of
 from pulsespec.recon.image_recon import reconstruct_source
 from pulsespec.recon.stream import AdcStream
+from pulsespec.recon.transients import Scan
 from pulsespec.simulator.image_faults import ImageFaults
 from pulsespec.simulator.image_maps import truth_maps
 from pulsespec.simulator.image_play import play_image, prepare_image
@@ -132,3 +135,19 @@ def test_lactate_of_a_lesion_is_upside_down_at_te_144(tmp_path):
     assert lesion.sum() >= 4
     assert lactate(lesion) < -0.1
     assert abs(lactate(rest)) < 0.1
+
+
+def test_an_image_under_lipid_is_not_taken_for_mirrored():
+    """Fat at 1.3 ppm explains as much as metabolites would if they lay there: it shows no place."""
+    basis = small.small_basis()
+    scan = small.small_image(basis, sd=0.1)
+    image = scan.metabolite
+    t = np.arange(image.samples) * image.dwell_s
+    fat = 5e3 * np.exp(-2j * np.pi * (1.3 - image.reference_ppm) * image.f0_hz * 1e-6 * t - 60 * t)
+    chosen = Chosen(np.argwhere(np.ones((6, 6, 1), bool)), "all")
+    assert map_verbs.witnesses(image, chosen)
+    under = image.with_data(image.data + fat)
+    assert map_verbs.witnesses(under, chosen) == []
+    same, _, notices = map_verbs.matched_image(Scan(under, scan.water), chosen, basis)
+    np.testing.assert_array_equal(same.metabolite.data, under.data)
+    assert any("not checked" in words for words in notices)

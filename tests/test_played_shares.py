@@ -64,11 +64,11 @@ def test_the_slab_divides_by_what_metabolites_have_more():
     water = 1e4 * np.exp(-20 * np.arange(256) * 1e-3) * np.ones((2, 1), complex)
     fractions = np.tile([0.5, 0.5, 0.0], (2, 1))
     plain = concentrations(batch, scale, water, fractions)
-    played = module.PlayedShares(
-        np.ones((3, 2)), np.ones(3), np.full((3, 1, 1, 2), 1.0) * [1.0, 1.25], "", tuple(NAMES)
+    profile = np.array([[1.0] * 3, [1.25] * 3])[None, None]
+    played = module.PlayedShares(np.ones((3, 2)), np.ones(3), profile, "", tuple(NAMES))
+    found = concentrations(
+        batch, replace(scale, played=played), water, fractions, np.array([[5, 6, 0], [7, 0, 1]])
     )
-    places = np.array([[5, 6, 0], [7, 0, 1]])
-    found = concentrations(batch, replace(scale, played=played), water, fractions, places)
     assert found["mM"][0] == pytest.approx(plain["mM"][0])
     assert found["mM"][1] == pytest.approx(plain["mM"][1] / 1.25)
 
@@ -108,9 +108,9 @@ def test_each_component_has_the_slab_of_its_own_frequency(tmp_path):
     path = write_image_sequence(tmp_path / "x.seq", matrix=(8, 4, 8), points=16)
     constants = constants_at(2.89, NAMES, broad=["MM20"])[0]
     found = module.played_shares(path, lines(), image(8), constants, SPIN_ECHO)
-    profile = found.profile[:, 0, 0]
-    inside = np.flatnonzero(np.isfinite(profile).all(axis=0))
-    ratio = profile[0, inside] / profile[1, inside]
+    profile = found.profile[0, 0]
+    inside = np.flatnonzero(np.isfinite(profile).all(axis=1))
+    ratio = profile[inside, 0] / profile[inside, 1]
     middle = np.argmin(np.abs(inside - 4))
     assert ratio[middle] == pytest.approx(1.0, abs=0.03)
     assert (ratio[0] - 1) * (ratio[-1] - 1) < 0

@@ -417,8 +417,8 @@ def recon(
         str, typer.Option(help="Images: average, interlaced, even or odd echoes of a bipolar train.")
     ] = "average",
     drift: Annotated[
-        bool, typer.Option("--drift", help="Images: take a linear drift of the frequency away.")
-    ] = False,
+        bool, typer.Option("--drift/--no-drift", help="Images: take a linear drift of the frequency away.")
+    ] = True,
     jobs: Jobs = 1,
     keep_identifiers: KeepIdentifiers = False,
     dwell_s: DwellS = None,

@@ -185,7 +185,7 @@ def settings_of(
     coils: str | None,
     zero_fill: str | None,
     no_eddy: bool,
-    drift: bool = False,
+    drift: bool = True,
 ) -> "ImageSettings":
     """Return the settings of an image as the command line has them."""
     from pulsespec.recon.image_settings import ImageSettings
