@@ -39,10 +39,10 @@ def slab():
 def test_each_line_has_what_the_slab_lets_pass():
     planes = PlaneBasis(basis(), slab(), np.array([-0.04, 0.0, 0.04]), 1e-3)
     cr, middle = planes.at(0).lines["Cr"], planes.at(1).lines["Cr"]
-    place = -0.04 - 1e-4 * (basis().lines["Cr"].frequency_hz + 500.0)
-    expected = np.clip((0.055 - np.abs(place)) / 0.03, 0.05, 1.0) * [3.0, 2.0]
-    np.testing.assert_allclose(cr.amplitude.real, expected, atol=0.1)
-    np.testing.assert_allclose(middle.amplitude.real, [3.0, 2.0], atol=0.1)
+    for made, height in ((cr, -0.04), (middle, 0.0)):
+        place = height - 1e-4 * (basis().lines["Cr"].frequency_hz + 500.0)
+        expected = np.clip((0.055 - np.abs(place)) / 0.03, 0.05, 1.0) * [3.0, 2.0]
+        np.testing.assert_allclose(made.amplitude.real, expected, atol=0.03)
     np.testing.assert_array_equal(cr.frequency_hz, basis().lines["Cr"].frequency_hz)
 
 
