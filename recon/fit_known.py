@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pulsespec.recon.fit_model import ORDERS, Problem
 from pulsespec.recon.fit_settings import FitSettings, RatioPrior
 from pulsespec.recon.priors import metabolite_priors
+from pulsespec.simulator.basis_names import house_name
 
 Real = NDArray[np.float64]
 
@@ -137,7 +138,8 @@ def ratio_rows(
 
 def expected(names: Sequence[str], settings: FitSettings) -> tuple[RatioPrior, ...]:
     """Return the soft ratios of metabolites that a fit of these components uses."""
-    return metabolite_priors(names) if settings.metabolite_priors else ()
+    found = metabolite_priors(names) if settings.metabolite_priors else ()
+    return tuple(prior for prior in found if house_name(prior[0]) not in settings.without_prior)
 
 
 def _weights(names: Sequence[str], references: str) -> Real:

@@ -68,6 +68,8 @@ class FitSettings:
     upright while metabolites are upside down, or the other way round."""
     metabolite_priors: bool = True
     """Whether weakly determined metabolites are drawn towards what is expected in brain: see `priors`."""
+    without_prior: tuple[str, ...] = ()
+    """Metabolites that are not: see `priors.IN_LESIONS`."""
 
     def refuse_signed(self, what: str) -> None:
         """Raise `InputError` where components may be negative in what cannot have that."""

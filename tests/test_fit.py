@@ -203,13 +203,12 @@ def test_an_asymmetric_line_is_followed(basis):
 
 
 def test_a_weak_metabolite_is_drawn_to_what_is_expected(basis):
-    expected = 0.6 / 22.5 * (10 + 8 + 3 * 1.5)
-    prior = ("Lac", "NAA+Cr+3*GPC", 0.6 / 22.5, 0.6 / 22.5)
+    expected = 0.6 / 22.5 * (10 + 8 + 3 * 1.5)  # of grey matter, near that of white
     free, drawn = np.transpose(
         [
             [
-                fit(noisy, basis, FitSettings(ratio_priors=priors)).combine({"Lac": 1.0})[0]
-                for priors in ((), (prior,))
+                fit(noisy, basis, FitSettings(metabolite_priors=on)).combine({"Lac": 1.0})[0]
+                for on in (False, True)
             ]
             for noisy in (spectrum(basis, np.random.default_rng(seed), 15.0) for seed in range(12))
         ]
@@ -220,9 +219,8 @@ def test_a_weak_metabolite_is_drawn_to_what_is_expected(basis):
 
 def test_data_that_object_to_what_is_expected_are_believed(basis):
     noisy = spectrum(basis, np.random.default_rng(8), 12.0, amounts={**TRUTH, "Lac": 8.0})
-    prior = ("Lac", "NAA+Cr+3*GPC", 0.6 / 22.5, 0.6 / 22.5)
     free, drawn = (
-        fit(noisy, basis, FitSettings(ratio_priors=priors)).combine({"Lac": 1.0}) for priors in ((), (prior,))
+        fit(noisy, basis, FitSettings(metabolite_priors=on)).combine({"Lac": 1.0}) for on in (False, True)
     )
     assert drawn[0] == pytest.approx(free[0], abs=0.5 * free[1])
 

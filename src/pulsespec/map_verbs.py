@@ -335,10 +335,13 @@ def _plan(
     from pulsespec.recon.image_scale import image_scale
     from pulsespec.recon.plane_basis import plane_basis
     from pulsespec.recon.played_signs import either_sign
+    from pulsespec.recon.priors import IN_LESIONS
 
     image = scan.metabolite
     assert image is not None
-    how = FitSettings(t2_widths=not options.phantom, metabolite_priors=not options.phantom)
+    how = FitSettings(
+        t2_widths=not options.phantom, metabolite_priors=not options.phantom, without_prior=IN_LESIONS
+    )
     if not assumptions.relaxation:
         how = dataclasses.replace(how, t2_widths=False)
     how = dataclasses.replace(how, **options.limits)
