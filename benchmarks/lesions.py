@@ -8,7 +8,8 @@
 |---|---|---|---|
 | `tumour` | `epsi-3t-te17.6-whole-brain`, 24 x 24 x 8 | recurrent tumour | more choline over NAA, less NAA |
 | `necrosis` | `press-epsi-3t`, its box about the lesion, 32 x 32 | radiation necrosis | lipid and lactate |
-| `lactate` | `epsi-3t-te144-no-inversion-whole-brain`, 32 x 32 x 10 | radiation necrosis | lactate, upside down |
+| `lactate` | `semi-laser-epsi-3t-te144`, the same box | radiation necrosis | lactate, upside down |
+| `lactate-whole` | `epsi-3t-te144-no-inversion-whole-brain`, 32 x 32 x 10 | radiation necrosis | the same under fat |
 
 Scalp lipid is removed from the tumour, whose protocol nulls it, and left where a lesion's own is looked for. `run` is
 given what a scan has beside raw data: masks of brain, lesion and normal-appearing tissue (deeper than 20 mm in the
@@ -67,6 +68,7 @@ class Case:
 
 WHOLE = "epsi-3t-te17.6-whole-brain"
 PLAIN, LONG = "epsi-3t-te17.6-no-inversion-whole-brain", "epsi-3t-te144-no-inversion-whole-brain"
+LACTATE = {"Lac": 1, "tCho_over_tNAA": 1, "tNAA": -1}
 NECROSIS = {"tLip": 1, "Lip13": 1, "Lac": 1, "tCho_over_tNAA": 1, "tNAA": -1}
 BOX = (
     ("voxel_mm", "[70.0, 70.0, 15.0]"),
@@ -78,7 +80,8 @@ BOX = (
 CASES = {
     "tumour": Case(WHOLE, "brain-tumour", "24x24x8", "hamming", False, {"tCho_over_tNAA": 1, "tNAA": -1}),
     "necrosis": Case("press-epsi-3t", "brain-necrosis", "32x32x1", "hamming", True, NECROSIS, BOX),
-    "lactate": Case(LONG, "brain-necrosis", "32x32x10", "hann", True, {"Lac": 1, "tNAA": -1}),
+    "lactate": Case("semi-laser-epsi-3t-te144", "brain-necrosis", "32x32x1", "hamming", True, LACTATE, BOX),
+    "lactate-whole": Case(LONG, "brain-necrosis", "32x32x10", "hann", True, LACTATE),
 }
 SURVIVAL = ((WHOLE, "brain-tumour"), (PLAIN, "brain-necrosis"), (LONG, "brain-necrosis"))
 """Of which scans what the removal leaves is measured, at 24 x 24 x 8."""
@@ -224,14 +227,19 @@ def survival(sequence: Path, raws: Sequence[Path], truth: Path, window: str) -> 
     assert well.metabolite is not None
     if cleaned.operator is None:
         return
-    lesion = (load(truth / "lesion_mask.nii.gz") > 0.5) & cleaned.lipid_voxels
-    image = sick.metabolite
+    image, voxels = sick.metabolite, cleaned.lipid_voxels
     ppm = ppm_axis(image.samples, image.dwell_s, image.f0_hz, image.reference_ppm)
     inside = (ppm > LIPID_PPM[0]) & (ppm < LIPID_PPM[1])
-    own = image.data[lesion].astype(complex) - well.metabolite.data[lesion]
-    before, after = (to_spectrum(fids)[:, inside] for fids in (own, cleaned.operator.apply(own)))
-    share = np.sum(before.conj() * after).real / np.sum(np.abs(before) ** 2)
-    print(f"left of the lesion's own signal at 0.5 to 1.8 ppm: {share:.3f}", flush=True)
+    own = image.data[voxels].astype(complex) - well.metabolite.data[voxels]
+    left = (cleaned.by_voxel or cleaned.operator).apply(own)
+    lesion = load(truth / "lesion_mask.nii.gz")[voxels] > 0.5
+    before, after = (to_spectrum(fids[lesion])[:, inside] for fids in (own, left))
+    shares = np.sum(before.conj() * after, axis=1).real / np.sum(np.abs(before) ** 2, axis=1)
+    print(
+        f"left of the lesion's own signal at 0.5 to 1.8 ppm in {shares.size} voxels: median {np.median(shares):.2f}, "
+        f"{shares.min():.2f} to {shares.max():.2f}",
+        flush=True,
+    )
 
 
 def show_survival(options: argparse.Namespace) -> None:

@@ -43,6 +43,7 @@ class Truth:
 
     brain: np.ndarray
     white: np.ndarray
+    lesion: np.ndarray
 
 
 def truth_of(folder: Path) -> Truth:
@@ -53,7 +54,8 @@ def truth_of(folder: Path) -> Truth:
 
     slab = of("slab")
     brain = (of("brain_mask") > 0.9) & (slab > 0.5) & (of("lesion_mask") < 0.01)
-    return Truth(brain, brain & (of("share_white-matter") > 0.7) & (slab > 0.8))
+    white = brain & (of("share_white-matter") > 0.7) & (slab > 0.8)
+    return Truth(brain, white, (of("lesion_mask") > 0.5) & (slab > 0.5))
 
 
 def opened(raw: Path, sequence: Path) -> Source:
@@ -101,6 +103,15 @@ def judge(scans: list[Scan], truth: Truth, settings: CleaningSettings, jobs: int
         values = peak(part[at], window) / naa
         row.append(f"{np.median(values):.3f}, {np.quantile(values, 0.95):.2f}")
     row.append(f"{np.mean(peak(left[at], (0.5, 2.15)) < GOAL * naa):.0%}")
+    spot = truth.lesion & found.lipid_voxels
+    if spot.any():
+        own = peak(scans[1].metabolite.data[spot], LIPID_PPM) / naa
+        values = [peak(part[spot], LIPID_PPM) / naa for part in (fat, left)]
+        shares = ", ".join(f"{n} {one}" for n, one in zip(PATTERNS, kept(found, data, spot), strict=False))
+        print(
+            f"  lesion, {spot.sum()} voxels: its own at 0.5 to 1.8 ppm {np.median(own):.2f} of NAA, cast in "
+            f"{np.median(values[0]):.2f}, left of that {np.median(values[1]):.3f}; kept of its own: {shares}"
+        )
     return row + kept(found, data, at)
 
 

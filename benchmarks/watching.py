@@ -152,7 +152,7 @@ def _look(roots: Sequence[int], seen: dict[int, Seen]) -> None:
         except OSError:
             continue
         one = seen.setdefault(pid, Seen())
-        one.worker = _WORKER in line
+        one.worker |= _WORKER in line  # one that has ended has no command line any more
         one.cpu_s = max(one.cpu_s, sum(map(int, ticks)) / _TICKS)
         kib = [int(row.split()[1]) for row in status.splitlines() if row.startswith("VmHWM")]
         one.peak_mib = max(one.peak_mib, *(each / 1024 for each in kib), 0.0)

@@ -281,9 +281,10 @@ def slopes(problem: Problem, theta: Real, state: State, amplitudes: Real, rough:
     """
     at, t = problem.layout, problem.time_s
     kind: type[np.complexfloating[Any, Any]] = np.complex64 if rough else np.complex128
-    weighted = np.multiply(amplitudes[..., None], state.fids, dtype=kind, casting="same_kind")
-    kinds = [weighted[:, mask].sum(axis=1) for mask in (~problem.broad, problem.broad)]
-    bare = kinds[0] + kinds[1]
+    turn = state.turn[:, None, :].astype(kind)
+    found = np.empty((len(theta), at.size, problem.ppm.size), turn.real.dtype)
+    kinds = _by_own(problem, state, amplitudes, turn, found)
+    bare = kinds[:, 0] + kinds[:, 1]
     whole = bare * state.series
     sigma = _sigma(theta[:, at.gauss])
     terms = _terms(sigma, t)
@@ -295,24 +296,39 @@ def slopes(problem: Problem, theta: Real, state: State, amplitudes: Real, rough:
             whole,
             2j * np.pi * t * whole,
             per_hz * (by_sigma * bare - sigma[:, None] * t**2 * whole),
-            *(-np.pi * t * state.series * one for one in kinds),
+            *(-np.pi * t * state.series * kinds[:, one] for one in range(2)),
             *(bare[:, None] * terms).transpose(1, 0, 2),
         ],
         axis=1,
         dtype=kind,
         casting="same_kind",
     )
-    weighted *= (t * state.series)[:, None, :].astype(kind)
-    turn = state.turn[:, None, :].astype(kind)
     total = turn * _spectra(problem, shared)
-    found = np.empty((len(theta), at.size, problem.ppm.size), total.real.dtype)
     found[:, at.phase0] = -total[:, 0].imag
     found[:, at.phase1] = -total[:, 0].imag * (problem.ppm - PIVOT_PPM)
     found[:, at.shift : at.own_shift.start] = total[:, 1:].real
-    by_time = turn * _spectra(problem, weighted)
-    np.multiply(by_time.imag, -2 * np.pi, out=found[:, at.own_shift])
-    np.multiply(by_time.real, -np.pi, out=found[:, at.own_width])
     return np.asarray(found)
+
+
+def _by_own(problem: Problem, state: State, amplitudes: Real, turn: Complex, found: Real) -> Complex:
+    """Put derivatives by own shifts and widths into `found`; return the signals of metabolites and broad components.
+
+    Without `series`, in the precision of `turn`, shape (v, 2, n_times).
+    """
+    at, kind = problem.layout, turn.dtype
+    kinds = np.empty((len(found), 2, problem.basis.shape[1]), kind)
+    sums = np.stack([~problem.broad, problem.broad]).astype(kind)
+    later = (problem.time_s * state.series)[:, None, :].astype(kind)
+    for first in range(0, len(found), _AT_ONCE):
+        part = slice(first, first + _AT_ONCE)
+        some = np.multiply(amplitudes[part, :, None], state.fids[part], dtype=kind, casting="same_kind")
+        np.matmul(sums, some, out=kinds[part])
+        some *= later[part]
+        spectra = _spectra(problem, some)
+        spectra *= turn[part]
+        np.multiply(spectra.imag, -2 * np.pi, out=found[part, at.own_shift])
+        np.multiply(spectra.real, -np.pi, out=found[part, at.own_width])
+    return kinds
 
 
 def _spectra(problem: Problem, fids: Complex) -> Complex:

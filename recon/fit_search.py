@@ -33,8 +33,6 @@ _STUCK = 0.1
 """Of `ENOUGH`: a step that gains less, though ten times `ENOUGH` were expected, has met an amplitude's edge at zero."""
 _HARDLY = 1e-4
 """Between the bounds of a parameter that is not to move."""
-_LEAST_TOLD = 0.02
-"""Share of the prior precision, and decrease of chi square: where data tell less of a parameter it is left alone."""
 _OF_STATE = tuple(one.name for one in fields(State))
 _OF_SOLVED = ("gram", "curves", "amplitudes", "free", "cost")
 
@@ -184,21 +182,13 @@ def search(
     damping = np.full(n, _FIRST_DAMPING)
     converged, steps = np.zeros(n, dtype=bool), np.zeros(n, dtype=np.int64)
     open_ = np.arange(n)
-    told = np.empty((n, 0), dtype=bool)
     here = solve(task, theta, state=state)
     ended: list[tuple[Indices, Solved]] = []
     moving = np.flatnonzero(task.upper - task.lower > _HARDLY)
     for number in range(most_steps):
         part = task.part(open_)
         information, gradient = _projected(part, theta[open_], here, moving, number < _ROUGH_STEPS)
-        if number == 0:
-            told = _matter(task.precision[moving], information, gradient)
-            move = told.any(axis=0)
-            moving, told, gradient = moving[move], told[:, move], gradient[:, move]
-            information = information[:, move][:, :, move]
-        step, expected = _step(
-            part, theta[open_], information, gradient, damping[open_], (moving, told[open_])
-        )
+        step, expected = _step(part, theta[open_], information, gradient, damping[open_], moving)
         least = np.maximum(enough, _ENOUGH_RELATIVE * np.abs(here.cost))
         trial = np.clip(theta[open_] + step, task.lower, task.upper)
         there = solve(part, trial, here.free)
@@ -238,15 +228,6 @@ def _joined(parts: Sequence[tuple[Indices, Solved]]) -> Solved:
     )
 
 
-def _matter(precision: Real, information: Real, gradient: Real) -> Bool:
-    """Return which parameters a search has to move: data say nothing of the others that outweighs their priors.
-
-    Of each spectrum by itself, shape (v, p): what becomes of one does not depend on those beside it.
-    """
-    whole = np.diagonal(information, axis1=1, axis2=2)
-    return np.asarray((whole - precision > _LEAST_TOLD * precision) | (gradient**2 > _LEAST_TOLD * whole))
-
-
 def _projected(task: Task, theta: Real, solved: Solved, moving: Indices, rough: bool) -> tuple[Real, Real]:
     """Return the information on the moving parameters and the descent, amplitudes eliminated; priors included."""
     itself, crossed, against = derivatives(task, theta, solved, moving, rough)
@@ -263,16 +244,11 @@ def _projected(task: Task, theta: Real, solved: Solved, moving: Indices, rough: 
 
 
 def _step(
-    task: Task, theta: Real, information: Real, gradient: Real, damping: Real, which: tuple[Indices, Bool]
+    task: Task, theta: Real, information: Real, gradient: Real, damping: Real, moving: Indices
 ) -> tuple[Real, Real]:
-    """Return a damped step of the moving parameters and the decrease of chi square that a linear model expects.
-
-    `which` are these parameters, and those of each spectrum (v, p) that are not left alone.
-    """
-    moving, told = which
+    """Return a damped step of the moving parameters and the decrease of chi square that a linear model expects."""
     here, low, high = theta[:, moving], task.lower[moving], task.upper[moving]
     at_edge = ((here <= low) & (gradient < 0)) | ((here >= high) & (gradient > 0))
-    at_edge |= ~told
     size = np.sqrt(np.maximum(np.diagonal(information, axis1=1, axis2=2), 1e-12))
     scaled = information / size[:, :, None] / size[:, None, :]
     move = ~at_edge[:, :, None] & ~at_edge[:, None, :]

@@ -8,6 +8,10 @@ Bool = NDArray[np.bool_]
 
 _RIDGE = 1e-11
 _FULL_EXCHANGES = 3
+_MOST_STEPS = 20
+"""For each variable, of an active set."""
+_LEAST = 1e-12
+"""Of the way that a variable would have gone: what counts as zero."""
 
 
 def solve_nonnegative(
@@ -16,7 +20,9 @@ def solve_nonnegative(
     """Minimise x' gram x / 2 - right' x over x >= 0 for each problem.
 
     Block principal pivoting (Portugal, Judice and Vicente 1994, doi:10.1090/S0025-5718-1994-1250776-4): all
-    variables that break a condition change sides at once as long as that makes them fewer, else one alone.
+    variables that break a condition change sides at once, as long as that makes them fewer. Where columns are so much
+    alike that it goes round in circles, an active set goes downhill from there (Lawson and Hanson 1974, Solving Least
+    Squares Problems, chapter 23, recalled).
 
     Parameters
     ----------
@@ -46,24 +52,51 @@ def solve_nonnegative(
     tries = np.full(len(right), _FULL_EXCHANGES)
     open_ = np.arange(len(right))
     limit = 1e-12 * (1 + np.abs(right).max(axis=1, initial=0.0))[:, None]
-    for _ in range(20 * right.shape[1]):
+    circling: list[NDArray[np.int64]] = []
+    while open_.size:
         x[open_], slope = _pivot(gram[open_], right[open_], inside[open_])
         wrong = np.where(inside[open_], (x[open_] < -limit[open_]) & ~either, slope < -limit[open_])
         count = wrong.sum(axis=1)
         open_, wrong, count = open_[count > 0], wrong[count > 0], count[count > 0]
-        if not open_.size:
-            break
         better = count < fewest[open_]
         fewest[open_] = np.where(better, count, fewest[open_])
         tries[open_] = np.where(better, _FULL_EXCHANGES, tries[open_] - 1)
-        single = tries[open_] < 0
-        last = right.shape[1] - 1 - np.argmax(wrong[single][:, ::-1], axis=1)
-        alone = np.zeros((int(single.sum()), right.shape[1]), dtype=bool)
-        alone[np.arange(len(alone)), last] = True
-        wrong[single] = alone
-        inside[open_] ^= wrong
+        lost = tries[open_] < 0
+        circling.append(open_[lost])
+        open_ = open_[~lost]
+        inside[open_] ^= wrong[~lost]
+    stuck = np.concatenate(circling) if circling else np.zeros(0, dtype=np.int64)
+    if stuck.size:
+        x[stuck], inside[stuck] = _downhill(
+            gram[stuck], right[stuck], np.where(inside, x, 0.0)[stuck], limit[stuck], either
+        )
     x = np.where(inside, x, 0.0)
     return np.where(either, x, np.maximum(x, 0.0)) * scale, inside
+
+
+def _downhill(gram: Real, right: Real, start: Real, limit: Real, either: Bool) -> tuple[Real, Bool]:
+    """Return the solutions and their free variables, by an active set from near them."""
+    x = np.where(either, start, np.maximum(start, 0.0))
+    inside = (x > 0) | either
+    open_ = np.arange(len(x))
+    for _ in range(_MOST_STEPS * right.shape[1]):
+        aim, slope = _pivot(gram[open_], right[open_], inside[open_])
+        low = inside[open_] & (aim < -limit[open_]) & ~either
+        away = x[open_] - aim
+        reach = np.where(low, x[open_] / np.where(low, away, 1.0), 1.0).min(axis=1)
+        blocked: Bool = np.asarray(low.any(axis=1))
+        x[open_] = np.where(inside[open_], x[open_] - reach[:, None] * away, 0.0)
+        out = low & (x[open_] <= _LEAST * np.maximum(away, limit[open_]))
+        inside[open_] = inside[open_] & ~out
+        x[open_] = np.where(out, 0.0, x[open_])
+        slope = np.where(inside[open_] | blocked[:, None], np.inf, slope)
+        enters = np.argmin(slope, axis=1)
+        more = np.asarray(slope[np.arange(open_.size), enters] < -limit[open_, 0])
+        inside[open_[more], enters[more]] = True
+        open_ = open_[blocked | more]
+        if not open_.size:
+            break
+    return x, inside
 
 
 def _pivot(gram: Real, right: Real, inside: Bool) -> tuple[Real, Real]:

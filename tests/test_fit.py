@@ -8,6 +8,7 @@ import pytest
 from scipy.optimize import nnls
 
 from pulsespec.errors import DataError, InputError, MismatchError
+from pulsespec.recon import nonnegative
 from pulsespec.recon.fit import FitSettings, fit, fit_batch
 from pulsespec.recon.fit_beyond import multiplets
 from pulsespec.recon.fit_model import PIVOT_PPM, evaluate, problem_of, slopes
@@ -158,6 +159,21 @@ def test_signed_least_squares_equals_scipys_with_a_column_for_each_sign():
         np.testing.assert_allclose(mine, expected, atol=1e-8)
     assert (found[:, signed] < 0).any()
     assert free[:, signed].all()
+
+
+def test_non_negative_least_squares_of_columns_that_overlap(monkeypatch):
+    """Thirty Gaussians each ten times as wide as the steps between them: exchanges alone go round in circles."""
+    reached = []
+    downhill = nonnegative._downhill
+    monkeypatch.setattr(nonnegative, "_downhill", lambda *given: reached.append(1) or downhill(*given))
+    rng, x = np.random.default_rng(1), np.arange(100.0)
+    left = np.exp(-0.5 * ((x[:, None] - np.linspace(0, 100, 30)) / 15.0) ** 2)
+    right = np.maximum(rng.normal(size=(20, 30)), 0) @ left.T + rng.normal(size=(20, 100))
+    found, _ = solve_nonnegative(np.broadcast_to(left.T @ left, (20, 30, 30)), right @ left)
+    for b, amounts in zip(right, found, strict=True):
+        assert np.linalg.norm(left @ amounts - b) == pytest.approx(nnls(left, b)[1], rel=1e-9)
+    assert reached
+    assert found.min() >= 0
 
 
 def test_a_batch_is_its_spectra_one_by_one(basis):
