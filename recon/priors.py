@@ -11,8 +11,8 @@ from pulsespec.simulator.tissue_library import load_tissue
 _WEAK = ("NAAG", "Gln", "GABA", "GSH", "Asp", "Tau", "Asc", "PE", "Glc", "Lac", "Ala", "Gly", "Scyllo")
 """What at 3 T and short echo time has bounds beyond a tenth of its amount in healthy brain."""
 IN_LESIONS = ("Lac",)
-"""In lesions there is ten times as much, under lipid that takes its place, so that data cannot object to a prior: images
-go without."""
+"""In lesions there is ten times as much, under lipid that takes its place, so that data cannot object to a prior:
+images go without."""
 _STRONG = {"NAA": 1.0, "NAAG": 1.0, "Cr": 1.0, "PCr": 1.0, "GPC": 3.0, "PCh": 3.0}
 """The reference: tNAA + tCr + 3 tCho, which no disease takes whole (LCModel's `Big3`, recalled)."""
 _SPREAD = 1.0
