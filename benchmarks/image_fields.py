@@ -38,10 +38,12 @@ class Case:
     matrix: str
     linewidth_hz: float
     """Of NAA in the head: about what is found in vivo at the field (recalled)."""
+    shim_hz: float = 8.0
+    """What shimming leaves in the head, standard deviation: in proportion to the field up to 3 T."""
 
 
 CASES = {
-    "epsi-1.5t": Case("epsi-1.5t-whole-brain", "siemens-aera", "32x32x10", 5.0),
+    "epsi-1.5t": Case("epsi-1.5t-whole-brain", "siemens-aera", "32x32x10", 4.0, 4.0),
     "epsi-3t": Case("epsi-3t-te17.6-whole-brain", "siemens-prisma", "32x32x10", 8.0),
     "epsi-7t": Case("epsi-7t-whole-brain", "siemens-terra", "32x32x10", 12.0),
     "epsi-7t-fid": Case("epsi-7t-fid-whole-brain", "siemens-terra", "32x32x10", 12.0),
@@ -57,6 +59,8 @@ CASES = {
 def head_file(path: Path, case: Case, changes: list[str]) -> Path:
     """Write the settings of the head."""
     rows = ['base = "brain"', f"linewidth_hz = {case.linewidth_hz}"]
+    if not any(one.startswith("shim_residue_hz=") for one in changes):
+        rows.append(f"shim_residue_hz = {case.shim_hz}")
     path.write_text("\n".join(rows + [one.replace("=", " = ", 1) for one in changes]) + "\n")
     return path
 

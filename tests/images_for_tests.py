@@ -1,10 +1,16 @@
 """Small imaging sequences and heads, and their signal as a plain sum over points."""
 
+from pathlib import Path
+
 import numpy as np
 
 from pulsespec.protocols import load_protocol
+from pulsespec.recon.image_read import source_of
+from pulsespec.recon.image_recon import reconstruct_source
+from pulsespec.recon.stream import AdcStream
 from pulsespec.sequences import build, load_scanner, write_sequence
 from pulsespec.simulator.head_settings import HeadSettings
+from pulsespec.simulator.image_play import play_image
 
 COARSE = {"fine_mm": (12.0, 12.0, 12.0), "fold_mm": 60.0}
 """Settings of a head that few points make."""
@@ -60,3 +66,17 @@ def plain_sum(show, shot, sample, coil):
     # Places above are from the middle of the box, those of the gradients from the isocentre.
     total *= np.exp(2j * np.pi * (trajectory.k_per_m(shot)[sample] @ setup.grid.centre_m))
     return total * np.prod(grid.spacing_m / setup.grid.spacing_m)
+
+
+def reconstructed(show):
+    """Play a scan and return its images, as `recon` makes them of the file."""
+    shots, noise = play_image(show)
+    data = [noise, *shots]
+    stream = AdcStream(
+        Path("head.h5"),
+        np.array([one.shape for one in data], np.int64),
+        lambda rows: (data[row] for row in rows),
+        {"f0_hz": show.setup.timeline.f0_hz, "header": {"manufacturer": "pulsespec"}},
+        np.arange(len(data)) == 0,
+    )
+    return reconstruct_source(source_of(stream, show.setup.played, show.setup.trajectory, "head.seq"))

@@ -1,19 +1,14 @@
 """The closed loop: a head on the virtual scanner, reconstructed, beside the truth."""
 
-from pathlib import Path
-
 import images_for_tests as images
 import numpy as np
 import pytest
 
 from pulsespec.conventions import ppm_axis, to_spectrum
 from pulsespec.recon.image_alignment import b0_map
-from pulsespec.recon.image_read import source_of
-from pulsespec.recon.image_recon import reconstruct_source
-from pulsespec.recon.stream import AdcStream
 from pulsespec.simulator.image_faults import ImageFaults
 from pulsespec.simulator.image_maps import concentrations, slab_profile, truth_maps
-from pulsespec.simulator.image_play import play_image, prepare_image
+from pulsespec.simulator.image_play import prepare_image
 from pulsespec.simulator.image_seen import through_point_spread
 from pulsespec.simulator.image_setup import set_up_image
 
@@ -39,16 +34,7 @@ def show(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scan(show):
-    shots, noise = play_image(show)
-    data = [noise, *shots]
-    stream = AdcStream(
-        Path("head.h5"),
-        np.array([one.shape for one in data], np.int64),
-        lambda rows: (data[row] for row in rows),
-        {"f0_hz": show.setup.timeline.f0_hz, "header": {"manufacturer": "pulsespec"}},
-        np.arange(len(data)) == 0,
-    )
-    return reconstruct_source(source_of(stream, show.setup.played, show.setup.trajectory, "head.seq"))
+    return images.reconstructed(show)
 
 
 def test_the_head_is_where_it_is(show, scan):

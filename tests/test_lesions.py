@@ -1,7 +1,6 @@
 """From raw data of a box with a lesion, fat under the scalp about it, to maps of z: the right voxels and signs."""
 
 import csv
-from pathlib import Path
 
 import images_for_tests as images
 import maps_for_tests as small
@@ -15,13 +14,10 @@ from pulsespec.cli import app
 from pulsespec.conventions import ppm_axis, to_spectrum
 from pulsespec.recon import lesion_report
 from pulsespec.recon.image_grid import Chosen
-from pulsespec.recon.image_read import source_of
-from pulsespec.recon.image_recon import reconstruct_source
-from pulsespec.recon.stream import AdcStream
 from pulsespec.recon.transients import Scan
 from pulsespec.simulator.image_faults import ImageFaults
 from pulsespec.simulator.image_maps import truth_maps
-from pulsespec.simulator.image_play import play_image, prepare_image
+from pulsespec.simulator.image_play import prepare_image
 from pulsespec.simulator.image_setup import set_up_image
 
 FAR = 3.0
@@ -108,18 +104,7 @@ def test_lactate_of_a_lesion_is_upside_down_at_te_144(tmp_path):
         fine_mm=(6.0, 6.0, 10.0), lesion="radiation-necrosis", lesion_radius_mm=26.0, lipid=0.0
     )
     show = prepare_image(set_up_image(path, head), faults=ImageFaults(coils=2, snr=60.0))
-    shots, noise = play_image(show)
-    data = [noise, *shots]
-    stream = AdcStream(
-        Path("head.h5"),
-        np.array([one.shape for one in data], np.int64),
-        lambda rows: (data[row] for row in rows),
-        {"f0_hz": show.setup.timeline.f0_hz, "header": {"manufacturer": "pulsespec"}},
-        np.arange(len(data)) == 0,
-    )
-    image = reconstruct_source(
-        source_of(stream, show.setup.played, show.setup.trajectory, "head.seq")
-    ).metabolite
+    image = images.reconstructed(show).metabolite
     truth = truth_maps(show)
     lesion = truth["share_radiation-necrosis"].values > 0.5
     rest = (truth["brain_mask"].values > 0.5) & (truth["share_radiation-necrosis"].values == 0)
