@@ -395,11 +395,11 @@ def run(
 
 def _with_macromolecules(basis: Any, model: str | None) -> Any:
     """Return a basis with the lines of a model of macromolecules and lipids, where one is named."""
-    from pulsespec.simulator.broad import broad_lines
+    from pulsespec.simulator.broad_phase import lines_for
 
     if model is None:
         return basis
-    return basis.with_broad(broad_lines(basis.f0_hz, reference_ppm=basis.reference_ppm, model=model))
+    return basis.with_broad(lines_for(basis, model))
 
 
 def _run_image(
@@ -675,7 +675,7 @@ def analyse(
     from pulsespec.recon.sample import settings_for
     from pulsespec.recon.stray import completed
     from pulsespec.recon.table_flags import flagged
-    from pulsespec.simulator.broad import fit_lines
+    from pulsespec.simulator.broad_phase import lines_for
 
     spectrum = one_spectrum(scan)
     notices = [f"{spectrum.source}: {r.details}" for r in spectrum.records if r.method == ASSUMED]
@@ -688,7 +688,7 @@ def analyse(
             "tCr are of what subtraction leaves of it: use those to water, or to tCr in the sum"
         )
     elif not basis.broad:
-        basis = basis.with_broad(fit_lines(basis.f0_hz, basis.reference_ppm))
+        basis = basis.with_broad(lines_for(basis))
     fitted, more = completed(basis, spectrum, judged, spurious)
     notices += more
     notify(f"fitting {len(fitted.names)} components")

@@ -371,7 +371,8 @@ def simulate(
     `conditions` say what else the basis is computed for.
     """
     from pulsespec.simulator.basis_files import format_named
-    from pulsespec.simulator.broad import broad_lines, load_model
+    from pulsespec.simulator.broad import load_model
+    from pulsespec.simulator.broad_phase import lines_for
 
     if macromolecules is not None:
         load_model(macromolecules)
@@ -384,8 +385,7 @@ def simulate(
         notify(f"simulating {source}")
         basis = basis_of(path, metabolites, f0_hz, jobs, spins, conditions or Conditions())
     if macromolecules is not None:
-        lines = broad_lines(basis.f0_hz, reference_ppm=basis.reference_ppm, model=macromolecules)
-        basis = basis.with_broad(lines)
+        basis = basis.with_broad(lines_for(basis, macromolecules))
     write_basis(basis, output, overwrite, notify)
     return describe(basis) | {"output": str(output)}
 

@@ -209,7 +209,7 @@ def matched_image(scan: "Scan", chosen: "Chosen", basis: Any) -> "tuple[Scan, An
     from pulsespec.recon.guard_basis import compare
     from pulsespec.recon.guard_functions import cut
     from pulsespec.recon.guard_place import check_place, find_place
-    from pulsespec.simulator.broad import fit_lines
+    from pulsespec.simulator.broad_phase import lines_for
 
     image = scan.metabolite
     assert image is not None
@@ -227,7 +227,7 @@ def matched_image(scan: "Scan", chosen: "Chosen", basis: Any) -> "tuple[Scan, An
             one, turned = check_place(away[0], basis)
             image = image.with_data(image.data.conj(), one.records[-1])
     if not basis.broad:
-        basis = basis.with_broad(fit_lines(basis.f0_hz, basis.reference_ppm))
+        basis = basis.with_broad(lines_for(basis))
     return dataclasses.replace(scan, metabolite=image), basis, (*notices, *shortened, *turned)
 
 

@@ -204,7 +204,7 @@ def _bases(
 ) -> tuple[list[Any], list[str]]:
     """Return the basis sets that are fitted and what is to be said of them."""
     from pulsespec.recon.guard_basis import compare
-    from pulsespec.simulator.broad import fit_lines
+    from pulsespec.simulator.broad_phase import lines_for
 
     if len(paths) not in (1, x.size):
         raise InputError(f"--basis: got {len(paths)} for {x.size} spectra, expected one, or one for each")
@@ -221,7 +221,7 @@ def _bases(
         if metabolites:
             basis = basis.subset([*metabolites, *basis.broad])
         if not basis.broad:
-            basis = basis.with_broad(fit_lines(basis.f0_hz, basis.reference_ppm))
+            basis = basis.with_broad(lines_for(basis))
         functions.append(basis)
     if times is not None and len(paths) == 1:
         notices.append(
