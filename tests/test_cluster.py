@@ -54,8 +54,9 @@ def test_a_worker_of_a_cluster_that_dies_costs_its_block(machines, tmp_path):
 
 
 def test_a_block_that_kills_every_worker_of_a_cluster_is_named(machines, cluster, tmp_path, monkeypatch):
+    """Or the one that waited behind it each time: dask does not say which of a worker's blocks was running."""
     monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)  # dask itself would try four times each
-    with pytest.raises(WorkerError, match="seed 2: its worker died, again and again"):
+    with pytest.raises(WorkerError, match=r"seed [23]: its worker died, again and again"):
         map_blocks(partial(work.fatal, tmp_path, times=99), range(4), label="seed {}".format)
     assert len(list(tmp_path.glob("died-*"))) == TRIES
 
