@@ -17,8 +17,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
-from scores import table
-from whole_brain import MOST_MEDIAN, NAMES, command, load
+from whole_brain import command, load, print_errors, tissue_maps, weighted
 
 from pulsespec.analysis import BRAIN_METABOLITES
 
@@ -26,7 +25,6 @@ SLAB = 0.9
 """Least signal of NAA over the largest of a plane, of planes that errors are of."""
 REACHED = 0.5
 """The same, of voxels that are fitted."""
-SEGMENTATION = {"gm": "grey-matter", "wm": "white-matter", "csf": "csf"}
 
 
 @dataclass(frozen=True)
@@ -65,15 +63,6 @@ def head_file(path: Path, case: Case, changes: list[str]) -> Path:
     return path
 
 
-def tissue_maps(truth: Path) -> list[str | Path]:
-    """Return the options that name the shares of tissue on the grid that the head was drawn on."""
-    return [
-        word
-        for option, tissue in SEGMENTATION.items()
-        for word in (f"--{option}-map", truth / "fine" / f"share_{tissue}.nii.gz")
-    ]
-
-
 def inside(truth: Path) -> Path:
     """Write the mask of the voxels of the brain that slab or box reaches."""
     path = truth / "inside.nii.gz"
@@ -91,11 +80,6 @@ def window(shape: tuple[int, ...], rings: bool) -> np.ndarray:
     return np.prod([0.54 + 0.46 * np.cos(np.pi * one) for one in steps], axis=0)
 
 
-def seen(path: Path, weights: np.ndarray) -> np.ndarray:
-    """Return a map as the image shows it."""
-    return np.asarray(np.fft.ifftn(np.fft.fftn(load(path)) * weights).real)
-
-
 def judge(maps: Path, truth: Path, rings: bool) -> None:
     """Print errors of the maps, and what share of the brain they are of."""
     slab = load(truth / "slab.nii.gz")
@@ -103,23 +87,11 @@ def judge(maps: Path, truth: Path, rings: bool) -> None:
     quality = load(maps / "quality.nii.gz") == 1
     weights = window(brain.shape, rings)
     tissue = sum(
-        seen(truth / "psf" / f"share_{one}.nii.gz", weights) for one in ("grey-matter", "white-matter")
+        weighted(truth / "psf" / f"share_{one}.nii.gz", weights) for one in ("grey-matter", "white-matter")
     )
     chosen = brain & quality
     print(f"{np.mean(quality[brain]):.0%} of {np.count_nonzero(brain)} voxels of the brain in the slab pass")
-    rows = [("metabolite", "median %", "median |error| %", "asked %", "stated sd %", "within 2 sd %")]
-    for name in NAMES:
-        of = (seen(truth / "psf" / f"{name}.nii.gz", weights) / tissue)[chosen]
-        found, sd = (load(maps / f"{name}_mM{end}.nii.gz")[chosen] for end in ("", "_sd"))
-        known = np.isfinite(found)
-        if not known.any():
-            rows.append((name, "-", "-", f"{MOST_MEDIAN[name]:.1f}", "-", "-"))
-            continue
-        error, stated = 100 * (found / of - 1)[known], 100 * np.median((sd / of)[known])
-        near = 100 * np.mean((np.abs(found - of) < 2 * sd)[known])
-        row = (np.median(np.abs(error)), MOST_MEDIAN[name], stated, near)
-        rows.append((name, f"{np.median(error):+.1f}", *(f"{value:.1f}" for value in row)))
-    print(table(rows), flush=True)
+    print_errors(maps, chosen, lambda name: weighted(truth / "psf" / f"{name}.nii.gz", weights) / tissue)
 
 
 def play(case: Case, folder: Path, options: argparse.Namespace) -> None:
@@ -144,7 +116,7 @@ def play(case: Case, folder: Path, options: argparse.Namespace) -> None:
         command("simulate", sequence, "-o", basis, "--metabolites", ",".join(BRAIN_METABOLITES))
     chosen = () if options.find_brain else ("--mask", inside(truth))
     water = folder / "image_water.nii.gz"
-    how = ("--basis", basis, "--water", water, "--seq", sequence, *tissue_maps(truth), *chosen, *keep)
+    how = ("--basis", basis, "--water", water, "--seq", sequence, *tissue_maps(truth, folder), *chosen, *keep)
     command("fit", image, *how, "-o", out, "--overwrite")
     judge(out / "maps", truth, "rings" in case.protocol)
 

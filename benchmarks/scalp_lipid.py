@@ -16,10 +16,9 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import nibabel
 import numpy as np
 from scores import table
-from whole_brain import command
+from whole_brain import acquire, export, load, scan_arguments
 
 from pulsespec.conventions import ppm_axis, to_spectrum
 from pulsespec.recon import image_recon
@@ -50,7 +49,7 @@ def truth_of(folder: Path) -> Truth:
     """Return which voxels are brain and normal white matter within the slab."""
 
     def of(name: str) -> np.ndarray:
-        return np.asarray(nibabel.load(folder / f"{name}.nii.gz").dataobj, dtype=float)
+        return load(folder / f"{name}.nii.gz")
 
     slab = of("slab")
     brain = (of("brain_mask") > 0.9) & (slab > 0.5) & (of("lesion_mask") < 0.01)
@@ -131,39 +130,19 @@ def kept(found: CleanImages, data, at: np.ndarray) -> list[str]:
 def main() -> None:
     """Make the data where there are none, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--protocol", default="epsi-3t-te17.6-whole-brain")
-    parser.add_argument("--scanner", default="siemens-prisma")
-    parser.add_argument("--matrix")
-    parser.add_argument("--phantom", default="brain")
-    parser.add_argument("--coils", type=int, default=4)
-    parser.add_argument("--snr", type=float, default=25.0)
+    scan_arguments(parser, coils=4)
     parser.add_argument("--filters", default="none,hamming")
-    parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
     folder = options.folder
     folder.mkdir(parents=True, exist_ok=True)
     sequence, truth = folder / "epsi.seq", folder / "truth"
-    if not sequence.exists():
-        size = () if options.matrix is None else ("--matrix", options.matrix)
-        command("export", options.protocol, "--scanner", options.scanner, "-o", sequence, *size)
+    export(options, sequence)
     (folder / "lean.toml").write_text(f'base = "{options.phantom}"\nlipid = 0.0\n', encoding="utf-8")
     raws = [folder / "fat.h5", folder / "lean.h5"]
     for raw, head, maps in zip(
         raws, (options.phantom, folder / "lean.toml"), (truth, folder / "truth-lean"), strict=True
     ):
-        if not raw.exists():
-            how = (
-                "--faults",
-                "clean",
-                "--coils",
-                options.coils,
-                "--snr",
-                options.snr,
-                "--jobs",
-                options.jobs,
-            )
-            command("acquire", sequence, "--phantom", head, *how, "-o", raw, "--truth", maps)
+        acquire(options, sequence, head, raw, maps)
     sources = [opened(raw, sequence) for raw in raws]
     names = [*(f"{name} kept" for name in PATTERNS), "noise at NAA"]
     rows = [("filter, method", "voxels", "cast in", "left, lipid", "left, NAA", "below 2 %", *names)]

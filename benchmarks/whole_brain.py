@@ -17,6 +17,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -47,6 +48,39 @@ def command(*arguments: object) -> None:
         f"peak so far {after.ru_maxrss / 1024:.0f} MiB",
         flush=True,
     )
+
+
+def scan_arguments(parser: argparse.ArgumentParser, coils: int) -> None:
+    """Add the options that say what is scanned: those that `export` and `acquire` take."""
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--protocol", default="epsi-3t-te17.6-whole-brain")
+    parser.add_argument("--scanner", default="siemens-prisma")
+    parser.add_argument("--matrix")
+    parser.add_argument("--phantom", default="brain")
+    parser.add_argument("--coils", type=int, default=coils)
+    parser.add_argument("--snr", type=float, default=25.0)
+    parser.add_argument("--jobs", type=int, default=1)
+
+
+def export(options: argparse.Namespace, sequence: Path) -> None:
+    """Write the sequence that options name, where it is not there."""
+    if not sequence.exists():
+        size = () if options.matrix is None else ("--matrix", options.matrix)
+        command("export", options.protocol, "--scanner", options.scanner, "-o", sequence, *size)
+
+
+def acquire(
+    options: argparse.Namespace,
+    sequence: Path,
+    phantom: object,
+    raw: Path,
+    truth: Path,
+    faults: str = "clean",
+) -> None:
+    """Scan a phantom as options say, where its raw data are not there."""
+    if not raw.exists():
+        how = ("--faults", faults, "--coils", options.coils, "--snr", options.snr, "--jobs", options.jobs)
+        command("acquire", sequence, "--phantom", phantom, *how, "-o", raw, "--truth", truth)
 
 
 def load(path: Path) -> np.ndarray:
@@ -82,13 +116,15 @@ def seen_by(truth: Path, name: str, window: str) -> np.ndarray:
 
 def shown(path: Path, window: str) -> np.ndarray:
     """Return a map as the image shows it: what one without filter does, weighted over k-space by a filter."""
-    found = np.fft.fftn(load(path))
-    if window != "none":
-        flat = {"hamming": 0.54, "hann": 0.5}[window]
-        for axis, n in enumerate(found.shape):
-            weight = flat + (1 - flat) * np.cos(2 * np.pi * np.fft.fftfreq(n))
-            found *= np.expand_dims(weight, [k for k in range(3) if k != axis])
-    return np.asarray(np.fft.ifftn(found).real)
+    flat = {"none": 1.0, "hamming": 0.54, "hann": 0.5}[window]
+    ways = [np.fft.fftfreq(n) for n in nibabel.load(path).shape]
+    steps = np.meshgrid(*ways, indexing="ij")
+    return weighted(path, np.prod([flat + (1 - flat) * np.cos(2 * np.pi * one) for one in steps], axis=0))
+
+
+def weighted(path: Path, weights: np.ndarray) -> np.ndarray:
+    """Return a map whose discrete Fourier transform is multiplied by weights."""
+    return np.asarray(np.fft.ifftn(np.fft.fftn(load(path)) * weights).real)
 
 
 def judge(maps: Path, truth: Path, window: str) -> None:
@@ -97,20 +133,23 @@ def judge(maps: Path, truth: Path, window: str) -> None:
     quality = load(maps / "quality.nii.gz") > 0
     seen = brain & quality
     print(f"{np.mean(quality[brain]):.1%} of {np.count_nonzero(brain)} brain voxels pass the quality mask")
+    print_errors(maps, seen, lambda name: seen_by(truth, name, window))
+
+
+def print_errors(maps: Path, chosen: np.ndarray, truth: Callable[[str], np.ndarray]) -> None:
+    """Print errors of mM in chosen voxels beside what is true, a map by the name of each metabolite."""
     rows = [("metabolite", "median %", "median |error| %", "asked %", "stated sd %", "within 2 sd %")]
     for name in NAMES:
-        of = seen_by(truth, name, window)[seen]
-        found, sd = load(maps / f"{name}_mM.nii.gz")[seen], load(maps / f"{name}_mM_sd.nii.gz")[seen]
+        of = truth(name)[chosen]
+        found, sd = (load(maps / f"{name}_mM{end}.nii.gz")[chosen] for end in ("", "_sd"))
         at = np.isfinite(found) & (of > 0)
-        error = 100 * (found[at] / of[at] - 1)
-        stated, near = (
-            100 * np.median(sd[at] / of[at]),
-            100 * np.mean(np.abs(found[at] - of[at]) < 2 * sd[at]),
-        )
-        values = (np.median(error), np.median(np.abs(error)), MOST_MEDIAN[name], stated, near)
-        rows.append(
-            (name, *(f"{value:+.1f}" if k == 0 else f"{value:.1f}" for k, value in enumerate(values)))
-        )
+        if not at.any():
+            rows.append((name, "-", "-", f"{MOST_MEDIAN[name]:.1f}", "-", "-"))
+            continue
+        error, stated = 100 * (found / of - 1)[at], 100 * np.median((sd / of)[at])
+        near = 100 * np.mean((np.abs(found - of) < 2 * sd)[at])
+        values = (np.median(np.abs(error)), MOST_MEDIAN[name], stated, near)
+        rows.append((name, f"{np.median(error):+.1f}", *(f"{value:.1f}" for value in values)))
     print(table(rows), flush=True)
 
 
@@ -138,15 +177,8 @@ def judge_lesion(maps: Path, truth: Path, window: str) -> None:
 def main() -> None:
     """Run the commands and judge their maps."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--protocol", default="epsi-3t-te17.6-whole-brain")
-    parser.add_argument("--scanner", default="siemens-prisma")
-    parser.add_argument("--matrix")
-    parser.add_argument("--phantom", default="brain")
+    scan_arguments(parser, coils=8)
     parser.add_argument("--faults", default="clean")
-    parser.add_argument("--coils", type=int, default=8)
-    parser.add_argument("--snr", type=float, default=25.0)
-    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--filter", choices=("hamming", "none"), default="hamming")
     parser.add_argument("--keep-lipid", action="store_true", help="as of `run`")
     parser.add_argument("--no-tissue", action="store_true", help="give `run` no shares of tissue")
@@ -156,15 +188,8 @@ def main() -> None:
     sequence, raw, truth, out = (folder / name for name in ("epsi.seq", "raw.h5", "truth", "maps"))
     if options.maps is None:
         folder.mkdir(parents=True, exist_ok=True)
-        if not sequence.exists():
-            size = () if options.matrix is None else ("--matrix", options.matrix)
-            command("export", options.protocol, "--scanner", options.scanner, "-o", sequence, *size)
-        if not raw.exists():
-            how = ("--faults", options.faults, "--coils", options.coils, "--snr", options.snr)
-            command(
-                *("acquire", sequence, "--phantom", options.phantom, *how),
-                *("--jobs", options.jobs, "-o", raw, "--truth", truth),
-            )
+        export(options, sequence)
+        acquire(options, sequence, options.phantom, raw, truth, options.faults)
         more = ("--keep-lipid",) if options.keep_lipid else ()
         how = [
             *("--filter", options.filter, "--jobs", options.jobs, "--overwrite"),
